@@ -1,0 +1,1 @@
+"""The daemon: owns the GitHub login and the refresh loop."""

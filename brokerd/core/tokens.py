@@ -1,0 +1,77 @@
+"""Secrets and the people they belong to. Every secret is masked in its repr."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+__all__ = ["AccountKey", "CopilotToken", "DeviceCode", "GitHubToken", "Login", "User"]
+
+
+@dataclass(frozen=True)
+class GitHubToken:
+    """The long-lived result of the device authorization grant (RFC 6749 §1.4, RFC 8628 §3.5)."""
+
+    value: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_in: float | None = None
+    """Seconds from issue; only expiring GitHub-App tokens have it."""
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceCode:
+    """The device authorization response (RFC 8628 §3.2). Durations are seconds."""
+
+    device_code: str = field(repr=False)
+    user_code: str
+    verification_uri: str
+    expires_in: float
+    interval: float
+
+
+@dataclass(frozen=True)
+class User:
+    """Who a GitHub token belongs to: `GET /user`."""
+
+    id: int
+    login: str
+
+
+@dataclass(frozen=True)
+class AccountKey:
+    """What an account is: (host, numeric user id). Names are aliases for it."""
+
+    host: str
+    user_id: int
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a store keeps: a person's GitHub token and how it was got."""
+
+    host: str
+    user: User
+    token: GitHubToken
+    client_id: str
+    source: str = "login"
+    """`login` (device grant) or `token` (given on stdin or from an environment)."""
+
+    @property
+    def key(self) -> AccountKey:
+        """(host, user id)."""
+        return AccountKey(self.host, self.user.id)
+
+
+@dataclass(frozen=True)
+class CopilotToken:
+    """The short-lived bearer got by the exchange. Durations are seconds since it was asked for."""
+
+    value: str = field(repr=False)
+    lifetime: float
+    """Seconds it lives, told by upstream's own clock (`expires_at` − `Date`)."""
+    refresh_in: float
+    """Seconds after which upstream wants it renewed."""
+    api_base: str
+    """Origin of the Copilot API for this token: `endpoints.api`, checked."""
+    sku: str = ""

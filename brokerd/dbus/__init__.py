@@ -1,0 +1,1 @@
+"""The session: Secret Service over D-Bus; the only place with pydbus."""

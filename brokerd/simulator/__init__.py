@@ -1,0 +1,1 @@
+"""An embedded stand-in for GitHub and Copilot, over real HTTP on loopback."""

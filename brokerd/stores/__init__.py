@@ -1,0 +1,1 @@
+"""Where the login rests when no session bus does."""

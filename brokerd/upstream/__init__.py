@@ -1,0 +1,1 @@
+"""GitHub and Copilot over HTTP; the only place with httpx."""
