@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from brokerd.core.device_grant import NotGranted
     from brokerd.core.tokens import (
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
         CopilotToken,
         DeviceCode,
         GitHubToken,
+        IndexEntry,
         Login,
         User,
     )
 
 
-__all__ = ["Clock", "GitHub", "LoginStore"]
+__all__ = ["AccountIndex", "Clock", "GitHub", "LoginStore", "LoginStores"]
 
 
 class Clock(Protocol):
@@ -53,7 +54,9 @@ class GitHub(Protocol):
         """Start the device authorization grant (RFC 8628 §3.1)."""
         ...
 
-    async def poll_device_grant(self, client_id: str, code: DeviceCode) -> GitHubToken | NotGranted:
+    async def poll_device_grant(
+        self, client_id: str, code: DeviceCode
+    ) -> GitHubToken | NotGranted:
         """Ask once whether the user has decided (RFC 8628 §3.4)."""
         ...
 
@@ -89,3 +92,43 @@ class LoginStore(Protocol):
     async def keys(self) -> Sequence[AccountKey]:
         """Whose logins are kept."""
         ...
+
+
+class LoginStores(Protocol):
+    """All stores there are, and which one a new login goes to."""
+
+    async def choose(self, kind: str | None) -> LoginStore:
+        """Return the store for a new login; PermanentError STORE_UNAVAILABLE when there is none."""
+        ...
+
+    def get(self, kind: str) -> LoginStore:
+        """Return the store of that kind, as the index remembers it."""
+        ...
+
+
+class AccountIndex(Protocol):
+    """Which accounts there are: names and places, no secrets; durable on return."""
+
+    def load(self) -> None:
+        """Read what is kept."""
+        ...
+
+    def entries(self) -> Mapping[str, IndexEntry]:
+        """Name → entry."""
+        ...
+
+    def put(self, name: str, entry: IndexEntry) -> None:
+        """Keep it, replacing what has that name."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget it; an unknown name is no error."""
+        ...
+
+    @property
+    def default(self) -> str | None:
+        """The account meant by a caller that names none."""
+        ...
+
+    @default.setter
+    def default(self, name: str | None) -> None: ...

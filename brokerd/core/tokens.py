@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-__all__ = ["AccountKey", "CopilotToken", "DeviceCode", "GitHubToken", "Login", "User"]
+__all__ = [
+    "AccountKey",
+    "CopilotToken",
+    "DeviceCode",
+    "GitHubToken",
+    "IndexEntry",
+    "Login",
+    "User",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,24 @@ class Login:
     def key(self) -> AccountKey:
         """(host, user id)."""
         return AccountKey(self.host, self.user.id)
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """Where the login of a named account rests: not a secret."""
+
+    host: str
+    user_id: int
+    login: str
+    store: str
+    """Kind of the store that keeps it."""
+    client_id: str
+    source: str = "login"
+
+    @property
+    def key(self) -> AccountKey:
+        """(host, user id)."""
+        return AccountKey(self.host, self.user_id)
 
 
 @dataclass(frozen=True)

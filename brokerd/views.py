@@ -1,0 +1,121 @@
+"""What the broker tells its callers: values only, each a snapshot of the moment it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+
+if TYPE_CHECKING:
+    from brokerd.errors import Failure
+
+
+__all__ = [
+    "AccountState",
+    "AccountView",
+    "LeasedToken",
+    "LoginProgress",
+    "LoginRequest",
+    "LoginSucceeded",
+    "LoginWaiting",
+    "UserCodeIssued",
+    "WatchKind",
+    "WatchState",
+]
+
+AccountState = Literal["signed_out", "awaiting_user", "exchanging", "ready"]
+WatchKind = Literal["token", "login_required", "cooldown", "failed"]
+
+
+@dataclass(frozen=True)
+class LeasedToken:
+    """A Copilot token lent to a caller until it expires."""
+
+    token: str = field(repr=False)
+    token_id: str
+    """Names the token without telling it: 8 hex digits of an HMAC under a key of this process."""
+    expires_at: int
+    """Wall clock, Unix seconds, for people and for clients that want it absolute."""
+    expires_in: float
+    """Seconds left, by a clock that counts suspend and ignores jumps of the wall clock."""
+    api_base: str
+    account: str
+    clamped: bool
+    """True when the token lives shorter than was asked and no fresher one can be had now."""
+
+
+@dataclass(frozen=True)
+class AccountView:
+    """One account as `status` and `account.list` show it. Durations are seconds."""
+
+    name: str
+    host: str
+    user_id: int | None
+    login: str | None
+    client_id: str
+    mode: str
+    source: str
+    store: str
+    """Kind of the store that keeps the login; empty when nothing is kept."""
+    default: bool
+    state: AccountState
+    unsaved: bool
+    """True while the login is held in memory only because its store fails; saving is retried."""
+    token_id: str | None
+    expires_in: float | None
+    refresh_in: float | None
+    """Until the next refresh (or retry) is due."""
+    error: Failure | None
+
+
+@dataclass(frozen=True)
+class LoginRequest:
+    """Sign in, by the device authorization grant or with a given GitHub token."""
+
+    client_id: str
+    """The OAuth app, resolved: never the name of a preset."""
+    account: str = "default"
+    host: str = "github.com"
+    scope: str = ""
+    token: str | None = field(default=None, repr=False)
+    """A GitHub token got elsewhere; None starts the device authorization grant."""
+    store: str | None = None
+    """Kind of store asked for; None takes the configured one."""
+
+
+@dataclass(frozen=True)
+class UserCodeIssued:
+    """The person must type this code there (RFC 8628 §3.3). Durations are seconds."""
+
+    user_code: str
+    verification_uri: str
+    expires_in: float
+    interval: float
+
+
+@dataclass(frozen=True)
+class LoginWaiting:
+    """Nothing decided yet; `expires_in` seconds are left for the person."""
+
+    expires_in: float
+
+
+@dataclass(frozen=True)
+class LoginSucceeded:
+    """The login is saved; `account` is how it now looks."""
+
+    account: AccountView
+
+
+LoginProgress = UserCodeIssued | LoginWaiting | LoginSucceeded
+
+
+@dataclass(frozen=True)
+class WatchState:
+    """The full state of one account for a watcher; a later one replaces an earlier one."""
+
+    account: str
+    kind: WatchKind
+    lease: LeasedToken | None = None
+    """Present whenever a token is leasable, whatever `kind` says."""
+    failure: Failure | None = None
