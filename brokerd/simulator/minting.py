@@ -1,0 +1,100 @@
+"""Credentials the simulator mints and knows again.
+
+They look like the real ones and carry their own proof: a MAC under a key that every simulator
+shares. So a login survives a restart of the simulator, as it survives one of GitHub, without a
+file; and nothing minted here is worth anything anywhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+
+
+__all__ = [
+    "Person",
+    "mint_copilot_token",
+    "mint_github_token",
+    "read_copilot_token",
+    "read_github_token",
+]
+
+_KEY = b"copilot-broker simulator: these credentials open nothing"
+_MAC_LENGTH = 16
+GITHUB_PREFIXES = ("gho_", "ghu_", "ghr_")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account at the simulated GitHub."""
+
+    id: int
+    login: str
+
+
+@dataclass(frozen=True)
+class GitHubGrant:
+    """What a GitHub token of the simulator says about itself."""
+
+    person: Person
+    kind: str
+    """`gho_`, `ghu_` or `ghr_`."""
+    client_id: str
+    minted_at: int
+    """Nanoseconds since the epoch: `revoke` kills all that is older."""
+
+
+@dataclass(frozen=True)
+class CopilotGrant:
+    """What a Copilot token of the simulator says about itself."""
+
+    expires_at: int
+    """Unix seconds by the simulator's clock."""
+    minted_at: int
+
+
+def _mac(text: str) -> str:
+    return hmac.new(_KEY, text.encode(), hashlib.sha256).hexdigest()[:_MAC_LENGTH]
+
+
+def mint_github_token(person: Person, kind: str, client_id: str, minted_at: int) -> str:
+    """Mint an access or refresh token; `kind` is its prefix."""
+    claims = [person.id, person.login, client_id, minted_at, secrets.token_hex(4)]
+    text = urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"{kind}{text}{_mac(kind + text)}"
+
+
+def read_github_token(token: str) -> GitHubGrant | None:
+    """Tell whose token it is; None when no simulator minted it."""
+    kind, rest = token[:4], token[4:]
+    text, mac = rest[:-_MAC_LENGTH], rest[-_MAC_LENGTH:]
+    if kind not in GITHUB_PREFIXES or not hmac.compare_digest(
+        _mac(kind + text).encode(), mac.encode()
+    ):
+        return None
+    user_id, login, client_id, minted_at, _ = json.loads(
+        urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    )
+    return GitHubGrant(Person(user_id, login), kind, client_id, minted_at)
+
+
+def mint_copilot_token(expires_at: int, sku: str, minted_at: int) -> str:
+    """Mint a bearer in the form `k=v;k=v;…:mac` of the real ones."""
+    text = (
+        f"tid={secrets.token_hex(8)};exp={expires_at};iat={minted_at};sku={sku};"
+        "st=dotcom;chat=1;8kp=1;ip=192.0.2.1;asn=AS64496"
+    )
+    return f"{text}:{_mac(text)}"
+
+
+def read_copilot_token(token: str) -> CopilotGrant | None:
+    """Tell when it expires; None when no simulator minted it."""
+    text, _, mac = token.partition(":")
+    if not hmac.compare_digest(_mac(text).encode(), mac.encode()):
+        return None
+    fields = dict(part.partition("=")[::2] for part in text.split(";"))
+    return CopilotGrant(int(fields["exp"]), int(fields["iat"]))
