@@ -1,0 +1,235 @@
+"""The configuration: a TOML file to frozen values, every mistake named with its file and line.
+
+No file is no mistake: all has a default, and `packaging/copilot-broker.toml` spells them out.
+An empty string stands for "not set". Unknown keys are errors, since a misspelt key that is ignored
+is a setting somebody believes in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pwd
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brokerd.core.setting_checks import (
+    NotAllowedError,
+    client_id,
+    host,
+    one_of,
+    origin,
+    proxy,
+    tcp,
+)
+from brokerd.core.settings import (
+    DEFAULT_ACCOUNT,
+    AccountSettings,
+    Config,
+    HttpSettings,
+    LogSettings,
+    NetworkSettings,
+    StoreSettings,
+    TcpAddress,
+    UrlSettings,
+)
+from brokerd.core.toml_lines import line_of_key, line_of_syntax_error
+from brokerd.errors import ErrorClass, Failure, PermanentError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+__all__ = [
+    "AccountSettings",
+    "Config",
+    "ConfigError",
+    "HttpSettings",
+    "LogSettings",
+    "NetworkSettings",
+    "StoreSettings",
+    "TcpAddress",
+    "UrlSettings",
+    "load",
+    "parse",
+    "where",
+]
+
+MAX_BYTES = 64 * 1024
+"""It is a page of text; a larger file is a wrong path, and parsing it would stall the loop."""
+
+
+class ConfigError(PermanentError):
+    """The file cannot be used; the message names file, line and what is allowed."""
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        place = str(path) if line is None else f"{path}, line {line}"
+        super().__init__(
+            Failure(
+                ErrorClass.USAGE,
+                "config_invalid",
+                f"{place}: {problem}",
+                "Mend it, then run: systemctl --user reload-or-restart copilot-broker",
+            )
+        )
+        self.path = path
+        self.line = line
+
+
+def where(env: Mapping[str, str]) -> Path:
+    """Return where the file belongs: $COPILOT_BROKER_CONFIG, else under $XDG_CONFIG_HOME."""
+    if explicit := env.get("COPILOT_BROKER_CONFIG"):
+        return Path(explicit)
+    base = env.get("XDG_CONFIG_HOME", "")
+    if not base.startswith("/"):  # the XDG specification: ignore relative ones
+        home = env.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+        base = f"{home}/.config"
+    return Path(base) / "copilot-broker" / "config.toml"
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> Config:
+    """Read the file at `path`, or the one `where(env)` names.
+
+    Without a file the defaults hold, unless somebody named that file (`path`, or
+    $COPILOT_BROKER_CONFIG). Raises ConfigError.
+    """
+    named = path is not None or bool(env.get("COPILOT_BROKER_CONFIG"))
+    path = path or where(env)
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+                raise ConfigError(path, None, "everybody may write it; run: chmod o-w on it")
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        if named:
+            raise ConfigError(path, None, "no such file") from None
+        return Config()
+    except OSError as error:
+        raise ConfigError(path, None, f"cannot be read ({error.strerror})") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(path, None, f"larger than {MAX_BYTES} bytes; is it the right file?")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, line, "not UTF-8") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """Turn the file's text into a Config; `path` is for messages. Raises ConfigError."""
+    text = text.replace("\r\n", "\n")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = re.sub(r" \(at .*\)$", "", str(error))
+        line = line_of_syntax_error(text, error)
+        raise ConfigError(path, line, f"not TOML: {problem}") from None
+    except RecursionError:
+        raise ConfigError(path, None, "nested too deep") from None
+    try:
+        return _config(document)
+    except _MistakeError as mistake:
+        line = line_of_key(text, mistake.path)
+        raise ConfigError(path, line, mistake.problem) from None
+
+
+class _MistakeError(Exception):
+    def __init__(self, path: tuple[str, ...], problem: str) -> None:
+        super().__init__(problem)
+        self.path = path
+        self.problem = problem
+
+
+def _config(document: dict[str, Any]) -> Config:
+    known = ["accounts", *_TABLES]
+    tables: dict[str, Any] = {}
+    for name, value in document.items():
+        if name not in known:
+            what = "table" if isinstance(value, dict) else "key"
+            raise _MistakeError((name,), _unknown(what, name, known))
+        _require_table((name,), value)
+        if name == "accounts":
+            tables[name] = _accounts(value)
+        else:
+            build, checks = _TABLES[name]
+            tables[name] = build(**_values((name,), value, checks))
+    return Config(**tables)
+
+
+def _accounts(tables: dict[str, Any]) -> dict[str, AccountSettings]:
+    accounts = {DEFAULT_ACCOUNT: AccountSettings()}
+    for name, value in tables.items():
+        path = ("accounts", name)
+        _require_table(path, value)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            problem = "an account's name is 1 to 64 letters, digits, dots, dashes and underscores"
+            raise _MistakeError(path, f"{problem}, the first a letter or digit")
+        accounts[name] = AccountSettings(**_values(path, value, _ACCOUNT))
+    return accounts
+
+
+def _values(path: tuple[str, ...], table: dict[str, Any], checks: _Checks) -> dict[str, Any]:
+    values = {}
+    for key, value in table.items():
+        name = ".".join((*path, key))
+        if key not in checks:
+            raise _MistakeError(
+                (*path, key), _unknown("key", f"{'.'.join(path)}.{key}", list(checks))
+            )
+        if not isinstance(value, str):
+            raise _MistakeError((*path, key), f'{name} must be a string in "quotes"')
+        try:
+            values[key] = checks[key](value)
+        except NotAllowedError as allowed:
+            raise _MistakeError((*path, key), f"{name} must be {allowed}") from None
+    return values
+
+
+def _require_table(path: tuple[str, ...], value: object) -> None:
+    if not isinstance(value, dict):
+        raise _MistakeError(path, f"{'.'.join(path)} must be a table: [{'.'.join(path)}]")
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
+    guess = f"; did you mean {close[0]}?" if close else ";"
+    return f"unknown {what} {name[:80]}{guess} allowed here: {', '.join(known)}"
+
+
+def _ca_file(value: str) -> Path | None:
+    if not value:
+        return None
+    path = Path(value).expanduser()
+    if not path.is_absolute() or not path.is_file():
+        raise NotAllowedError("the absolute path (or ~/…) of an existing PEM file")
+    return path
+
+
+if TYPE_CHECKING:
+    _Checks = Mapping[str, Callable[[str], object]]
+
+_ACCOUNT: _Checks = {
+    "host": host,
+    "client_id": client_id,
+    "mode": one_of("auto", "exchange", "direct"),
+    "plan": one_of("auto", "individual", "business", "enterprise"),
+    "source": one_of("login", "environment", "credential"),
+}
+_TABLES: dict[str, tuple[Callable[..., object], _Checks]] = {
+    "urls": (
+        UrlSettings,
+        {"login": origin, "api": origin, "copilot": origin, "completions": origin},
+    ),
+    "store": (
+        StoreSettings,
+        {"kind": one_of("auto", "secret-service", "systemd-credential", "file", "memory")},
+    ),
+    "http": (HttpSettings, {"tcp": tcp}),
+    "network": (NetworkSettings, {"proxy": proxy, "ca_file": _ca_file}),
+    "log": (LogSettings, {"level": one_of("debug", "info", "warning", "error")}),
+}

@@ -1,0 +1,112 @@
+"""What a setting may be: functions from a string to its value, or to what is allowed instead.
+
+`NotAllowedError` says what is allowed and never echoes the value: it may be a secret in the wrong
+place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from brokerd.core.settings import TcpAddress
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+__all__ = ["NotAllowedError", "client_id", "host", "one_of", "origin", "proxy", "tcp"]
+
+
+class NotAllowedError(ValueError):
+    """Reads as the end of the sentence "KEY must be …"."""
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Return a check for a closed set of words."""
+
+    def check(value: str) -> str:
+        if value not in allowed:
+            close = difflib.get_close_matches(value, allowed, n=1)
+            guess = f" (did you mean {close[0]}?)" if close else ""
+            raise NotAllowedError("one of " + ", ".join(allowed) + guess)
+        return value
+
+    return check
+
+
+def host(value: str) -> str:
+    """Check the host of a GitHub that has Copilot; returned in lower case."""
+    host = value.lower()
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if not re.fullmatch(rf"github\.com|{label}\.ghe\.com", host):
+        raise NotAllowedError("github.com or NAME.ghe.com: a host name without scheme or path")
+    return host
+
+
+def client_id(value: str) -> str:
+    """Check the form only: which presets there are is upstream's business."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
+        raise NotAllowedError("the name of a preset (vscode, copilot) or an OAuth client id")
+    return value
+
+
+def origin(value: str) -> str | None:
+    """Check an origin (RFC 6454 §6.2); plain http on loopback only. "" is None."""
+    if not value:
+        return None
+    allowed = NotAllowedError(
+        "an origin, https://HOST[:PORT] without path, query or user (http:// on loopback only)"
+    )
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError:
+        raise allowed from None
+    host = (url.hostname or "").lower()
+    plain = url.scheme == "http" and (host == "localhost" or _is_loopback(host))
+    if not host or not (url.scheme == "https" or plain):
+        raise allowed
+    shown = f"[{host}]" if ":" in host else host
+    origin = f"{url.scheme}://{shown}" + (f":{port}" if port is not None else "")
+    if value.lower().rstrip("/") != origin:
+        raise allowed
+    return origin
+
+
+def proxy(value: str) -> str | None:
+    """Check the URL of an HTTP proxy. "" is None."""
+    if not value:
+        return None
+    allowed = NotAllowedError("http://[USER:PASSWORD@]HOST[:PORT] or the same with https://")
+    try:
+        url = urlsplit(value)
+        _ = url.port
+    except ValueError:
+        raise allowed from None
+    if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query:
+        raise allowed
+    return value
+
+
+def tcp(value: str) -> TcpAddress | None:
+    """Check a loopback address and port. "" is None."""
+    if not value:
+        return None
+    host, _, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    valid = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536
+    if not valid or not _is_loopback(host):
+        raise NotAllowedError('a loopback address and port, such as "127.0.0.1:4141"')
+    return TcpAddress(host, int(port))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,108 @@
+"""The settings as values. `brokerd.config` reads them from a file; the defaults are right here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+__all__ = [
+    "DEFAULT_ACCOUNT",
+    "AccountSettings",
+    "Config",
+    "HttpSettings",
+    "LogSettings",
+    "NetworkSettings",
+    "StoreSettings",
+    "TcpAddress",
+    "UrlSettings",
+]
+
+DEFAULT_ACCOUNT = "default"
+"""The name of the account that is meant when nobody names one."""
+
+
+@dataclass(frozen=True)
+class AccountSettings:
+    """How one account signs in; `[accounts.NAME]`."""
+
+    host: str = "github.com"
+    client_id: str = "vscode"
+    """Name of a preset, or an OAuth client id itself; resolved by `upstream`."""
+    mode: str = "auto"
+    plan: str = "auto"
+    source: str = "login"
+
+
+@dataclass(frozen=True)
+class UrlSettings:
+    """Origins permitted besides the built-in ones, for tests and the simulator; `[urls]`."""
+
+    login: str | None = None
+    api: str | None = None
+    copilot: str | None = None
+    completions: str | None = None
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where new logins are kept; `[store]`."""
+
+    kind: str = "auto"
+
+
+@dataclass(frozen=True)
+class TcpAddress:
+    """A loopback address to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """The HTTP door; `[http]`."""
+
+    tcp: TcpAddress | None = None
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The way out; `[network]`."""
+
+    proxy: str | None = field(default=None, repr=False)
+    """May hold a password."""
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What is logged; `[log]`."""
+
+    level: str = "info"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings. There is always an account called `default`."""
+
+    accounts: Mapping[str, AccountSettings] = field(
+        default_factory=lambda: {DEFAULT_ACCOUNT: AccountSettings()}
+    )
+    urls: UrlSettings = UrlSettings()
+    store: StoreSettings = StoreSettings()
+    http: HttpSettings = HttpSettings()
+    network: NetworkSettings = NetworkSettings()
+    log: LogSettings = LogSettings()
+
+    def account(self, name: str) -> AccountSettings:
+        """Return the settings of `name`; the defaults for one that the file does not mention."""
+        return self.accounts.get(name, AccountSettings())

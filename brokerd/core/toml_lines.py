@@ -1,0 +1,59 @@
+"""Where in a TOML text a key stands: tomllib tells of syntax errors only.
+
+The parser itself is the judge: a key stands on the statement that ends the shortest parseable
+prefix of the text that holds it. So no second TOML grammar is needed, and dotted keys, inline
+tables and multi-line strings come out right.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+__all__ = ["line_of_key", "line_of_syntax_error"]
+
+
+def line_of_key(text: str, path: Sequence[str]) -> int:
+    """Return the 1-based line of the statement that brings `path` into `text`; 1 if none does."""
+    lines = text.splitlines(keepends=True)
+    low, high = 0, len(lines)
+    if not _holds(_parse_prefix(lines, high)[0], path):
+        return 1
+    while high - low > 1:  # holding is monotone in the length of the prefix
+        middle = (low + high) // 2
+        if _holds(_parse_prefix(lines, middle)[0], path):
+            high = middle
+        else:
+            low = middle
+    # `high` is the last line of the statement; whole statements end one line before its first.
+    return _parse_prefix(lines, high - 1)[1] + 1
+
+
+def line_of_syntax_error(text: str, error: tomllib.TOMLDecodeError) -> int:
+    """Return the 1-based line that tomllib complains of."""
+    found = re.search(r"\(at line (\d+), column \d+\)", str(error))
+    return int(found[1]) if found else max(1, len(text.splitlines()))  # "(at end of document)"
+
+
+def _parse_prefix(lines: Sequence[str], count: int) -> tuple[dict[str, Any], int]:
+    """Parse the first `count` lines, or as many fewer as end between statements; and how many."""
+    while count > 0:
+        try:
+            return tomllib.loads("".join(lines[:count])), count
+        except tomllib.TOMLDecodeError:  # ends inside a value
+            count -= 1
+    return {}, 0
+
+
+def _holds(document: Any, path: Sequence[str]) -> bool:
+    for key in path:
+        if not isinstance(document, dict) or key not in document:
+            return False
+        document = document[key]
+    return True
