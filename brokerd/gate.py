@@ -1,0 +1,133 @@
+"""The gate: who is asking, may they, and a line in the audit log. Both doors go through here.
+
+`core.policy` decides, this file does: it refuses by raising, polls the peer's process right
+before a secret leaves, and writes one record for every denial, one for every (connection, token)
+grant and one with the count when that token rotates or the connection closes.
+
+Every record carries the same fields: MESSAGE_ID, LISTENER, SCOPE, PEER_PID, PEER_UID, PEER_UNIT
+and PEER_WEAK; denials add OPERATION and REASON, grants OPERATION, ACCOUNT and TOKEN_FP, totals
+ACCOUNT, TOKEN_FP and COUNT.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from brokerd.core.policy import OPERATIONS, Policy, Scope, peer_gone
+from brokerd.errors import Failure, PermanentError
+
+
+if TYPE_CHECKING:
+    from brokerd.core.peer import Peer
+
+
+__all__ = ["Caller", "Gate"]
+
+log = logging.getLogger(__name__)
+
+# For `journalctl --user MESSAGE_ID=…`; never changed (systemd.journal-fields(7)).
+_PEER_DENIED_ID = "99a15f50ce644a25b1a6e3e1129bcfef"
+_OPERATION_DENIED_ID = "6fc075125b7d4b56ad68edcc147ba400"
+_OPERATION_GRANTED_ID = "0c2f1d498ebd40c0bc89896b02c63405"
+_LENT_ID = "7ed95af41db94594b55b8798d8a0d5f0"
+_TOTAL_ID = "052856beac184803897b42c3ebcb9485"
+
+
+class Gate:
+    """Admits connections; one per daemon, used by every door."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def admit(self, peer: Peer, listener: str) -> Caller:
+        """Let a peer in that came through this named socket, before a byte of it is read.
+
+        Raises PermanentError (DENIED) when its uid is not allowed or its process is gone.
+        """
+        scope = self._policy.scope_of(peer, listener)
+        failure = self._policy.refuse_peer(peer)
+        if failure is None and peer.gone:
+            failure = peer_gone()
+        if failure is not None:
+            extra = _fields(peer, listener, scope, _PEER_DENIED_ID)
+            log.warning("peer denied", extra={**extra, "REASON": failure.code})
+            raise PermanentError(failure)
+        return Caller(self._policy, peer, listener, scope)
+
+
+class Caller:
+    """One admitted connection: what it may do and what it was given."""
+
+    def __init__(self, policy: Policy, peer: Peer, listener: str, scope: Scope) -> None:
+        self._policy = policy
+        self.peer = peer
+        self.listener = listener
+        self.scope = scope
+        self._granted: dict[str, tuple[str, int]] = {}
+        """account → (token_id, times lent); as many as there are accounts."""
+
+    def check(self, operation: str) -> None:
+        """Raise PermanentError unless this connection may do that; nothing is done before."""
+        failure = self._policy.refuse_operation(self.scope, operation)
+        if failure is not None:
+            self._deny(operation, failure)
+        if OPERATIONS[operation] is Scope.ADMIN:
+            extra = self._fields(_OPERATION_GRANTED_ID)
+            log.info("operation granted", extra={**extra, "OPERATION": operation})
+
+    def grant(self, operation: str, account: str, token_id: str) -> None:
+        """Account for a token that is about to leave; call with no await before it is sent.
+
+        Raises PermanentError (DENIED, `peer_gone`) when the process has ended.
+        """
+        self.prove_alive(operation)
+        before, count = self._granted.get(account, (token_id, 0))
+        if before != token_id:
+            self._total(account, before, count)
+            count = 0
+        self._granted[account] = (token_id, count + 1)
+        if count == 0:
+            extra = self._fields(_LENT_ID)
+            extra |= {"OPERATION": operation, "ACCOUNT": account, "TOKEN_FP": token_id}
+            log.info("token granted", extra=extra)
+
+    def prove_alive(self, operation: str) -> None:
+        """Raise PermanentError (DENIED, `peer_gone`) when the peer's process has ended."""
+        if not self.peer.is_alive():
+            self._deny(operation, peer_gone())
+
+    def close(self) -> None:
+        """Write the totals and let go of the peer's process; closing twice is no error."""
+        for account, (token_id, count) in self._granted.items():
+            self._total(account, token_id, count)
+        self._granted.clear()
+        self.peer.close()
+
+    def _deny(self, operation: str, failure: Failure) -> None:
+        known = operation if operation in OPERATIONS else "unknown"  # a peer's word stays outside
+        extra = self._fields(_OPERATION_DENIED_ID)
+        log.warning(
+            "operation denied", extra={**extra, "OPERATION": known, "REASON": failure.code}
+        )
+        raise PermanentError(failure)
+
+    def _total(self, account: str, token_id: str, count: int) -> None:
+        extra = self._fields(_TOTAL_ID)
+        extra |= {"ACCOUNT": account, "TOKEN_FP": token_id, "COUNT": count}
+        log.info("token lent", extra=extra)
+
+    def _fields(self, message_id: str) -> dict[str, object]:
+        return _fields(self.peer, self.listener, self.scope, message_id)
+
+
+def _fields(peer: Peer, listener: str, scope: Scope, message_id: str) -> dict[str, object]:
+    return {
+        "MESSAGE_ID": message_id,
+        "LISTENER": listener,
+        "SCOPE": scope.label,
+        "PEER_PID": peer.pid,
+        "PEER_UID": peer.uid,
+        "PEER_UNIT": peer.unit,
+        "PEER_WEAK": int(peer.weak),
+    }
