@@ -1,0 +1,135 @@
+"""Where does the next message end? Told from the bytes alone, before anything is decoded.
+
+MessagePack has no frame length, so the end is found by walking the type bytes (MessagePack spec,
+"Formats"). The walk allocates nothing: it keeps a position and how many values each open container
+still lacks. So a claim of 1 GB, a tower of nested arrays or an array of a million empty arrays is
+refused when its header is read and not when memory is gone. The walk resumes where it stopped;
+a message that arrives byte by byte costs the same as one that arrives whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from copilot_broker.wire.errors import RemoteProtocolError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from copilot_broker.wire.limits import Limits
+
+
+__all__ = ["Prescan"]
+
+_REQUEST: Final = 0
+_METHOD, _PARAMS = 2, 3
+"""Which elements of a request's array these are."""
+
+# Per type byte: (bytes of length field, size without one, payload bytes and values per length).
+_Format = tuple[int, int, int, int]
+
+
+def _formats() -> list[_Format | None]:
+    table: list[_Format | None] = [None] * 256
+    for byte in (*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3):
+        table[byte] = (0, 0, 1, 0)  # small integers, nil, false, true
+    for byte in range(0x80, 0x90):
+        table[byte] = (0, byte & 0x0F, 0, 2)  # fixmap
+    for byte in range(0x90, 0xA0):
+        table[byte] = (0, byte & 0x0F, 0, 1)  # fixarray
+    for byte in range(0xA0, 0xC0):
+        table[byte] = (0, byte & 0x1F, 1, 0)  # fixstr
+    for first in (0xC4, 0xD9):  # bin, str
+        for step in range(3):
+            table[first + step] = (1 << step, 0, 1, 0)
+    for step in range(4):  # uint, int of 1, 2, 4, 8 bytes
+        table[0xCC + step] = table[0xD0 + step] = (0, 1 << step, 1, 0)
+    table[0xCA], table[0xCB] = (0, 4, 1, 0), (0, 8, 1, 0)  # float, double
+    for step in range(2):
+        table[0xDC + step] = (2 << step, 0, 0, 1)  # array
+        table[0xDE + step] = (2 << step, 0, 0, 2)  # map
+    return table  # 0xC1 is never used; the extension types have no place on this wire
+
+
+_FORMATS: Final = _formats()
+_ARRAYS: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+
+
+class Prescan:
+    """Walks one message after the other; `find_end` is called again whenever bytes were added."""
+
+    def __init__(self, limits: Limits, large: Callable[[bytes], bool]) -> None:
+        """Ask `large` with a request's encoded method whether it may have `limits.large_frame`."""
+        self._limits = limits
+        self._large = large
+        self._forget()
+
+    def _forget(self) -> None:
+        self._position = 0
+        self._lacking: list[int] = []  # per open container: values still to come
+        self._items = 0
+        self._elements: list[int] = []  # where the message's own elements start
+        self._bound = self._limits.frame
+
+    def find_end(self, buffer: bytearray) -> int | None:
+        """Where the message at the start of `buffer` ends; None while bytes are missing.
+
+        Raises RemoteProtocolError `not_a_message`, `bad_type`, `frame_too_large`,
+        `too_deep` or `too_many_items`.
+        """
+        if buffer and not self._position and buffer[0] not in _ARRAYS:
+            raise RemoteProtocolError("not_a_message", "a message is an array (MessagePack-RPC)")
+        while not self._position or self._lacking:
+            if not self._step(buffer):
+                return None
+        end = self._position
+        if end > len(buffer):
+            return None
+        self._forget()
+        return end
+
+    def _step(self, buffer: bytearray) -> bool:
+        """Walk over one value; False while its header is not there yet."""
+        position = self._position
+        if position >= len(buffer):
+            return False
+        form = _FORMATS[buffer[position]]
+        if form is None:
+            raise RemoteProtocolError("bad_type", f"type byte {buffer[position]:#04x} is not used")
+        length_bytes, size, payload, values = form
+        header_end = position + 1 + length_bytes
+        if header_end > len(buffer):
+            return False
+        if length_bytes:
+            size = int.from_bytes(buffer[position + 1 : header_end], "big")
+        if len(self._lacking) == 1:
+            self._note_element(buffer, position)
+        # `c0` and its like are sized 0; lengths of containers cost no bytes of their own.
+        self._position = header_end + size * payload
+        if self._position > self._bound:
+            raise RemoteProtocolError("frame_too_large", f"more than {self._bound} bytes")
+        self._open_or_close(size * values)
+        return True
+
+    def _note_element(self, buffer: bytearray, position: int) -> None:
+        self._elements.append(position)
+        starts = self._elements
+        if len(starts) == _PARAMS + 1 and buffer[starts[0]] == _REQUEST:
+            method = bytes(buffer[starts[_METHOD] : starts[_PARAMS]])
+            if self._large(method):
+                self._bound = self._limits.large_frame
+
+    def _open_or_close(self, values: int) -> None:
+        self._items += values
+        if self._items > self._limits.items:
+            raise RemoteProtocolError("too_many_items", f"more than {self._limits.items} values")
+        lacking = self._lacking
+        if lacking:
+            lacking[-1] -= 1
+        if values:
+            if len(lacking) == self._limits.depth:
+                raise RemoteProtocolError("too_deep", f"nested deeper than {self._limits.depth}")
+            lacking.append(values)
+        while lacking and not lacking[-1]:
+            lacking.pop()
