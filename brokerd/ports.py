@@ -98,7 +98,7 @@ class LoginStores(Protocol):
     """All stores there are, and which one a new login goes to."""
 
     async def choose(self, kind: str | None) -> LoginStore:
-        """Return the store for a new login; PermanentError STORE_UNAVAILABLE when there is none."""
+        """Return the store for a new login; PermanentError STORE_UNAVAILABLE when none is."""
         ...
 
     def get(self, kind: str) -> LoginStore:

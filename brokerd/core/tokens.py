@@ -95,7 +95,7 @@ class CopilotToken:
 
     value: str = field(repr=False)
     lifetime: float
-    """Seconds it lives, told by upstream's own clock (`expires_at` − `Date`)."""
+    """Seconds it lives, told by upstream's own clock (`expires_at` less `Date`)."""
     refresh_in: float
     """Seconds after which upstream wants it renewed."""
     api_base: str

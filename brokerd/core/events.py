@@ -1,0 +1,171 @@
+"""What can happen to an account. An answer names its question by generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from brokerd.core.device_grant import NotGranted
+    from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, Login, User
+    from brokerd.errors import Failure
+
+
+__all__ = [
+    "DeviceCodeIssued",
+    "DeviceGranted",
+    "DeviceNotGranted",
+    "Event",
+    "FresherTokenWanted",
+    "LeaseWanted",
+    "LoginKept",
+    "LoginLoaded",
+    "LoginRequested",
+    "LoginSaved",
+    "LogoutRequested",
+    "QuestionFailed",
+    "RefreshRequested",
+    "Resumed",
+    "TokenGiven",
+    "TokenIssued",
+    "TokenRejected",
+    "UserIdentified",
+]
+
+
+@dataclass(frozen=True)
+class LoginRequested:
+    """Somebody wants to sign in by the device authorization grant."""
+
+
+@dataclass(frozen=True)
+class TokenGiven:
+    """Somebody signs in with a GitHub token got elsewhere."""
+
+    token: GitHubToken
+
+
+@dataclass(frozen=True)
+class LoginKept:
+    """A store keeps a login for this account (at start)."""
+
+
+@dataclass(frozen=True)
+class LogoutRequested:
+    """Somebody signs out; also the end of a login nobody waits for."""
+
+
+@dataclass(frozen=True)
+class LeaseWanted:
+    """A caller wants a token and there is none."""
+
+
+@dataclass(frozen=True)
+class FresherTokenWanted:
+    """A caller wants a token that lives longer than the current one."""
+
+
+@dataclass(frozen=True)
+class RefreshRequested:
+    """A person wants an exchange now, whatever was refused before."""
+
+
+@dataclass(frozen=True)
+class TokenRejected:
+    """A caller reports that upstream refused this token."""
+
+    token: CopilotToken
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The machine woke up, or the network changed: what failed or hangs may work now."""
+
+    slept: bool = True
+    """True after a real suspend: answers under way are lost with their connections."""
+
+
+@dataclass(frozen=True)
+class DeviceCodeIssued:
+    """Answer to RequestDeviceCode."""
+
+    generation: int
+    code: DeviceCode
+
+
+@dataclass(frozen=True)
+class DeviceGranted:
+    """Answer to PollDeviceGrant: the person approved."""
+
+    generation: int
+    token: GitHubToken
+
+
+@dataclass(frozen=True)
+class DeviceNotGranted:
+    """Answer to PollDeviceGrant: anything else that GitHub says."""
+
+    generation: int
+    answer: NotGranted
+
+
+@dataclass(frozen=True)
+class UserIdentified:
+    """Answer to IdentifyUser."""
+
+    generation: int
+    user: User
+
+
+@dataclass(frozen=True)
+class LoginSaved:
+    """Answer to SaveLogin: it is durable."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class LoginLoaded:
+    """Answer to LoadLogin; None when surely nothing is kept."""
+
+    generation: int
+    login: Login | None
+
+
+@dataclass(frozen=True)
+class TokenIssued:
+    """Answer to ExchangeToken."""
+
+    generation: int
+    token: CopilotToken
+
+
+@dataclass(frozen=True)
+class QuestionFailed:
+    """Any question's other answer."""
+
+    generation: int
+    failure: Failure
+    is_permanent: bool
+
+
+Event = (
+    LoginRequested
+    | TokenGiven
+    | LoginKept
+    | LogoutRequested
+    | LeaseWanted
+    | FresherTokenWanted
+    | RefreshRequested
+    | TokenRejected
+    | Resumed
+    | DeviceCodeIssued
+    | DeviceGranted
+    | DeviceNotGranted
+    | UserIdentified
+    | LoginSaved
+    | LoginLoaded
+    | TokenIssued
+    | QuestionFailed
+)
