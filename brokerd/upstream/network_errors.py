@@ -1,0 +1,85 @@
+"""httpx's exceptions → our failures: the one table, with words for a person.
+
+No text of an exception is passed on unless the operating system or the TLS library wrote it:
+others quote what was being sent.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from brokerd.errors import ErrorClass, Failure
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeVar
+
+    Kind = TypeVar("Kind", bound=BaseException)
+
+
+__all__ = ["describe"]
+
+# What OpenSSL and strerror(3) say is short; this guards against what is not theirs.
+MAX_REASON = 120
+
+NETWORK_HINT = "Check the network; it is tried again by itself, or run: copilot-cred refresh"
+PROXY_HINT = (
+    "Check network.proxy in config.toml or HTTPS_PROXY in the service's environment, then: "
+    "systemctl --user restart copilot-broker"
+)
+TLS_HINT = (
+    "If a proxy inspects TLS here, name its authority as network.ca_file in config.toml, then: "
+    "systemctl --user restart copilot-broker"
+)
+
+
+def describe(error: Exception, origin: str) -> Failure:
+    """Say what kept us from an answer of `origin`; always worth another try later."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    cause = _find(error, ssl.SSLError)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = cause.verify_message[:MAX_REASON]
+        return _failure(
+            "tls_untrusted", f"the certificate of {origin} is not trusted: {reason}", TLS_HINT
+        )
+    if isinstance(cause, ssl.SSLError):
+        reason = (cause.reason or "handshake failed").lower().replace("_", " ")
+        return _failure("tls_failed", f"no TLS with {origin}: {reason[:MAX_REASON]}", TLS_HINT)
+    if "ProxyError" in kinds:
+        return _failure("proxy_failed", f"the proxy opens no way to {origin}", PROXY_HINT)
+    if "TimeoutException" in kinds or isinstance(error, TimeoutError):
+        return _failure("network_timeout", f"no answer from {origin} in time", NETWORK_HINT)
+    if "ConnectError" in kinds:
+        if _find(error, socket.gaierror) is not None:
+            return _failure("dns_failed", f"no address found for {origin}", NETWORK_HINT)
+        told = _find(error, OSError)
+        reason = f": {told.strerror}" if told is not None and told.strerror else ""
+        return _failure(
+            "network_unreachable", f"no connection to {origin}{reason[:MAX_REASON]}", NETWORK_HINT
+        )
+    return _failure("network_broken", f"the connection to {origin} broke off", NETWORK_HINT)
+
+
+def _failure(code: str, message: str, hint: str) -> Failure:
+    return Failure(ErrorClass.TEMPORARY, code, message, hint)
+
+
+def _find(error: BaseException, kind: type[Kind]) -> Kind | None:
+    return next((each for each in _chain(error) if isinstance(each, kind)), None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Walk causes, contexts and groups; httpx and anyio wrap more than once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [link for link in (each.__cause__, each.__context__) if link is not None]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
