@@ -12,6 +12,7 @@ ACCOUNT, TOKEN_FP and COUNT.
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from brokerd.core.policy import OPERATIONS, Policy, Scope, peer_gone
@@ -19,6 +20,8 @@ from brokerd.errors import Failure, PermanentError
 
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from brokerd.core.peer import Peer
 
 
@@ -37,8 +40,9 @@ _TOTAL_ID = "052856beac184803897b42c3ebcb9485"
 class Gate:
     """Admits connections; one per daemon, used by every door."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, allowed_uids: Collection[int] = (), *, own_uid: int | None = None) -> None:
+        own = os.getuid() if own_uid is None else own_uid
+        self._policy = Policy(own, frozenset(allowed_uids))
 
     def admit(self, peer: Peer, listener: str) -> Caller:
         """Let a peer in that came through this named socket, before a byte of it is read.
