@@ -62,8 +62,9 @@ class LoginStores:
         try:
             await store.check()
         except BrokerError as error:
-            if asked != "auto" or error.failure.error_class is not ErrorClass.STORE_UNAVAILABLE:
-                raise
+            unavailable = error.failure.error_class is ErrorClass.STORE_UNAVAILABLE
+            if store.kind != "secret-service" or not unavailable:
+                raise  # its own hint is the better one
             failure = Failure(
                 ErrorClass.STORE_UNAVAILABLE,
                 "no_store",
