@@ -40,8 +40,8 @@ SLOWED_MARGIN = 1.4
 _PENDING = frozenset({"authorization_pending", "slow_down"})
 _AGAIN = "Run copilot-cred login"
 _REFUSALS: dict[str, tuple[ErrorClass, str, str]] = {
-    "expired_token": (ErrorClass.LOGIN_REQUIRED, "The code was not approved in time", _AGAIN),
-    "access_denied": (ErrorClass.DENIED, "The login was cancelled on GitHub's page", _AGAIN),
+    "expired_token": (ErrorClass.LOGIN_REQUIRED, "the code was not approved in time", _AGAIN),
+    "access_denied": (ErrorClass.DENIED, "the login was cancelled on GitHub's page", _AGAIN),
     "incorrect_device_code": (
         ErrorClass.LOGIN_REQUIRED,
         "GitHub does not know the device code any more",
@@ -59,7 +59,7 @@ _REFUSALS: dict[str, tuple[ErrorClass, str, str]] = {
     ),
     "device_flow_disabled": (
         ErrorClass.USAGE,
-        "The OAuth app has the device authorization grant turned off",
+        "the OAuth app has the device authorization grant turned off",
         "Choose another client_id in config.toml, then run copilot-cred login",
     ),
 }

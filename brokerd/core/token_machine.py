@@ -87,7 +87,7 @@ YOUNG = 60.0
 """Seconds; a second token rejected younger than this is replaced only after a pause."""
 
 _NO_ANSWER = Failure(
-    ErrorClass.TEMPORARY, "no_answer", "No answer came in time", "Run copilot-cred status"
+    ErrorClass.TEMPORARY, "no_answer", "no answer came in time", "Run copilot-cred status"
 )
 _STILLBORN = Failure(
     ErrorClass.TEMPORARY,
@@ -98,19 +98,19 @@ _STILLBORN = Failure(
 _RESUMING = Failure(
     ErrorClass.TEMPORARY,
     "resuming",
-    "The token expired while the machine slept; a new one is on its way",
+    "the token expired while the machine slept; a new one is on its way",
     "Run copilot-cred get again",
 )
 _REJECTED = Failure(
     ErrorClass.TEMPORARY,
     "token_rejected_again",
-    "Several fresh Copilot tokens in a row were reported as rejected",
+    "several fresh Copilot tokens in a row were reported as rejected",
     "Run copilot-cred status",
 )
 _MISSING = Failure(
     ErrorClass.LOGIN_REQUIRED,
     "login_missing",
-    "The login is gone from its store",
+    "the login is gone from its store",
     "Run copilot-cred login",
 )
 
@@ -266,11 +266,12 @@ class TokenMachine:
                 if (
                     isinstance(state, Exchanging)
                     and isinstance(state.step, Loading)
+                    and self._question is None
                     and now >= self._asked_at + LOAD_PAUSE
                 ):
                     self.state = replace(state, retry=state.retry.soon(now))
             case FresherTokenWanted():
-                if isinstance(state, Ready) and self.can_freshen(now):
+                if isinstance(state, Ready) and self._question is None and self.can_freshen(now):
                     self.state = replace(state, retry=state.retry.soon(now))
             case RefreshRequested():
                 if isinstance(state, (Ready, Exchanging)):

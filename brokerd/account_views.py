@@ -1,0 +1,146 @@
+"""How machines look to callers: pure functions from a state to the values of `brokerd.views`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from brokerd.core.states import AwaitingUser, Exchanging, Ready, SignedOut
+from brokerd.views import AccountView, WatchState
+
+
+if TYPE_CHECKING:
+    from brokerd.account_runner import AccountRunner
+    from brokerd.config import AccountSettings
+    from brokerd.core.states import State
+    from brokerd.core.tokens import IndexEntry
+    from brokerd.errors import Failure
+    from brokerd.login_attempt import LoginAttempt
+    from brokerd.views import AccountState, LeasedToken, LoginRequest, WatchKind
+
+
+__all__ = ["pending_view", "summary_line", "view_of", "watch_state"]
+
+
+def view_of(
+    runner: AccountRunner,
+    entry: IndexEntry | None,
+    settings: AccountSettings,
+    token_id: str | None,
+    now: float,
+    *,
+    is_default: bool,
+    unsaved: bool,
+) -> AccountView:
+    """Show an account that has a login, or had one."""
+    state = runner.machine.state
+    expires_in = refresh_in = None
+    if isinstance(state, Ready):
+        expires_in = max(0.0, state.expires_at - now)
+    if isinstance(state, (Ready, Exchanging)) and state.retry.at is not None:
+        refresh_in = max(0.0, state.retry.at - now)
+    return AccountView(
+        name=runner.name,
+        host=entry.host if entry else settings.host,
+        user_id=entry.user_id if entry else None,
+        login=entry.login if entry else None,
+        client_id=entry.client_id if entry else settings.client_id,
+        mode=settings.mode,
+        source=entry.source if entry else settings.source,
+        store=entry.store if entry else "",
+        default=is_default,
+        state=_state_name(state),
+        unsaved=unsaved,
+        token_id=token_id,
+        expires_in=expires_in,
+        refresh_in=refresh_in,
+        error=runner.machine.failure,
+    )
+
+
+def pending_view(
+    name: str,
+    attempt: LoginAttempt | None,
+    request: LoginRequest | None,
+    settings: AccountSettings,
+    *,
+    is_default: bool,
+) -> AccountView:
+    """Show an account whose first login is under way."""
+    return AccountView(
+        name=name,
+        host=request.host if request else settings.host,
+        user_id=None,
+        login=None,
+        client_id=request.client_id if request else settings.client_id,
+        mode=settings.mode,
+        source="login" if request is None or request.token is None else "token",
+        store="",
+        default=is_default,
+        state=_state_name(attempt.runner.machine.state) if attempt else "signed_out",
+        unsaved=attempt is not None and attempt.is_unsaved,
+        token_id=None,
+        expires_in=None,
+        refresh_in=None,
+        error=attempt.runner.machine.failure if attempt else None,
+    )
+
+
+def watch_state(
+    name: str,
+    runner: AccountRunner | None,
+    lent: LeasedToken | None,
+    no_login: Failure,
+    pending: Failure,
+) -> WatchState:
+    """Show an account to a watcher."""
+    state = runner.machine.state if runner else SignedOut()
+    match state:
+        case SignedOut(reason=reason):
+            return WatchState(name, "login_required", None, reason or no_login)
+        case AwaitingUser():
+            return WatchState(name, "login_required", None, no_login)
+        case Exchanging(retry=retry):
+            kind: WatchKind = "failed" if retry.at is None else "cooldown"
+            return WatchState(name, kind, None, retry.failure or pending)
+        case Ready(retry=retry):
+            if lent is None:
+                return WatchState(name, "cooldown", None, retry.failure or pending)
+            return WatchState(name, "token", lent, retry.failure)
+        case _:
+            assert_never(state)
+
+
+def summary_line(view: AccountView | None, count: int) -> str:
+    """Say in one line how the default account is doing, and how many there are."""
+    others = f"; {count} accounts" if count > 1 else ""
+    if view is None:
+        return "signed out: run copilot-cred login" + others
+    who = f"signed in as {view.login or view.name} ({view.host})"
+    why = f": {view.error.message}" if view.error else ""
+    match view.state:
+        case "signed_out":
+            return f"signed out{why}: run copilot-cred login{others}"
+        case "awaiting_user":
+            return f"a login waits for its approval on {view.host}{others}"
+        case "exchanging" if view.unsaved:
+            return f"login approved but not saved yet{why}{others}"
+        case "exchanging":
+            return f"{who}, no token yet{why}{others}"
+        case "ready":
+            minutes = int((view.expires_in or 0.0) // 60)
+            trouble = f", refresh fails{why}" if view.error else ""
+            return f"{who}, token valid {minutes} min{trouble}{others}"
+        case _:
+            assert_never(view.state)
+
+
+def _state_name(state: State) -> AccountState:
+    match state:
+        case SignedOut():
+            return "signed_out"
+        case AwaitingUser():
+            return "awaiting_user"
+        case Exchanging():
+            return "exchanging"
+        case Ready():
+            return "ready"
