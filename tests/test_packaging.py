@@ -1,0 +1,210 @@
+"""What is shipped: the wheel, the units, the folders."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).resolve().parents[1]
+UNITS = ("copilot-broker.service", "copilot-broker.socket", "copilot-broker-http.socket")
+
+# Each of these makes a user namespace around a user service, in systemd 252 or a later one, and a
+# user namespace makes the memory of the process readable by every program of the same user.
+NAMESPACE_MAKING = {
+    "PrivateUsers", "PrivateUsersEx", "ProtectSystem", "ProtectHome", "ProtectHostname",
+    "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectClock",
+    "ProtectControlGroups", "ProtectProc", "ProcSubset", "PrivateTmp", "PrivateDevices",
+    "PrivateNetwork", "PrivateIPC", "PrivateMounts", "PrivatePIDs", "ReadOnlyPaths",
+    "ReadWritePaths", "InaccessiblePaths", "ExecPaths", "NoExecPaths", "BindPaths",
+    "BindReadOnlyPaths", "TemporaryFileSystem", "RootDirectory", "RootImage", "MountAPIVFS",
+    "DynamicUser", "CapabilityBoundingSet", "AmbientCapabilities",
+}  # fmt: skip
+
+SERVICE = {
+    "Type": "notify",
+    "NotifyAccess": "main",
+    "WatchdogSec": "60",
+    "Sockets": "copilot-broker.socket copilot-broker-http.socket",
+    "ExecReload": "/bin/kill -HUP $MAINPID",
+    "Restart": "on-failure",
+    "UMask": "0077",
+    "LimitCORE": "0",
+    "LimitNOFILE": "65536",
+    "MemorySwapMax": "0",
+    "NoNewPrivileges": "yes",
+    "LockPersonality": "yes",
+    "MemoryDenyWriteExecute": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
+    "SystemCallArchitectures": "native",
+    "SystemCallErrorNumber": "EPERM",
+}
+SOCKET = {
+    "SocketMode": "0600",
+    "DirectoryMode": "0700",
+    "RemoveOnStop": "yes",
+    "Backlog": "256",
+    "TriggerLimitIntervalSec": "0",
+    "Service": "copilot-broker.service",
+}
+
+
+def directives(unit: str) -> dict[str, list[str]]:
+    """Return `Section.Key` → its values in order."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in (ROOT / "systemd" / unit).read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            found.setdefault(f"{section}.{key}", []).append(value)
+    return found
+
+
+@pytest.mark.parametrize(("key", "value"), SERVICE.items())
+def test_service_says(key: str, value: str) -> None:
+    assert directives("copilot-broker.service")[f"Service.{key}"] == [value]
+
+
+def test_service_filters_system_calls_as_designed() -> None:
+    allowed, refused = directives("copilot-broker.service")["Service.SystemCallFilter"]
+    assert set(allowed.split()) == {
+        "@system-service", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+    }  # fmt: skip
+    assert refused.startswith("~")
+    assert set(refused[1:].split()) == {
+        "@privileged", "@resources", "@debug", "@setuid", "@keyring",
+        "process_vm_readv", "process_vm_writev",
+    }  # fmt: skip
+
+
+def test_service_needs_both_sockets() -> None:
+    required = directives("copilot-broker.service")["Unit.Requires"]
+    assert required == ["copilot-broker.socket copilot-broker-http.socket"]
+    assert directives("copilot-broker.socket")["Unit.Wants"] == ["copilot-broker-http.socket"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_no_unit_makes_a_user_namespace_or_owns_a_directory(unit: str) -> None:
+    keys = {name.partition(".")[2] for name in directives(unit)}
+    assert keys & NAMESPACE_MAKING == set()
+    assert not keys & {"RuntimeDirectory", "StateDirectory", "ConfigurationDirectory"}
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "path"),
+    [
+        ("copilot-broker.socket", "rpc", "%t/copilot-broker/broker.sock"),
+        ("copilot-broker-http.socket", "http", "%t/copilot-broker/http.sock"),
+    ],
+)
+def test_sockets(unit: str, name: str, path: str) -> None:
+    found = directives(unit)
+    assert {key: found[f"Socket.{key}"] for key in SOCKET} == {k: [v] for k, v in SOCKET.items()}
+    assert found["Socket.FileDescriptorName"] == [name]
+    assert found["Socket.ListenStream"] == [path]
+
+
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        if os.environ.get("CI"):
+            pytest.fail("systemd-analyze is missing")
+        pytest.skip("systemd-analyze is missing: sudo apt-get install systemd")
+    command = tmp_path / ".local/bin/copilot-brokerd"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", *(ROOT / "systemd" / unit for unit in UNITS)],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("folder", ["systemd", "packaging"])
+def test_folder_shadows_no_python_package(folder: str) -> None:
+    """An __init__.py here would hide python-systemd, or the `packaging` that builds wheels."""
+    assert list((ROOT / folder).rglob("__init__.py")) == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_wheel_has_two_packages_the_units_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    info = next(top for top in tops if top.endswith(".dist-info"))
+    data = info.replace(".dist-info", ".data")
+    assert tops == {"brokerd", "copilot_broker", info, data}
+    shared = {name for name in names if name.startswith(f"{data}/")}
+    assert shared == {f"{data}/data/share/systemd/user/{unit}" for unit in UNITS}
+    assert "copilot_broker/py.typed" in names
+    sources = {
+        str(path.relative_to(ROOT / base))
+        for base, package in ((".", "brokerd"), ("client", "copilot_broker"))
+        for path in (ROOT / base / package).rglob("*.py")
+    }
+    assert {name for name in names if name.endswith(".py")} == sources
+
+
+def test_wheel_names_its_commands(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+        points = configparser.ConfigParser()
+        points.read_string(archive.read(path).decode())
+    assert dict(points["console_scripts"]) == {
+        "copilot-cred": "copilot_broker.cli:main",
+        "copilot-brokerd": "brokerd.cli:main",
+    }
+
+
+@pytest.mark.timeout(240)  # makes a virtual environment
+def test_client_works_with_msgpack_alone(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    run = tmp_path / "venv/bin"
+    pip = [run / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "install", wheel], check=True)
+    listed = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
+    assert {line.partition("=")[0].partition(" ")[0] for line in listed.splitlines()} == {
+        "copilot-broker", "msgpack",
+    }  # fmt: skip
+    plain = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    every_name = (
+        "import copilot_broker as c\n"
+        "for name in c.__all__: getattr(c, name)\n"
+        "assert repr(c.Client)"
+    )
+    subprocess.run([run / "python", "-c", every_name], check=True, env=plain)
+    version = subprocess.run(
+        [run / "copilot-cred", "--version"], check=True, env=plain, capture_output=True, text=True
+    )
+    assert "0." in version.stdout
+    get = subprocess.run(
+        [run / "copilot-cred", "get"], check=False, env=plain, capture_output=True, text=True
+    )
+    assert (get.returncode, get.stdout) == (3, "")
+    assert "copilot-broker.socket" in get.stderr
