@@ -1,0 +1,169 @@
+"""Each method over a real socket: what goes in reaches the broker, what comes out has its shape."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+from fakes.broker import CANARY, a_lease, a_view, signed_out
+from fakes.rpc_door import Door
+
+from brokerd.errors import ErrorClass, Failure
+
+
+@pytest.fixture
+async def door(tmp_path):
+    async with Door(tmp_path / "s") as door:
+        yield door
+
+
+@pytest.fixture
+async def client(door):
+    return await door.knock()
+
+
+async def test_hello_names_the_broker_and_the_scope(client):
+    answer = await client.call("broker.hello", protocol=1, client="test", features=["unheard-of"])
+    assert answer.error is None
+    assert answer.result["protocol"] == 1
+    assert answer.result["name"] == "copilot-broker"
+    assert answer.result["version"] == "1.2.3"
+    assert answer.result["scope"] == "admin"
+    assert "streams" in answer.result["features"]
+
+
+async def test_hello_with_a_broken_wrapper_is_refused_and_the_connection_goes_on(client):
+    answer = await client.call("broker.hello", notify=7)
+    assert (answer.error.error_class, answer.error.code) == (ErrorClass.USAGE, "bad_hello")
+    assert (await client.call("token.get")).error is None
+
+
+async def test_token_get_hands_over_the_token_and_how_to_use_it(door, client):
+    answer = await client.call("token.get", account="work", min_valid=300, reject="0a1b2c3d")
+    assert door.broker.calls == [("lease", "work", 300.0, "0a1b2c3d")]
+    assert answer.result == {
+        "token": CANARY,
+        "token_type": "bearer",
+        "expires_at": 1_900_000_000,
+        "expires_in": 1500.0,
+        "api_base": "https://api.example.test",
+        "headers": {"Editor-Version": "copilot-broker/1.2.3"},
+        "account": "default",
+        "token_id": "0a1b2c3d",
+        "clamped": False,
+    }
+
+
+async def test_token_get_has_defaults_and_ignores_unknown_keys(door, client):
+    assert (await client.call("token.get", flavour="sweet", account=None)).error is None
+    assert door.broker.calls == [("lease", None, 60.0, None)]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"account": 7},
+        {"account": [[]]},
+        {"reject": True},
+        {"min_valid": "60"},
+        {"min_valid": -1},
+        {"min_valid": True},
+        {"min_valid": math.nan},
+        {"min_valid": math.inf},
+    ],
+    ids=str,
+)
+async def test_params_that_make_no_sense_are_usage_errors(door, client, params):
+    answer = await client.call("token.get", **params)
+    assert (answer.error.error_class, answer.error.code) == (ErrorClass.USAGE, "bad_params")
+    assert door.broker.calls == []
+
+
+async def test_an_unknown_method_is_a_usage_error_without_echoing_a_book(client):
+    answer = await client.call("token.steal" + "x" * 10_000)
+    assert (answer.error.error_class, answer.error.code) == (ErrorClass.USAGE, "unknown_method")
+    assert len(answer.error.message) < 200
+
+
+async def test_a_failure_of_the_broker_travels_whole(door, client):
+    door.broker.lease_answer = signed_out()
+    answer = await client.call("token.get")
+    assert answer.error.error_class is ErrorClass.LOGIN_REQUIRED
+    assert answer.error.hint == "copilot-cred login"
+
+
+async def test_errors_are_one_string_for_who_asked_so(door, client):
+    await client.call("broker.hello", errors="text")
+    door.broker.lease_answer = signed_out()
+    answer = await client.call("token.get")
+    assert answer.error.message == "login_required: nobody is signed in. copilot-cred login"
+
+
+async def test_a_defect_is_told_without_its_text(door, client, caplog):
+    door.broker.lease_answer = RuntimeError(f"lost {CANARY}")
+    answer = await client.call("token.get")
+    assert answer.error.error_class is ErrorClass.INTERNAL
+    assert CANARY not in str(answer.error)
+    assert "request failed" in caplog.messages
+
+
+async def test_refresh_shows_the_new_token_without_handing_it_out(door, client):
+    door.broker.lease_answer = a_lease(token_id="ffffffff")
+    answer = await client.call("broker.refresh", account="work")
+    assert door.broker.calls == [("refresh", "work")]
+    assert answer.result["token_id"] == "ffffffff"
+    assert CANARY not in repr(answer.result)
+
+
+async def test_account_list_use_and_logout(door, client):
+    failure = Failure(ErrorClass.DENIED, "no_seat", "no Copilot seat", "https://github.com")
+    door.broker.views = [a_view(), a_view(name="work", default=False, error=failure)]
+    listed = (await client.call("account.list")).result
+    assert listed["default"] == "default"
+    assert [account["name"] for account in listed["accounts"]] == ["default", "work"]
+    assert listed["accounts"][0]["error"] is None
+    assert listed["accounts"][1]["error"]["class"] == int(ErrorClass.DENIED)
+    assert (await client.call("account.use", account="work")).result == {"default": "work"}
+    assert (await client.call("account.use")).error.code == "bad_params"
+    assert (await client.call("account.logout", account="work")).result == {}
+    assert door.broker.calls == [("use", "work"), ("logout", "work")]
+
+
+async def test_account_maps_have_exactly_the_fields_of_the_view(client):
+    (account,) = (await client.call("account.list")).result["accounts"]
+    assert set(account) == set(vars(a_view()))
+
+
+async def test_status_joins_the_broker_and_what_the_daemon_adds(client):
+    status = (await client.call("broker.status")).result
+    assert status["version"] == "1.2.3"
+    assert status["summary"] == "signed in as octocat"
+    assert status["store"] == {"kind": "memory"}
+    assert status["simulated"] is False
+    assert status["pid"] > 0
+    assert status["uptime"] >= 0
+    assert status["accounts"][0]["login"] == "octocat"
+
+
+async def test_no_answer_but_that_of_token_get_and_watch_holds_a_token(client):
+    for method in ("broker.hello", "broker.status", "broker.refresh", "account.list"):
+        assert CANARY not in repr((await client.call(method)).result)
+
+
+async def test_a_token_lent_twice_is_one_record_and_a_total_at_close(door, client, caplog):
+    caplog.set_level(logging.INFO, "brokerd.gate")
+    for _ in range(3):
+        await client.call("token.get")
+    door.broker.lease_answer = a_lease(token_id="ffffffff")
+    await client.call("token.get")
+    client.close()
+    await door.server.drain(1)
+    told = [(r.message, r.TOKEN_FP, getattr(r, "COUNT", None)) for r in caplog.records]
+    assert told == [
+        ("token granted", "0a1b2c3d", None),
+        ("token lent", "0a1b2c3d", 3),
+        ("token granted", "ffffffff", None),
+        ("token lent", "ffffffff", 1),
+    ]
+    assert CANARY not in caplog.text

@@ -1,0 +1,127 @@
+"""A broker that answers what the test says, with the real one's face."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from brokerd.errors import ErrorClass, Failure, PermanentError
+from brokerd.views import AccountView, LeasedToken, LoginProgress, LoginRequest, WatchState
+
+
+__all__ = ["CANARY", "FakeBroker", "a_lease", "a_view", "signed_out"]
+
+CANARY = "tid=canary0123456789;exp=1"
+
+
+def a_lease(**changes) -> LeasedToken:
+    lease = LeasedToken(
+        token=CANARY,
+        token_id="0a1b2c3d",
+        expires_at=1_900_000_000,
+        expires_in=1500.0,
+        api_base="https://api.example.test",
+        account="default",
+        clamped=False,
+    )
+    return replace(lease, **changes)
+
+
+def a_view(**changes) -> AccountView:
+    view = AccountView(
+        name="default",
+        host="github.com",
+        user_id=583231,
+        login="octocat",
+        client_id="Iv1.0000",
+        mode="auto",
+        source="login",
+        store="memory",
+        default=True,
+        state="ready",
+        unsaved=False,
+        token_id="0a1b2c3d",
+        expires_in=1500.0,
+        refresh_in=1200.0,
+        error=None,
+    )
+    return replace(view, **changes)
+
+
+def signed_out() -> PermanentError:
+    return PermanentError(
+        Failure(
+            ErrorClass.LOGIN_REQUIRED,
+            "login_required",
+            "nobody is signed in",
+            "copilot-cred login",
+        )
+    )
+
+
+class FakeBroker:
+    """Set `lease_answer`; clear `may_answer` to keep callers waiting; feed `steps` and `states`."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple] = []
+        self.lease_answer: LeasedToken | Exception = a_lease()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.waiting = 0
+        self.states: asyncio.Queue[WatchState | Exception] = asyncio.Queue()
+        self.steps: asyncio.Queue[LoginProgress | Exception | None] = asyncio.Queue()
+        self.watch_left = asyncio.Event()
+        self.login_left = asyncio.Event()
+        self.login_request: LoginRequest | None = None
+        self.views = [a_view()]
+
+    async def _answer(self) -> LeasedToken:
+        self.waiting += 1
+        try:
+            await self.may_answer.wait()
+        finally:
+            self.waiting -= 1
+        if isinstance(self.lease_answer, Exception):
+            raise self.lease_answer
+        return self.lease_answer
+
+    async def lease(self, account=None, *, min_valid=60.0, reject=None, timeout=None):
+        self.calls.append(("lease", account, min_valid, reject))
+        return await self._answer()
+
+    async def refresh(self, account=None):
+        self.calls.append(("refresh", account))
+        return await self._answer()
+
+    async def watch(self, account=None):
+        self.calls.append(("watch", account))
+        try:
+            while True:
+                state = await self.states.get()
+                if isinstance(state, Exception):
+                    raise state
+                yield state
+        finally:
+            self.watch_left.set()
+
+    async def login(self, request: LoginRequest):
+        self.login_request = request
+        try:
+            while (step := await self.steps.get()) is not None:
+                if isinstance(step, Exception):
+                    raise step
+                yield step
+        finally:
+            self.login_left.set()
+
+    async def logout(self, account=None):
+        self.calls.append(("logout", account))
+
+    async def use(self, account):
+        self.calls.append(("use", account))
+
+    def accounts(self):
+        return list(self.views)
+
+    def summary(self) -> str:
+        return "signed in as octocat"
