@@ -21,7 +21,7 @@ __all__ = ["line_of_key", "line_of_syntax_error"]
 
 def line_of_key(text: str, path: Sequence[str]) -> int:
     """Return the 1-based line of the statement that brings `path` into `text`; 1 if none does."""
-    lines = text.splitlines(keepends=True)
+    lines = [f"{line}\n" for line in text.split("\n")]  # str.splitlines knows too many ends
     low, high = 0, len(lines)
     if not _holds(_parse_prefix(lines, high)[0], path):
         return 1
@@ -38,7 +38,9 @@ def line_of_key(text: str, path: Sequence[str]) -> int:
 def line_of_syntax_error(text: str, error: tomllib.TOMLDecodeError) -> int:
     """Return the 1-based line that tomllib complains of."""
     found = re.search(r"\(at line (\d+), column \d+\)", str(error))
-    return int(found[1]) if found else max(1, len(text.splitlines()))  # "(at end of document)"
+    return (
+        int(found[1]) if found else max(1, len(text.rstrip("\n").split("\n")))
+    )  # "(at end of document)"
 
 
 def _parse_prefix(lines: Sequence[str], count: int) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,221 @@
+"""Peers as the kernel tells them: who connected, whether they live, and what we may believe."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brokerd.core.peer import Peer
+from brokerd.host import peercred
+from brokerd.host.peercred import SO_PEERPIDFD, PidFd, peer_of
+
+
+def kernel_has_peerpidfd() -> bool:
+    a, b = socket.socketpair()
+    with a, b:
+        try:
+            os.close(a.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD))
+        except OSError:
+            return False
+        return True
+
+
+needs_peerpidfd = pytest.mark.skipif(not kernel_has_peerpidfd(), reason="needs Linux 6.5")
+
+
+@pytest.fixture
+def pair():
+    a, b = socket.socketpair()
+    with a, b:
+        yield a, b
+
+
+@pytest.fixture
+def child(tmp_path):
+    """(process, our end of its connection): a process that connects, then waits to be told."""
+    path = tmp_path / "s"
+    program = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "s.send(b'x'); sys.stdin.readline()"
+    )
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(30)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE
+        )
+        with process:
+            sock, _ = server.accept()
+            with sock:
+                yield process, sock
+            process.kill()
+
+
+def test_who_it_is(child):
+    process, sock = child
+    peer = peer_of(sock)
+    try:
+        assert (peer.pid, peer.uid, peer.gid) == (process.pid, os.getuid(), os.getgid())
+        assert peer.is_alive()
+        assert peer.weak is not kernel_has_peerpidfd()
+        assert not os.get_inheritable(peer.pidfd.fileno())
+    finally:
+        peer.close()
+
+
+def test_nothing_is_read_from_the_connection(child):
+    _, sock = child
+    peer_of(sock).close()
+    sock.settimeout(30)
+    assert sock.recv(10) == b"x"
+
+
+def test_it_is_gone_when_the_process_ends(child):
+    process, sock = child
+    peer = peer_of(sock)
+    process.communicate(b"go\n", timeout=30)
+    assert not peer.is_alive()
+    peer.close()
+    peer.close()
+    assert not peer.is_alive()
+    assert peer.pidfd.fileno() == -1
+
+
+@needs_peerpidfd
+def test_a_peer_that_ended_before_we_asked_is_gone(child):
+    process, sock = child
+    process.communicate(b"go\n", timeout=30)  # reaped: its number is free again
+    peer = peer_of(sock)
+    assert not peer.is_alive()
+    assert peer.unit == ""
+    peer.close()
+
+
+def test_an_older_kernel_gives_a_weak_identity(child, monkeypatch):
+    process, sock = child
+    monkeypatch.setattr(peercred, "SO_PEERPIDFD", 9999)  # ENOPROTOOPT, as before Linux 6.5
+    peer = peer_of(sock)
+    assert peer.weak
+    assert peer.is_alive()
+    process.communicate(b"go\n", timeout=30)
+    assert not peer.is_alive()
+    peer.close()
+    late = peer_of(sock)
+    assert late.weak
+    assert late.pid == process.pid
+    assert not late.is_alive()
+
+
+def test_no_pidfds_at_all(child, monkeypatch):
+    _, sock = child
+
+    def refuse(_pid):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(peercred, "SO_PEERPIDFD", 9999)
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    peer = peer_of(sock)
+    assert (peer.weak, peer.pidfd, peer.unit) == (True, None, "")
+    assert peer.is_alive()  # the uid still stands; nothing else is known
+    peer.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_another_uid(tmp_path):
+    path = tmp_path / "s"
+    program = (
+        "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "sys.stdin.readline()"
+    )
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(30)
+        path.chmod(0o666)
+        for parent in path.parents:
+            if parent.stat().st_mode & 0o005 != 0o005:
+                parent.chmod(parent.stat().st_mode | 0o055)
+        process = subprocess.Popen(
+            ["/usr/bin/setpriv", "--reuid=4294967", "--regid=12345", "--clear-groups"]
+            + ["/usr/bin/python3", "-c", program, str(path)],
+            stdin=subprocess.PIPE,
+        )
+        with process:
+            sock, _ = server.accept()
+            with sock:
+                peer = peer_of(sock)
+                assert (peer.uid, peer.gid) == (4294967, 12345)
+                peer.close()
+            process.communicate(b"go\n", timeout=30)
+
+
+def test_descriptors_do_not_leak(pair):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        peer_of(pair[0]).close()
+        peer_of(pair[0])  # forgotten: closed by its finalizer
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_only_unix_sockets_have_peers():
+    with socket.socket(socket.AF_UNIX) as lonely:
+        peer = peer_of(lonely)
+        assert peer.uid not in (os.getuid(), 0)  # an unconnected one is nobody's
+        peer.close()
+    with socket.socket(socket.AF_INET) as inet:
+        peer = peer_of(inet)
+        assert peer.uid not in (os.getuid(), 0)
+        peer.close()
+
+
+CGROUPS = [
+    ("0::/user.slice/user@1000.service/app.slice/my-tool.service\n", "my-tool.service"),
+    ("0::/user.slice/user-1000.slice/session-2.scope\n", "session-2.scope"),
+    ("0::/user.slice/user@1000.service/app.slice/a.service/inner/b\n", "a.service"),
+    ("4:cpu:/x.service\n1:name=systemd:/user.slice/b.service\n0::/\n", "b.service"),
+    ("0::/\n", ""),
+    ("", ""),
+    ("0::/user.slice/x.slice\n", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "unit"), CGROUPS)
+def test_the_unit_is_read_from_the_cgroup(text, unit, tmp_path, monkeypatch):
+    (tmp_path / "proc" / "77").mkdir(parents=True)
+    (tmp_path / "proc" / "77" / "cgroup").write_text(text)
+    real = Path
+
+    def elsewhere(path):
+        return real(f"{tmp_path}{path}")
+
+    monkeypatch.setattr(peercred, "Path", elsewhere)
+    assert peercred._unit_of(77) == unit
+    assert peercred._unit_of(78) == ""
+
+
+def test_a_peer_is_a_value():
+    one = Peer(1, 2, 3)
+    assert one == Peer(1, 2, 3)
+    assert one.weak
+    assert one.is_alive()
+    assert not Peer(1, 2, 3, gone=True).is_alive()
+    with PidFdOf(os.getpid()) as handle:
+        assert Peer(1, 2, 3, handle) == one
+        assert "pidfd" not in repr(Peer(1, 2, 3, handle))
+
+
+class PidFdOf:
+    def __init__(self, pid):
+        self.handle = PidFd(os.pidfd_open(pid))
+
+    def __enter__(self):
+        return self.handle
+
+    def __exit__(self, *_):
+        self.handle.close()
