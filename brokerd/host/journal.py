@@ -146,7 +146,7 @@ def configure(level: str, stream: TextIO | None = None) -> logging.Handler:
 
 
 def is_journal(stream: TextIO) -> bool:
-    """Whether the journal reads `stream`: $JOURNAL_STREAM is its device:inode (systemd.exec(5))."""
+    """Whether the journal has `stream`: $JOURNAL_STREAM is its device:inode, systemd.exec(5)."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):

@@ -61,8 +61,9 @@ class PidFd:
 def peer_of(sock: socket.socket) -> Peer:
     """Return the peer of a connected AF_UNIX socket.
 
-    Reads nothing from the connection. Raises OSError when the socket is no connected Unix socket.
-    The result holds a file descriptor: close it with the connection.
+    Reads nothing from the connection. Of a socket that is not connected, or not a Unix one, the
+    kernel says uid 4294967295, which is nobody's. Raises OSError when it says nothing. The result
+    holds a file descriptor: close it with the connection.
     """
     # pid and gid_t differ in sign only; uid 4294967294 and the like must not come out negative.
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)

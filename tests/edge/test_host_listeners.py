@@ -22,6 +22,10 @@ def folder(tmp_path) -> Path:
     return tmp_path / "copilot-broker"
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
 def refusal(path) -> ListenError:
     with pytest.raises(ListenError) as caught:
         bind_own(path).close()
@@ -48,7 +52,7 @@ def test_the_socket_and_its_folder_are_private(folder):
             assert not sock.getblocking()
             assert not sock.get_inheritable()
             assert connects(folder / "broker.sock")
-            assert sorted(os.listdir(folder)) == ["broker.sock", "broker.sock.lock"]
+            assert names(folder) == ["broker.sock", "broker.sock.lock"]
             assert stat.S_IMODE((folder / "broker.sock.lock").stat().st_mode) == 0o600
     finally:
         assert os.umask(before) == 0  # bind_own put it back
@@ -89,7 +93,7 @@ def test_what_a_killed_starter_left_is_replaced(folder):
         dead.bind(str(folder / ".broker.sock.new"))
     (folder / "broker.sock.lock").touch(mode=0o600)
     with bind_own(folder / "broker.sock"):
-        assert sorted(os.listdir(folder)) == ["broker.sock", "broker.sock.lock"]
+        assert names(folder) == ["broker.sock", "broker.sock.lock"]
 
 
 def test_a_live_owner_is_named_and_left_alone(folder):
@@ -191,10 +195,10 @@ def test_there_is_no_window(folder):
     def look():
         while not stop.is_set():
             try:
-                names = os.listdir(folder)
+                found = names(folder)
             except FileNotFoundError:
-                names = []
-            for name in names:
+                found = []
+            for name in found:
                 try:
                     mode = os.lstat(folder / name).st_mode
                 except FileNotFoundError:
@@ -233,7 +237,7 @@ def test_a_symbolic_link_for_a_folder_is_refused(tmp_path, folder):
     folder.symlink_to(tmp_path / "elsewhere")
     failure = refusal(folder / "broker.sock").failure
     assert failure.message == f"{folder} is a symbolic link"
-    assert os.listdir(tmp_path / "elsewhere") == []
+    assert names(tmp_path / "elsewhere") == []
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o720, 0o701, 0o755, 0o1777])
@@ -243,7 +247,7 @@ def test_a_folder_open_to_others_is_refused(folder, mode):
     failure = refusal(folder / "broker.sock").failure
     assert f"(mode {mode:04o}, must be 0700)" in failure.message
     assert failure.hint == f"Run: chmod 700 {folder}"
-    assert os.listdir(folder) == []
+    assert names(folder) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
@@ -287,7 +291,7 @@ def test_a_path_that_is_too_long(tmp_path):
 
 def test_a_refusal_leaks_no_descriptor(folder):
     def count():
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     folder.mkdir(mode=0o700)
     (folder / "broker.sock").touch(mode=0o600)

@@ -142,8 +142,10 @@ def test_another_uid(tmp_path):
             if parent.stat().st_mode & 0o005 != 0o005:
                 parent.chmod(parent.stat().st_mode | 0o055)
         process = subprocess.Popen(
-            ["/usr/bin/setpriv", "--reuid=4294967", "--regid=12345", "--clear-groups"]
-            + ["/usr/bin/python3", "-c", program, str(path)],
+            [
+                *("/usr/bin/setpriv", "--reuid=4294967", "--regid=12345", "--clear-groups"),
+                *("/usr/bin/python3", "-c", program, str(path)),
+            ],
             stdin=subprocess.PIPE,
         )
         with process:
@@ -156,11 +158,11 @@ def test_another_uid(tmp_path):
 
 
 def test_descriptors_do_not_leak(pair):
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         peer_of(pair[0]).close()
         peer_of(pair[0])  # forgotten: closed by its finalizer
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_only_unix_sockets_have_peers():
