@@ -1,0 +1,133 @@
+"""The index of accounts: not secret, never half written, never lost."""
+
+from __future__ import annotations
+
+import logging
+import stat
+
+import pytest
+
+from brokerd.core.tokens import IndexEntry
+from brokerd.errors import BrokerError, ErrorClass, PermanentError
+from brokerd.stores.index import AccountIndex
+
+
+WORK = IndexEntry("github.com", 1, "octocat", "secret-service", "Iv1.x")
+HOME = IndexEntry("octo.ghe.com", 2, "hubot", "file", "Iv1.y", "token")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "accounts.json"
+
+
+def opened(path):
+    index = AccountIndex(path)
+    index.load()
+    return index
+
+
+def test_no_file_is_an_empty_index(path):
+    index = opened(path)
+    assert index.entries() == {}
+    assert index.default is None
+    assert not path.exists()
+
+
+def test_what_was_put_is_there_after_a_restart(path):
+    index = opened(path)
+    index.put("work", WORK)
+    index.put("home", HOME)
+    index.default = "home"
+    again = opened(path)
+    assert again.entries() == {"work": WORK, "home": HOME}
+    assert again.default == "home"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_the_first_account_is_the_default_and_the_next_inherits(path):
+    index = opened(path)
+    index.put("work", WORK)
+    index.put("home", HOME)
+    assert index.default == "work"
+    index.remove("work")
+    assert index.default == "home"
+    index.remove("home")
+    index.remove("home")
+    assert index.default is None
+    assert opened(path).entries() == {}
+
+
+def test_an_unknown_default_is_refused(path):
+    index = opened(path)
+    with pytest.raises(PermanentError, match="copilot-cred account list") as caught:
+        index.default = "nobody"
+    assert caught.value.failure.error_class is ErrorClass.USAGE
+
+
+def test_entries_are_a_copy(path):
+    index = opened(path)
+    index.put("work", WORK)
+    index.entries().clear()
+    assert index.entries() == {"work": WORK}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+        b"[]",
+        b'{"version": 1}',
+        b'{"accounts": {}}',
+        b'{"version": 1, "accounts": {"work": {"host": "github.com"}}}',
+        b'{"version": 1, "accounts": {"work": {"host": 1, "user_id": 1, "login": "", "store": "", "client_id": ""}}}',
+        b'{"version": 1, "accounts": {"work": {"host": "h", "user_id": "1", "login": "", "store": "", "client_id": ""}}}',
+    ],
+)
+def test_a_broken_file_is_set_aside_and_not_lost(path, content, caplog):
+    path.parent.mkdir(mode=0o700)
+    path.touch(0o600)
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        index = opened(path)
+    assert index.entries() == {}
+    assert "copilot-cred login" in caplog.text
+    index.put("work", WORK)
+    (aside,) = [p for p in path.parent.iterdir() if p != path]
+    assert aside == index.set_aside
+    assert ".broken-" in aside.name
+    assert aside.read_bytes() == content
+    assert opened(path).entries() == {"work": WORK}
+
+
+def test_a_newer_index_is_left_alone(path):
+    path.parent.mkdir(mode=0o700)
+    path.touch(0o600)
+    path.write_text('{"version": 2, "accounts": {}}')
+    with pytest.raises(PermanentError, match="version 2"):
+        opened(path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_unknown_keys_and_a_lost_default_do_no_harm(path):
+    index = opened(path)
+    index.put("work", WORK)
+    text = path.read_text().replace('"default": "work"', '"default": "gone", "later": 1')
+    path.write_text(text.replace('"host"', '"added": [], "host"'))
+    again = opened(path)
+    assert again.entries() == {"work": WORK}
+    assert again.default == "work"
+
+
+def test_a_failed_write_changes_nothing(path):
+    index = opened(path)
+    index.put("work", WORK)
+    path.parent.chmod(0o755)
+    with pytest.raises(BrokerError):
+        index.put("home", HOME)
+    assert index.entries() == {"work": WORK}
+    path.parent.chmod(0o700)
+    assert opened(path).entries() == {"work": WORK}

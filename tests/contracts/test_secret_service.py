@@ -1,0 +1,255 @@
+"""The Secret Service in every state a desktop knows: open, locked, absent, dying, coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+
+from brokerd.dbus import bus as bus_module
+from brokerd.dbus import secret_service as module
+from brokerd.dbus.bus import SessionBus
+from brokerd.dbus.secret_service import SCHEMA, SecretServiceStore
+from brokerd.errors import ErrorClass, PermanentError, TransientError
+from contracts.conftest import make_login
+from contracts.private_bus import NAME, PATH
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:DynamicImporter:ImportWarning")
+
+LOGIN = make_login()
+
+
+def operations(store):
+    return {
+        "check": store.check,
+        "save": lambda: store.save(LOGIN),
+        "load": lambda: store.load(LOGIN.key),
+        "delete": lambda: store.delete(LOGIN.key),
+        "keys": store.keys,
+    }
+
+
+async def failures(store):
+    """What each operation fails with; a success fails the test."""
+    found = {}
+    for name, operation in operations(store).items():
+        with pytest.raises(TransientError) as caught:
+            await operation()
+        found[name] = caught.value.failure
+        assert caught.value.failure.hint
+        assert "canary" not in repr(caught.value) + str(caught.value.__cause__)
+    return found
+
+
+@pytest.fixture
+def short_timeout(monkeypatch):
+    monkeypatch.setattr(bus_module, "CALL_TIMEOUT", 0.3)
+    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.3)
+
+
+async def test_attributes_and_label_hold_no_secret(keyring, secret_service):
+    await secret_service.save(LOGIN)
+    with keyring.connection() as bus:
+        service = bus.get(NAME, PATH, timeout=5)["org.freedesktop.Secret.Service"]
+        unlocked, _ = service.SearchItems({"xdg:schema": SCHEMA}, timeout=5)
+        (path,) = unlocked
+        properties = bus.get(NAME, path, timeout=5)["org.freedesktop.DBus.Properties"]
+        found = properties.GetAll("org.freedesktop.Secret.Item", timeout=5)
+    assert found["Attributes"] == {
+        "xdg:schema": SCHEMA,
+        "kind": "login",
+        "host": "github.com",
+        "user_id": "583231",
+    }
+    assert found["Label"] == "copilot-broker: octocat@github.com"
+    assert "canary" not in repr(found)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_locked_is_never_taken_for_empty(keyring, secret_service, is_kept):
+    if is_kept:
+        await secret_service.save(LOGIN)
+    keyring.lock()
+    for failure in (await failures(secret_service)).values():
+        assert failure.error_class is ErrorClass.LOCKED
+        assert failure.code == "store_locked"
+
+
+async def test_unlocking_heals_without_a_restart(keyring, secret_service):
+    await secret_service.save(LOGIN)
+    keyring.lock()
+    with pytest.raises(TransientError):
+        await secret_service.load(LOGIN.key)
+    keyring.unlock()
+    assert await secret_service.load(LOGIN.key) == LOGIN
+
+
+async def test_no_secret_service_on_the_bus(private_bus):
+    bus = SessionBus(private_bus.address)
+    for failure in (await failures(SecretServiceStore(bus))).values():
+        assert failure.error_class is ErrorClass.STORE_UNAVAILABLE
+        assert failure.code == "store_no_service"
+        assert "copilot-cred login --store file" in failure.hint
+    private_bus.start_keyring()  # it may start after us
+    await SecretServiceStore(bus).save(LOGIN)
+    bus.close()
+
+
+async def test_a_service_without_a_keyring(private_bus):
+    """What a fresh home has after D-Bus activation: the alias names a keyring that never was."""
+    import subprocess
+
+    keyring = subprocess.Popen(
+        ["gnome-keyring-daemon", "--foreground", "--components=secrets"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=private_bus.environ,
+    )
+    bus = SessionBus(private_bus.address)
+    try:
+        private_bus._wait_for_owner(present=True)
+        for failure in (await failures(SecretServiceStore(bus))).values():
+            assert failure.error_class is ErrorClass.STORE_UNAVAILABLE
+            assert failure.code == "store_no_keyring"
+    finally:
+        bus.close()
+        keyring.kill()
+        keyring.wait(20)
+
+
+@pytest.mark.parametrize("address", ["unix:path=/nonexistent/bus", "garbage", None])
+async def test_no_bus_at_all(address, tmp_path):
+    bus = SessionBus(address, {"XDG_RUNTIME_DIR": str(tmp_path)})
+    for failure in (await failures(SecretServiceStore(bus))).values():
+        assert failure.error_class is ErrorClass.STORE_UNAVAILABLE
+        assert failure.code == "store_no_bus"
+    bus.close()
+
+
+async def test_the_bus_is_found_in_the_runtime_directory(keyring):
+    (keyring.root / "run" / "bus").symlink_to(keyring.root / "bus")
+    bus = SessionBus(None, {"XDG_RUNTIME_DIR": str(keyring.root / "run")})
+    await SecretServiceStore(bus).check()
+    bus.close()
+
+
+async def test_without_pydbus_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gi.repository", None)
+    bus = SessionBus("unix:path=/nonexistent")
+    with pytest.raises(PermanentError, match="apt install python3-gi python3-pydbus") as caught:
+        await SecretServiceStore(bus).check()
+    assert caught.value.failure.error_class is ErrorClass.STORE_UNAVAILABLE
+    bus.close()
+
+
+async def test_a_keyring_killed_between_calls_is_used_again_when_it_is_back(
+    keyring, secret_service
+):
+    await secret_service.save(LOGIN)
+    keyring.kill_keyring()
+    for failure in (await failures(secret_service)).values():
+        assert failure.error_class in (ErrorClass.STORE_UNAVAILABLE, ErrorClass.TEMPORARY)
+    keyring.start_keyring()
+    assert await secret_service.load(LOGIN.key) == LOGIN
+
+
+@pytest.mark.parametrize("name", ["check", "save", "load", "delete", "keys"])
+async def test_a_keyring_killed_during_a_call(keyring, secret_service, name):
+    """A stopped keyring holds the call; that this test goes on shows the loop is not blocked."""
+    await secret_service.check()
+    os.kill(keyring.keyring_pid, signal.SIGSTOP)
+    asked = threading.Event()
+    run = secret_service._bus.run
+
+    async def tell(work):
+        return await run(lambda bus: (asked.set(), work(bus))[1])
+
+    secret_service._bus.run = tell
+    call = asyncio.create_task(operations(secret_service)[name]())
+    assert await asyncio.to_thread(asked.wait, 20)
+    assert not call.done()
+    keyring.kill_keyring()
+    with pytest.raises(TransientError) as caught:
+        await asyncio.wait_for(call, 20)
+    assert caught.value.failure.code in ("store_not_answering", "store_no_service")
+    keyring.start_keyring()
+    await secret_service.check()
+
+
+async def test_a_hanging_keyring_is_given_up(keyring, secret_service, short_timeout):
+    await secret_service.save(LOGIN)
+    os.kill(keyring.keyring_pid, signal.SIGSTOP)
+    for failure in (await failures(secret_service)).values():
+        assert failure.error_class is ErrorClass.TEMPORARY
+        assert failure.code == "store_not_answering"
+    os.kill(keyring.keyring_pid, signal.SIGCONT)
+    assert await secret_service.load(LOGIN.key) == LOGIN
+
+
+async def test_a_bus_that_never_speaks_is_given_up(tmp_path, monkeypatch, short_timeout):
+    monkeypatch.chdir(tmp_path)  # sun_path holds 108 bytes
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("bus")
+        silent.listen()
+        bus = SessionBus("unix:path=bus")
+        with pytest.raises(TransientError) as caught:
+            await asyncio.wait_for(SecretServiceStore(bus).check(), 20)
+        bus.close()
+    assert caught.value.failure.code == "store_no_bus"
+
+
+async def test_work_that_never_ends_does_not_hold_the_caller(monkeypatch, keyring):
+    monkeypatch.setattr(bus_module, "WORK_TIMEOUT", 0.2)
+    bus = SessionBus(keyring.address)
+    store = SecretServiceStore(bus)
+    begun, go_on = threading.Event(), threading.Event()
+    hanging = asyncio.create_task(bus.run(lambda _: (begun.set(), go_on.wait(20))))
+    assert await asyncio.to_thread(begun.wait, 20)
+    with pytest.raises(TransientError) as caught:
+        await store.check()
+    assert caught.value.failure.code == "store_not_answering"
+    with pytest.raises(bus_module.DBusError):
+        await hanging
+    go_on.set()
+    monkeypatch.undo()
+    await store.check()
+    bus.close()
+
+
+async def test_the_bus_restarted(keyring, secret_service):
+    """gnome-keyring ends with its bus; both come back, and this process is still here."""
+    await secret_service.save(LOGIN)
+    keyring.kill_bus()
+    for failure in (await failures(secret_service)).values():
+        assert failure.code in ("store_no_bus", "store_not_answering")
+    keyring.start_bus()
+    keyring.start_keyring()
+    assert await secret_service.load(LOGIN.key) == LOGIN
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"\xff\x00 canary", "store_broken"),
+        (b'{"version": 1, "token": "canary"}', "store_broken"),
+        (b'{"version": 2, "token": "canary"}', "store_newer"),
+    ],
+)
+async def test_an_item_that_is_no_login(secret_service, monkeypatch, content, code):
+    with monkeypatch.context() as patch:
+        patch.setattr(module.login_record, "encode", lambda _: content)
+        await secret_service.save(LOGIN)
+    for _ in range(2):  # it is left as it is
+        with pytest.raises(PermanentError) as caught:
+            await secret_service.load(LOGIN.key)
+        assert caught.value.failure.code == code
+        assert "canary" not in str(caught.value)
+    await secret_service.save(LOGIN)
+    assert await secret_service.load(LOGIN.key) == LOGIN
