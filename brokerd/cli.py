@@ -32,7 +32,9 @@ Then sign in with:  copilot-cred login
 signals: SIGTERM, SIGINT finish what is under way and stop; SIGHUP reloads the configuration.
 """
 
-SIMULATED = "SIMULATED: this broker talks to a built-in stand-in for GitHub; its tokens are worthless"
+SIMULATED = (
+    "SIMULATED: this broker talks to a built-in stand-in for GitHub; its tokens are worthless"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(error.failure.error_class)
     except ModuleNotFoundError as error:
         print(
-            f"copilot-brokerd: {error.name} is missing."
-            " Run: pip install 'copilot-broker[daemon]'",
+            f"copilot-brokerd: {error.name} is missing. Run: pip install 'copilot-broker[daemon]'",
             file=sys.stderr,
         )
         return 1
@@ -67,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         " ~/.config/copilot-broker/config.toml)",
     )
     parser.add_argument(
-        "--check-config", action="store_true", help="read the configuration, say if it is good, stop"
+        "--check-config",
+        action="store_true",
+        help="read the configuration, say if it is good, stop",
     )
     parser.add_argument(
         "--socket",
@@ -115,7 +118,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _simulated(setup: Setup, approval: str, stack: ExitStack) -> Setup:
-    """Point the daemon at a simulator of its own: other URLs and another state folder, that is all."""
+    """Point the daemon at a simulator of its own: other URLs, another state folder, no more."""
     from brokerd.simulator import SimulatorThread  # noqa: PLC0415 (aiohttp, only when asked for)
 
     simulator = stack.enter_context(

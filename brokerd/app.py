@@ -1,0 +1,317 @@
+"""The composition root: the one file that knows every edge and wires them together.
+
+A start: configuration → parts → sockets (systemd's, else our own) → kept logins → doors → READY.
+A stop: STOPPING → nothing new, what is under way ends → broker → upstream → sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brokerd.broker import Broker, LoginRequest
+from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
+from brokerd.gate import Gate
+from brokerd.gateway.unavailable import UnavailableDoor
+from brokerd.host import journal, listeners, peercred
+from brokerd.host.clock import SystemClock
+from brokerd.host.service_manager import ServiceManager
+from brokerd.rpc.server import RpcServer
+from brokerd.stores.file import FileStore
+from brokerd.stores.index import AccountIndex
+from brokerd.stores.ladder import LoginStores
+from brokerd.stores.memory import MemoryStore
+from brokerd.upstream import Upstream, UpstreamSettings, headers_for_client, preset_for
+
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from brokerd.config import AccountSettings, Config
+    from brokerd.ports import GitHub
+    from brokerd.stores.ladder import CheckedStore
+
+
+__all__ = ["Setup", "run"]
+
+log = logging.getLogger(__name__)
+
+LOADING_TIMEOUT = 10.0
+"""Seconds that READY waits for kept logins; a slow keyring then goes on loading behind it."""
+
+DRAIN_TIMEOUT = 5.0
+"""Seconds that requests under way have at a stop; upstream answers within it or is cut."""
+
+RPC, HTTP = "rpc", "http"
+"""FileDescriptorName= of the two socket units."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What argv and environment decided."""
+
+    load: Callable[[], Config]
+    """Reads the configuration anew; raises ConfigError."""
+    state_dir: Path
+    socket: Path | None = None
+    """Where to listen without a service manager; None: the runtime directory."""
+    notice: str = ""
+    """Said loudly at start and in `status`: what is unusual about this daemon."""
+    confinement: list[str] = field(default_factory=list)
+    """What `host.confinement` put in place."""
+
+
+def run(setup: Setup) -> int:
+    """Serve until told to stop. Raises BrokerError when it cannot start."""
+    return asyncio.run(_Daemon(setup).serve())
+
+
+class _Daemon:
+    """One daemon: the parts, and what ties them to the configuration of the moment."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._manager = ServiceManager()
+        self._config = setup.load()
+        self._config_problem = ""
+        self._started_at = time.monotonic()
+        journal.configure(self._config.log.level)
+        journal.log_uncaught()
+        self._upstream = _upstream(self._config)
+        self._stores = LoginStores(
+            file=FileStore(setup.state_dir / "logins"),
+            memory=MemoryStore(),
+            secret_service=_secret_service,
+            default=self._config.store.kind,
+        )
+        self._broker = Broker(
+            clock=SystemClock(),
+            github=self._github,
+            stores=self._stores,
+            index=AccountIndex(setup.state_dir / "accounts.json"),
+            settings=self._settings,
+        )
+        gate = Gate()
+        self._rpc = RpcServer(
+            self._broker,
+            gate,
+            peercred.peer_of,
+            version=version("copilot-broker"),
+            headers_for_client=headers_for_client,
+            login_request=self._login_request,
+            extra_status=self._extra_status,
+            about_app=_about_app,
+        )
+        self._http = UnavailableDoor(gate, peercred.peer_of)
+
+    async def serve(self) -> int:
+        """Listen, run the broker, stop on SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        log.info("starting", extra={"CONFINEMENT": ", ".join(self._setup.confinement)})
+        if self._setup.notice:
+            log.warning(self._setup.notice)
+        with contextlib.ExitStack() as stack:
+            sockets = self._sockets(stack)
+            broker = asyncio.create_task(self._broker.run(), name="broker")
+            tasks: list[asyncio.Task[Any]] = [broker]
+            tasks.append(asyncio.create_task(self._pet_watchdog(), name="watchdog"))
+            try:
+                await self._open_doors(broker, sockets)
+                waiter = asyncio.create_task(stop.wait(), name="stop")
+                tasks.append(waiter)
+                await asyncio.wait({broker, waiter}, return_when=asyncio.FIRST_COMPLETED)
+                if broker.done():
+                    broker.result()  # never ends by itself: raise what broke it
+                await self._drain()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._close()
+        log.info("stopped")
+        return 0
+
+    def _sockets(self, stack: contextlib.ExitStack) -> dict[str, socket.socket]:
+        """Return the service manager's sockets by name, else our own."""
+        sockets = self._manager.adopted_sockets()
+        if not sockets:
+            rpc = self._setup.socket or _default_socket()
+            for name, path in ((RPC, rpc), (HTTP, rpc.with_name("http.sock"))):
+                sockets[name] = listeners.bind_own(path)
+                stack.enter_context(contextlib.closing(sockets[name]))
+            log.info("listening", extra={"SOCKET": str(rpc)})
+        elif RPC not in sockets:
+            raise PermanentError(
+                Failure(
+                    ErrorClass.USAGE,
+                    "no_rpc_socket",
+                    f"the service manager handed over no socket named {RPC!r}",
+                    "Install the units again: packaging/set-up",
+                )
+            )
+        return sockets
+
+    async def _open_doors(
+        self, broker: asyncio.Task[None], sockets: dict[str, socket.socket]
+    ) -> None:
+        loaded = asyncio.create_task(self._broker.started.wait())
+        await asyncio.wait(
+            {loaded, broker}, timeout=LOADING_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+        )
+        loaded.cancel()
+        if broker.done():
+            broker.result()
+        await self._rpc.serve(sockets[RPC])
+        if HTTP in sockets:
+            await self._http.serve(sockets[HTTP])
+        self._broker.on_change(lambda: self._manager.status(self._status_line()))
+        self._manager.ready(self._status_line())
+        log.info("ready", extra={"SUMMARY": self._broker.summary()})
+
+    async def _drain(self) -> None:
+        log.info("stopping")
+        self._manager.stopping("finishing what is under way")
+        self._http.close()
+        await self._rpc.drain(DRAIN_TIMEOUT)
+
+    async def _close(self) -> None:
+        self._http.close()
+        self._rpc.close()
+        await self._upstream.aclose()
+
+    async def _pet_watchdog(self) -> None:
+        """Ping from the loop that serves: when it blocks, so does the ping."""
+        interval = self._manager.watchdog_interval
+        while interval is not None:
+            self._manager.ping()
+            await asyncio.sleep(interval)
+
+    def _reload(self) -> None:
+        """Take the changed configuration whole or not at all."""
+        self._manager.reloading()
+        try:
+            config = self._setup.load()
+        except BrokerError as error:
+            self._config_problem = error.failure.message
+            log.error(  # noqa: TRY400 (a person's mistake, not ours: no traceback)
+                "configuration not reloaded, the old one stays",
+                extra={"REASON": error.failure.message},
+            )
+        else:
+            self._config, self._config_problem = config, ""
+            self._stores.default = config.store.kind
+            journal.configure(config.log.level)
+            retired, self._upstream = self._upstream, _upstream(config)
+            self._retiring = asyncio.create_task(retired.aclose(), name="close old upstream")
+            log.info("configuration reloaded")
+        self._manager.ready(self._status_line())
+
+    def _status_line(self) -> str:
+        parts = [self._broker.summary()]
+        if self._setup.notice:
+            parts.insert(0, "SIMULATED")
+        if self._config_problem:
+            parts.append(f"configuration not reloaded: {self._config_problem}")
+        return "; ".join(parts)
+
+    def _extra_status(self) -> dict[str, object]:
+        return {
+            "pid": os.getpid(),
+            "uptime": time.monotonic() - self._started_at,
+            "notice": self._setup.notice,
+            "simulated": bool(self._setup.notice),
+            "store": {"kind": self._config.store.kind},
+            "config_problem": self._config_problem or None,
+            "confinement": self._setup.confinement,
+        }
+
+    def _github(self, host: str) -> GitHub:
+        return self._upstream(host)
+
+    def _settings(self, name: str) -> AccountSettings:
+        return self._config.account(name)
+
+    def _login_request(self, params: Mapping[str, Any]) -> LoginRequest:
+        """Fill what the caller left open from the account's settings."""
+        account = params.get("account") or "default"
+        settings = self._config.account(account)
+        preset = preset_for(params.get("client_id") or settings.client_id)
+        return LoginRequest(
+            account=account,
+            host=params.get("host") or settings.host,
+            client_id=preset.client_id,
+            scope=preset.scope,
+            token=params.get("token"),
+            store=params.get("store"),
+        )
+
+
+def _upstream(config: Config) -> Upstream:
+    """Return the configured way to GitHub; it connects when first asked."""
+    return Upstream(
+        UpstreamSettings(
+            login=config.urls.login,
+            api=config.urls.api,
+            copilot=config.urls.copilot,
+            proxy=config.network.proxy,
+            ca_file=config.network.ca_file,
+        )
+    )
+
+
+def _about_app(request: LoginRequest) -> Mapping[str, str]:
+    """Whom the person approves on GitHub's page, and what that means."""
+    app = preset_for(request.client_id).app
+    notice = (
+        f'GitHub will ask you to approve "{app}", whose client id this broker uses.'
+        " The broker is unofficial; one login is one person, and use counts against your plan."
+        " Take it back at any time: https://github.com/settings/applications"
+    )
+    return {"app": app, "notice": notice}
+
+
+def _secret_service() -> CheckedStore:
+    """Made on first use: importing GLib costs memory that a signed-out daemon has no need of."""
+    try:
+        from brokerd.dbus.bus import SessionBus  # noqa: PLC0415
+        from brokerd.dbus.secret_service import SecretServiceStore  # noqa: PLC0415
+    except ImportError as error:
+        raise PermanentError(
+            Failure(
+                ErrorClass.STORE_UNAVAILABLE,
+                "pydbus_missing",
+                f"the Secret Service cannot be asked: {error.name} is missing",
+                "Install python3-gi and python3-pydbus, or run: copilot-cred login --store file",
+            )
+        ) from error
+    return SecretServiceStore(SessionBus())
+
+
+def _default_socket() -> Path:
+    """$COPILOT_BROKER_SOCKET, else in the runtime directory."""
+    if explicit := os.environ.get("COPILOT_BROKER_SOCKET"):
+        return Path(explicit)
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    if not Path(runtime).is_dir():
+        raise PermanentError(
+            Failure(
+                ErrorClass.USAGE,
+                "no_runtime_dir",
+                f"there is no runtime directory ({runtime})",
+                "Log in through PAM, or choose a place: copilot-brokerd --socket PATH",
+            )
+        )
+    return Path(runtime) / "copilot-broker" / "broker.sock"
