@@ -94,10 +94,13 @@ class SessionBus:
         self._address = address
         self._environ = environ
         self._bus: Bus | None = None
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dbus")
 
     async def run(self, work: Callable[[Bus], T]) -> T:
         """Do `work(bus)` in the bus thread, one piece at a time; raises DBusError."""
+        if self._is_closed:
+            raise _closed()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(WORK_TIMEOUT):
@@ -106,12 +109,15 @@ class SessionBus:
             raise DBusError(DBusError.TIMEOUT, f"nothing in {WORK_TIMEOUT:.0f} s") from error
 
     def close(self) -> None:
-        """Let go of the bus without waiting for anything; not to be used again."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let go of the bus without waiting: what is under way fails. Not to be used again."""
+        self._is_closed = True
+        self._thread.shutdown(wait=False)
         if self._bus is not None:
             self._bus.close()
 
     def _work(self, work: Callable[[Bus], T]) -> T:
+        if self._is_closed:
+            raise _closed()
         try:
             from gi.repository import GLib  # noqa: PLC0415 - 40 ms, and only who has a bus pays
         except ImportError as error:
@@ -134,6 +140,10 @@ class SessionBus:
             f"there is no session bus: DBUS_SESSION_BUS_ADDRESS is not set and {socket} not there"
         )
         raise DBusError(DBusError.NO_SERVER, text)
+
+
+def _closed() -> DBusError:
+    return DBusError(DBusError.DISCONNECTED, "the broker let go of the bus")
 
 
 def _connect(address: str) -> Any:

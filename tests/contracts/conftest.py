@@ -10,6 +10,7 @@ from brokerd.dbus.secret_service import SecretServiceStore
 from brokerd.stores.file import FileStore
 from brokerd.stores.memory import MemoryStore
 from contracts.private_bus import PrivateBus
+from fakes.store import FakeStore
 
 
 def make_login(user_id=583231, host="github.com", token="gho_canary_value", **more):
@@ -38,8 +39,10 @@ def secret_service(keyring):
     bus.close()
 
 
-@pytest.fixture(params=["memory", "file", "secret-service"])
+@pytest.fixture(params=["fake", "memory", "file", "secret-service"])
 def store(request, tmp_path):
+    if request.param == "fake":
+        return FakeStore()
     if request.param == "memory":
         return MemoryStore()
     if request.param == "file":

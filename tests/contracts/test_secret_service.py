@@ -223,6 +223,26 @@ async def test_work_that_never_ends_does_not_hold_the_caller(monkeypatch, keyrin
     bus.close()
 
 
+async def test_closing_ends_what_is_under_way_at_once(keyring):
+    """Else a hanging keyring would hold up the daemon's end for the whole timeout."""
+    bus = SessionBus(keyring.address)
+    store = SecretServiceStore(bus)
+    await store.check()
+    os.kill(keyring.keyring_pid, signal.SIGSTOP)
+    begun = threading.Event()
+    first = asyncio.create_task(
+        bus.run(lambda b: (begun.set(), b.get(NAME, PATH, "org.freedesktop.Secret.Service")))
+    )
+    second = asyncio.create_task(store.load(LOGIN.key))
+    assert await asyncio.to_thread(begun.wait, 20)
+    bus.close()
+    with pytest.raises(bus_module.DBusError, match="Disconnected"):
+        await asyncio.wait_for(first, bus_module.CALL_TIMEOUT / 2)
+    for call in (second, store.load(LOGIN.key)):
+        with pytest.raises(TransientError):
+            await asyncio.wait_for(call, bus_module.CALL_TIMEOUT / 2)
+
+
 async def test_the_bus_restarted(keyring, secret_service):
     """gnome-keyring ends with its bus; both come back, and this process is still here."""
     await secret_service.save(LOGIN)
