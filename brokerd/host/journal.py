@@ -110,13 +110,13 @@ class JournalSink(_Sink):
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record."""
         try:
-            fields = {
+            fields: dict[str, object] = {
                 **_fields(record),
                 "PRIORITY": str(_priority(record.levelno)),
                 "SYSLOG_IDENTIFIER": IDENTIFIER,
                 "LOGGER": record.name,
                 "CODE_FILE": record.pathname,
-                "CODE_LINE": str(record.lineno),
+                "CODE_LINE": record.lineno,  # systemd-python formats it as a number
                 "CODE_FUNC": record.funcName,
             }
             self._send(self.text_of(record), **fields)

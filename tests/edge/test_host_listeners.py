@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -163,6 +164,20 @@ def test_of_starters_that_race_one_wins_and_the_others_name_it(folder):
         for starter in starters:
             starter.communicate("end\n", timeout=30)
     assert not path.exists()
+
+
+def test_a_starter_that_does_not_listen_yet_is_named(folder):
+    """It has the lock and nothing else: a probe alone would take its place."""
+    path = folder / "broker.sock"
+    folder.mkdir(mode=0o700)
+    with (folder / "broker.sock.lock").open("w") as held:
+        (folder / "broker.sock.lock").chmod(0o600)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        failure = refusal(path).failure
+        assert failure.code == "socket_busy"
+        assert failure.message.startswith(f"{path} is served by pid {os.getpid()} (")
+        assert not path.exists()
+    bind_own(path).close()
 
 
 def test_the_lock_of_a_killed_owner_is_free(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -95,6 +96,30 @@ def test_a_peer_that_ended_before_we_asked_is_gone(child):
     assert not peer.is_alive()
     assert peer.unit == ""
     peer.close()
+
+
+class ToldReaped:
+    """A connection on Linux 6.5 to 6.15, whose peer was reaped before we asked."""
+
+    def __init__(self, sock: socket.socket, number: int) -> None:
+        self.sock = sock
+        self.number = number
+
+    def getsockopt(self, level, option, *size):
+        if option == SO_PEERPIDFD:
+            raise OSError(self.number, os.strerror(self.number))
+        return self.sock.getsockopt(level, option, *size)
+
+
+@pytest.mark.parametrize("number", [errno.ESRCH, errno.EINVAL])
+def test_the_kernel_says_that_the_peer_is_reaped(child, number):
+    process, sock = child
+    peer = peer_of(ToldReaped(sock, number))
+    assert peer.pid == process.pid
+    assert peer.uid == os.getuid()
+    assert peer.pidfd is None  # never one opened by number: somebody else may have it
+    assert not peer.weak
+    assert not peer.is_alive()
 
 
 def test_an_older_kernel_gives_a_weak_identity(child, monkeypatch):
