@@ -1,0 +1,99 @@
+"""The command line of every verb but `get`: argparse, with errors in our own manner.
+
+Each family of verbs lives in a file of its own and adds itself with `add(verbs)`; the function
+that carries a verb out is the `run` default of its parser and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from copilot_broker.cli import account, login, logout, refresh, status, watch
+from copilot_broker.cli.report import ERROR_FORMATS, PROGRAM, Refusal
+from copilot_broker.errors import CopilotBrokerError, ErrorClass
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+__all__ = ["Parser", "build", "run"]
+
+EPILOG = """\
+exit codes:
+  0 ok   1 internal   2 usage   3 no broker   4 login required   5 denied   6 store locked
+  7 temporary, try again   8 --min-valid-strict cannot be met   9 no place to keep the login
+
+Data goes to stdout, everything else to stderr. The socket is
+$XDG_RUNTIME_DIR/copilot-broker/broker.sock unless $COPILOT_BROKER_SOCKET names another.
+Unofficial: not made or endorsed by GitHub. One login is one person.
+"""
+
+
+_TOKENS = re.compile(r"(gh[a-z]_|github_pat_|tid=)[^\s'\"]+")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises instead of printing and takes no abbreviated options."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options, allow_abbrev=False)
+        self.add_argument(
+            "--error-format",
+            choices=ERROR_FORMATS,
+            default=argparse.SUPPRESS,  # `report.error_format` finds it, even in a bad argv
+            help="how errors are told on stderr",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the usage error; the hint ends in the command that explains this verb."""
+        message = _TOKENS.sub("[a token]", message)  # argparse quotes the words it rejects
+        hint = f"see how it is called: {self.prog} --help"
+        raise Refusal(ErrorClass.USAGE, "usage", message, hint)
+
+
+def build() -> Parser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Lend short-lived GitHub Copilot tokens from the copilot-broker daemon.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    verbs.add_parser("get", help="print a token")  # never parsed here: see cli/__init__.py
+    for family in (login, logout, status, watch, refresh, account):
+        family.add(verbs)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out one command line; raises `Refusal` for everything that is told to the user."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a C locale
+    parser = build()
+    args = parser.parse_args(argv)
+    if args.version:
+        from importlib.metadata import version  # noqa: PLC0415  # slow, and only wanted here
+
+        print(f"{PROGRAM} {version('copilot-broker')}")
+        return 0
+    if args.verb is None:
+        parser.error("no verb given")
+    try:
+        code: int = args.run(args)
+    except CopilotBrokerError as error:
+        raise Refusal(
+            error.error_class,
+            error.code,
+            error.message,
+            error.hint,
+            error.url,
+            getattr(error, "retry_after", None),
+        ) from error
+    return code

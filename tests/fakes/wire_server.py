@@ -1,0 +1,164 @@
+"""A small real broker's door for the tests of clients: a Unix socket, threads, no broker behind it.
+
+Each method answers with what the test put under its name: a map, an ErrorInfo, a `Stream` of
+chunks (a generator may wait between them), `SILENCE` or `HANG_UP`; a callable gets the params.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.connection import Connection, ConnectionEnded, RequestReceived, Role
+from copilot_broker.wire.errors import RemoteProtocolError
+from copilot_broker.wire.messages import ErrorInfo
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+PATIENCE = 20.0
+"""Seconds that a test waits for something that should happen at once."""
+
+HELLO = {"protocol": 1, "name": "copilot-broker", "version": "0", "features": [], "scope": "admin"}
+
+
+@dataclass(frozen=True)
+class Stream:
+    chunks: Iterable[Any]
+    error: ErrorInfo | None = None
+
+
+SILENCE = object()
+HANG_UP = object()
+
+
+class WireServer:
+    """`with WireServer({"token.get": {...}}) as server: ... server.path ...`."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = {"broker.hello": HELLO, **answers}
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.left = threading.Event()
+        """Set when a client that had a stream open has gone."""
+        self._folder = Path(tempfile.mkdtemp(prefix="cb-"))  # short: sun_path holds 107 bytes
+        self.path = str(self._folder / "broker.sock")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._peers: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._listener.listen(64)
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in (self._listener, *self._peers):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+        assert not any(thread.is_alive() for thread in self._threads)
+        for sock in (self._listener, *self._peers):
+            sock.close()
+        shutil.rmtree(self._folder)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """A small environment that leads a client here."""
+        return {"PATH": os.environ["PATH"], "HOME": "/nowhere", "COPILOT_BROKER_SOCKET": self.path}
+
+    def calls(self, method: str) -> list[dict[str, Any]]:
+        return [params for name, params in self.requests if name == method]
+
+    def _start(self, target: Any, *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            self._peers.append(peer)
+            self._start(_Peer(self, peer).run)
+
+
+class _Peer:
+    def __init__(self, server: WireServer, sock: socket.socket) -> None:
+        self._server = server
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._connection = Connection(Role.SERVER)
+        self._streamed = False
+
+    def run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except (OSError, RemoteProtocolError):
+            pass
+        if self._streamed:
+            self._server.left.set()
+
+    def _turn(self) -> bool:
+        data = self._sock.recv(65536)
+        with self._lock:
+            self._connection.receive_data(data, time.monotonic())
+            while (event := self._connection.next_event()) is not None:
+                match event:
+                    case RequestReceived():
+                        if not self._answer(event):
+                            return False
+                    case ConnectionEnded():
+                        return False
+            self._flush()
+        return True
+
+    def _answer(self, request: RequestReceived) -> bool:
+        self._server.requests.append((request.method, request.params))
+        answer = self._server.answers.get(
+            request.method, ErrorInfo(ErrorClass.USAGE, "no_such_method", "no such method")
+        )
+        if callable(answer):
+            answer = answer(request.params)
+        if answer is HANG_UP:
+            self._sock.shutdown(socket.SHUT_RDWR)
+            return False
+        if isinstance(answer, ErrorInfo):
+            self._connection.send_error(request.msgid, answer)
+        elif isinstance(answer, Stream):
+            self._streamed = True
+            stream = self._connection.open_stream(request.msgid)
+            self._server._start(self._stream, stream, answer)
+        elif answer is not SILENCE:
+            self._connection.send_result(request.msgid, answer)
+        return True
+
+    def _stream(self, stream: int, answer: Stream) -> None:
+        try:
+            for chunk in answer.chunks:
+                with self._lock:
+                    self._connection.send_stream_data(stream, chunk)
+                    self._flush()
+            with self._lock:
+                self._connection.end_stream(stream, answer.error)
+                self._flush()
+        except OSError:
+            pass  # the client has gone
+
+    def _flush(self) -> None:
+        self._sock.sendall(self._connection.data_to_send())
