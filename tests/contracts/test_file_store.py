@@ -287,7 +287,7 @@ def test_a_read_only_disk_says_so(own_mounts, tmp_path):
         import subprocess
         store = FileStore(folder / "logins")
         asyncio.run(store.save(make_login()))
-        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
         for operation in (store.check, lambda: store.save(make_login(2)), lambda: store.delete(make_login().key)):
             try:
                 asyncio.run(operation())

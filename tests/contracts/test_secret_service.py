@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -103,8 +106,6 @@ async def test_no_secret_service_on_the_bus(private_bus):
 
 async def test_a_service_without_a_keyring(private_bus):
     """What a fresh home has after D-Bus activation: the alias names a keyring that never was."""
-    import subprocess
-
     keyring = subprocess.Popen(
         ["gnome-keyring-daemon", "--foreground", "--components=secrets"],
         stdin=subprocess.DEVNULL,
@@ -221,6 +222,53 @@ async def test_work_that_never_ends_does_not_hold_the_caller(monkeypatch, keyrin
     monkeypatch.undo()
     await store.check()
     bus.close()
+
+
+@pytest.fixture
+def service_in(private_bus):
+    """A store before a stand-in service in some mode of `prompting_service.py`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(mode):
+            program = Path(__file__).with_name("prompting_service.py")
+            service = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, program, private_bus.address, mode], stdout=subprocess.PIPE
+                )
+            )
+            stack.callback(service.kill)
+            assert service.stdout.readline() == b"ready\n"
+            bus = SessionBus(private_bus.address)
+            stack.callback(bus.close)
+            return SecretServiceStore(bus)
+
+        yield start
+
+
+@pytest.mark.parametrize("name", ["save", "delete", "load"])
+async def test_a_service_that_would_prompt_counts_as_locked(service_in, name):
+    """No prompt is ever answered for the user; `load` finds the item locked since the search."""
+    store = service_in("prompts")
+    await store.check()
+    with pytest.raises(TransientError) as caught:
+        await operations(store)[name]()
+    assert caught.value.failure.code == "store_locked"
+
+
+async def test_items_that_are_not_ours_to_read_are_passed_over(service_in):
+    assert await service_in("prompts").keys() == []
+
+
+async def test_a_service_without_a_default_keyring(service_in):
+    for failure in (await failures(service_in("no-keyring"))).values():
+        assert failure.code == "store_no_keyring"
+        assert failure.error_class is ErrorClass.STORE_UNAVAILABLE
+
+
+async def test_an_error_nobody_foresaw_keeps_its_name(service_in):
+    with pytest.raises(TransientError, match=r"com\.example\.Odd: something odd") as caught:
+        await service_in("odd").check()
+    assert caught.value.failure.code == "store_failed"
 
 
 async def test_closing_ends_what_is_under_way_at_once(keyring):
