@@ -2,7 +2,8 @@
 
     python prompting_service.py ADDRESS MODE     prints "ready" when it owns the name
 
-MODE: `prompts` answers CreateItem and Delete with a prompt, its items have no secrets; `no-keyring` has no default; `odd` fails with a name of its own.
+MODE: `prompts` answers CreateItem and Delete with a prompt, its items have no secrets; `no-keyring` has no default;
+`dead-alias` names one that is not there; `odd` fails with a name of its own.
 """
 
 # ruff: noqa: N802, T201 - methods have their names of the specification; "ready" goes to a pipe
@@ -37,7 +38,7 @@ class Service:
     def ReadAlias(self, _):
         if self.mode == "odd":
             raise OddError("something odd")
-        return "/" if self.mode == "no-keyring" else COLLECTION
+        return {"no-keyring": "/", "dead-alias": COLLECTION + "/gone"}.get(self.mode, COLLECTION)
 
     def OpenSession(self, _algorithm, _input):
         return GLib.Variant("s", ""), "/org/freedesktop/secrets/session/1"

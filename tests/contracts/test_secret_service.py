@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from brokerd.core import login_record
 from brokerd.dbus import bus as bus_module
 from brokerd.dbus import secret_service as module
 from brokerd.dbus.bus import SessionBus
@@ -259,8 +260,9 @@ async def test_items_that_are_not_ours_to_read_are_passed_over(service_in):
     assert await service_in("prompts").keys() == []
 
 
-async def test_a_service_without_a_default_keyring(service_in):
-    for failure in (await failures(service_in("no-keyring"))).values():
+@pytest.mark.parametrize("mode", ["no-keyring", "dead-alias"])
+async def test_a_service_without_a_default_keyring(service_in, mode):
+    for failure in (await failures(service_in(mode))).values():
         assert failure.code == "store_no_keyring"
         assert failure.error_class is ErrorClass.STORE_UNAVAILABLE
 
@@ -307,6 +309,7 @@ async def test_the_bus_restarted(keyring, secret_service):
     [
         (b"\xff\x00 canary", "store_broken"),
         (b'{"version": 1, "token": "canary"}', "store_broken"),
+        (login_record.encode(make_login(1, token="gho_canary")), "store_broken"),
         (b'{"version": 2, "token": "canary"}', "store_newer"),
     ],
 )
