@@ -2,8 +2,9 @@
 
     python prompting_service.py ADDRESS MODE     prints "ready" when it owns the name
 
-MODE: `prompts` answers CreateItem and Delete with a prompt, its items have no secrets; `no-keyring` has no default;
-`dead-alias` names one that is not there; `odd` fails with a name of its own.
+MODE: `prompts` answers CreateItem and Delete with a prompt, and its items have no secrets;
+`no-keyring` has no default; `dead-alias` names one that is not there; `odd` fails with a name of
+its own.
 """
 
 # ruff: noqa: N802, T201 - methods have their names of the specification; "ready" goes to a pipe
