@@ -56,12 +56,11 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """What accept(2) says when the machine, not the newcomer, is at fault."""
 
 
-def connections_bound() -> int:
+def connections_bound(files: int) -> int:
     """How many connections fit: at most `CONNECTIONS`, fewer under a low RLIMIT_NOFILE."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
+    if files == resource.RLIM_INFINITY:
         return CONNECTIONS
-    room = (soft - RESERVED_FILES) // FILES_PER_CONNECTION
+    room = (files - RESERVED_FILES) // FILES_PER_CONNECTION
     return max(MIN_CONNECTIONS, min(CONNECTIONS, room))
 
 
@@ -99,7 +98,9 @@ class RpcServer:
             about_app=about_app,
         )
         self._limits = limits or Limits()
-        self._connections = connections_bound() if connections is None else connections
+        if connections is None:
+            connections = connections_bound(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._connections = connections
         self._buffers = buffers
         self._held: dict[Session, int] = {}
         """Every open connection, oldest word first, with the bytes it holds."""

@@ -84,6 +84,7 @@ class WireClient:
             self.socket.connect(str(path))
         self.socket.setblocking(False)
         self.wire = Connection(Role.CLIENT)
+        self.received = bytearray()
 
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -99,15 +100,19 @@ class WireClient:
 
     async def event(self):
         """The next event; ConnectionEnded once the server has closed."""
+        while (event := self.wire.next_event()) is None:
+            try:
+                await self.read()
+            except ConnectionResetError:
+                return ConnectionEnded()
+        return event
+
+    async def read(self) -> None:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(PATIENCE):
-            while (event := self.wire.next_event()) is None:
-                try:
-                    data = await loop.sock_recv(self.socket, 65536)
-                except ConnectionResetError:
-                    return ConnectionEnded()
-                self.wire.receive_data(data, loop.time())
-        return event
+            data = await loop.sock_recv(self.socket, 65536)
+        self.received += data
+        self.wire.receive_data(data, loop.time())
 
     async def call(self, method: str, **params) -> ResponseReceived:
         msgid = await self.ask(method, **params)

@@ -1,0 +1,238 @@
+"""No caller can make the door hold, run or wait for more than its bounds, nor keep it from others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from fakes.broker import CANARY
+from fakes.rpc_door import PATIENCE, Door, until
+
+from brokerd.rpc.server import MIN_CONNECTIONS, connections_bound
+from brokerd.rpc.session import OUT_HIGH, RECV_CHUNK
+from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived
+from copilot_broker.wire.limits import CONNECTIONS, MAX_FRAME, REQUESTS_IN_FLIGHT, Limits
+
+
+@pytest.fixture
+async def door(tmp_path):
+    async with Door(tmp_path / "s") as door:
+        yield door
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\xc1\xc1\xc1\xc1",
+        b"\x00",
+        b"\xc6\x40\x00\x00\x00",  # a binary of 1 GB
+        b"\x94\x00\x01\xc6\x40\x00\x00\x00",  # the same where the method belongs
+        b"\x94\x00\x01\xa9token.get\x91\xdf\xff\xff\xff\xff",  # a map of 4294967295 entries
+        b"\x91" * 200_000,
+        b"\x94\x00\x01\xa9token.get" + b"\x91" * 200_000,
+        b"\x94\x00\x01\xa9token.get\x91\x81\xa1k\xdd\x00\x03\x00\x00" + b"\x90" * 200_000,
+    ],
+    ids=["http", "never-used", "number", "1GB", "1GB-method", "map", "deep", "deep-params", "wide"],
+)
+async def test_garbage_closes_its_connection_and_no_other(door, garbage, caplog):
+    bystander, vandal = await door.knock(), await door.knock()
+    try:
+        await vandal.send(garbage)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # closed before all was written
+    assert await vandal.is_closed()
+    assert (await bystander.call("token.get")).error is None
+    assert "protocol breached" in caplog.messages
+    assert door.server.connections == 1
+
+
+async def test_what_was_asked_before_the_garbage_is_begun_and_then_dropped(door):
+    client = await door.knock()
+    door.broker.may_answer.clear()
+    await client.ask("token.get")
+    await until(lambda: door.broker.waiting == 1)
+    await client.send(b"\xc1")
+    assert await client.is_closed()
+    await until(lambda: door.broker.waiting == 0)
+
+
+async def test_a_half_frame_is_given_its_time_and_then_closed(tmp_path):
+    async with Door(tmp_path / "s", limits=Limits(frame_timeout=0.05)) as door:
+        slow, idle = await door.knock(), await door.knock()
+        await idle.call("token.get")
+        await slow.send(b"\x94\x00\x01\xa9tok")
+        assert await slow.is_closed()
+        assert (await idle.call("token.get")).error is None  # idle is free
+
+
+async def test_a_frame_in_pieces_is_one_frame(door):
+    client = await door.knock()
+    client.wire.send_request("token.get", {})
+    for byte in client.wire.data_to_send():
+        await client.send(bytes([byte]))
+    assert isinstance(await client.event(), ResponseReceived)
+
+
+async def test_five_hundred_silent_connections_keep_nobody_waiting(door):
+    silent = [await door.knock() for _ in range(500)]
+    for client in silent[::2]:
+        await client.send(b"\x94\x00")
+    last = await door.knock()
+    async with asyncio.timeout(PATIENCE):
+        assert (await last.call("token.get")).result["token"] == CANARY
+    assert door.server.connections == 501
+
+
+async def test_the_seventeenth_request_in_flight_is_refused_and_the_sixteen_are_served(door):
+    client = await door.knock()
+    door.broker.may_answer.clear()
+    msgids = {await client.ask("token.get") for _ in range(REQUESTS_IN_FLIGHT)}
+    refused = await client.call("token.get")
+    assert refused.error.error_class is ErrorClass.TEMPORARY
+    assert refused.error.code == "too_many_requests"
+    assert refused.error.retry_after > 0
+    assert door.broker.waiting == REQUESTS_IN_FLIGHT
+    door.broker.may_answer.set()
+    answers = [await client.event() for _ in msgids]
+    assert {answer.msgid for answer in answers} == msgids
+    assert all(answer.error is None for answer in answers)
+    assert (await client.call("token.get")).error is None
+
+
+async def test_a_stream_counts_as_in_flight_until_its_end(door):
+    client = await door.knock()
+    streams = [(await client.call("token.watch")).result["stream"] for _ in range(16)]
+    assert (await client.call("token.get")).error.code == "too_many_requests"
+    client.wire.cancel_stream(streams[0])
+    await client.flush()
+    await client.event()
+    assert (await client.call("token.get")).error is None
+
+
+async def test_a_client_that_never_reads_is_read_no_further_and_loses_nothing(door):
+    client = await door.knock()
+    sent, rest = await _flood(client)
+    assert door.server.buffered < OUT_HIGH + RECV_CHUNK + 64 * 1024
+    bystander = await door.knock()
+    assert (await bystander.call("token.get")).error is None
+    # Now it reads: every request that was taken whole has its answer.
+    sending = asyncio.create_task(client.send(rest))
+    for _ in range(sent):
+        assert isinstance(await client.event(), ResponseReceived)
+    await sending
+    await until(lambda: door.server.buffered == 0)
+
+
+async def _flood(client) -> tuple[int, bytes]:
+    """Send requests until the kernel takes no more; returns how many and what is left of the last."""
+    sent = refused = 0
+    pending = b""
+    while refused < 500:
+        if not pending:
+            client.wire.send_request("broker.status", {})
+            pending = client.wire.data_to_send()
+            sent += 1
+            assert sent < 200_000, "the door reads without end"
+        try:
+            pending = pending[client.socket.send(pending) :]
+            refused = 0
+        except BlockingIOError:
+            refused += 1
+            await asyncio.sleep(0)
+    return sent, pending
+
+
+async def test_too_much_in_all_buffers_costs_the_greediest_its_connection(tmp_path, caplog):
+    async with Door(tmp_path / "s", buffers=200_000) as door:
+        modest, greedy = await door.knock(), await door.knock()
+        await modest.send(_half_frame(1_000))
+        await greedy.send(_half_frame(150_000))
+        await until(lambda: door.server.buffered >= 151_000)
+        newcomer = await door.knock()
+        await newcomer.send(_half_frame(60_000))
+        assert await greedy.is_closed()
+        assert "connection dropped" in caplog.messages
+        await until(lambda: door.server.connections == 2)
+        assert (await (await door.knock()).call("token.get")).error is None
+
+
+def _half_frame(size: int) -> bytes:
+    assert size < MAX_FRAME
+    head = b"\x94\x00\x01\xa9token.get\x91\x81\xa1k\xda" + (65535).to_bytes(2, "big")
+    if size > 60_000:
+        head = b"\x94\x00\x01\xa9token.get\x91\x81\xa1k\xdb" + (250_000).to_bytes(4, "big")
+    return head + b"x" * (size - len(head))
+
+
+async def test_the_oldest_idle_connection_makes_room(tmp_path):
+    async with Door(tmp_path / "s", connections=3) as door:
+        watcher, oldest, younger = [await door.knock() for _ in range(3)]
+        await watcher.call("token.watch")
+        await oldest.call("token.get")
+        await younger.call("token.get")
+        newcomer = await door.knock()
+        assert (await newcomer.call("token.get")).error is None
+        assert await oldest.is_closed()
+        assert (await younger.call("token.get")).error is None
+        assert door.server.connections == 3
+
+
+async def test_a_word_makes_a_connection_young_again(tmp_path):
+    async with Door(tmp_path / "s", connections=2) as door:
+        first, second = await door.knock(), await door.knock()
+        await first.call("token.get")
+        await second.call("token.get")
+        await first.call("token.get")
+        assert (await (await door.knock()).call("token.get")).error is None
+        assert await second.is_closed()
+
+
+async def test_where_nobody_is_idle_a_newcomer_waits_for_somebody_to_be(tmp_path):
+    async with Door(tmp_path / "s", connections=1) as door:
+        door.broker.may_answer.clear()
+        busy = await door.knock()
+        await busy.ask("token.get")
+        await until(lambda: door.broker.waiting == 1)
+        newcomer = await door.knock()
+        await newcomer.ask("broker.status")
+        await until(lambda: door.server._paused)
+        assert door.server.connections == 1
+        door.broker.may_answer.set()
+        assert isinstance(await busy.event(), ResponseReceived)
+        assert isinstance(await newcomer.event(), ResponseReceived)
+
+
+async def test_a_request_in_flight_ends_with_its_caller(door):
+    client = await door.knock()
+    door.broker.may_answer.clear()
+    await client.ask("token.get")
+    await until(lambda: door.broker.waiting == 1)
+    client.close()
+    await until(lambda: door.broker.waiting == 0 and door.server.connections == 0)
+
+
+async def test_closing_says_why_in_the_log(door, caplog):
+    caplog.set_level(logging.DEBUG, "brokerd.rpc")
+    client = await door.knock()
+    await client.call("token.get")
+    client.close()
+    await until(lambda: door.server.connections == 0)
+    assert [r.REASON for r in caplog.records if r.message == "connection closed"] == ["end_of_file"]
+
+
+async def test_the_client_sees_the_end_when_the_door_closes(door):
+    client = await door.knock()
+    await client.call("token.get")
+    door.server.close()
+    door.server.close()
+    assert isinstance(await client.event(), ConnectionEnded)
+
+
+@pytest.mark.parametrize(
+    ("files", "bound"), [(65536, CONNECTIONS), (-1, CONNECTIONS), (1024, 480), (16, MIN_CONNECTIONS)]
+)
+def test_the_bound_leaves_files_for_everybody_else(files, bound):
+    assert connections_bound(files) == bound
