@@ -37,6 +37,7 @@ class AccountIndex:
         self._path = path
         self._entries: dict[str, IndexEntry] = {}
         self._default: str | None = None
+        self._is_unread = True
         self.set_aside: Path | None = None
         """Where `load` put a file that it could not understand."""
 
@@ -45,20 +46,22 @@ class AccountIndex:
 
         Raises PermanentError when a newer broker wrote it, or when it is unsafe to read.
         """
+        self._is_unread = True
         data = private_files.read(self._path)
         if data is None:
-            self._entries, self._default = {}, None
+            self._entries, self._default, self._is_unread = {}, None, False
             return
         parsed = _parse(data)
         if isinstance(parsed, str):
             self.set_aside = private_files.set_aside(self._path)
-            self._entries, self._default = {}, None
+            self._entries, self._default, self._is_unread = {}, None, False
             log.warning(
                 "account index is broken, set aside; sign in again with copilot-cred login",
                 extra={"INDEX_FILE": str(self.set_aside), "REASON": parsed},
             )
             return
         self._entries, self._default = parsed
+        self._is_unread = False
 
     def entries(self) -> dict[str, IndexEntry]:
         """Return a copy: name → entry, in the order they were added."""
@@ -66,11 +69,13 @@ class AccountIndex:
 
     def put(self, name: str, entry: IndexEntry) -> None:
         """Add or replace one; the first account becomes the default."""
+        self._read_before_writing()
         default = self._default if self._default is not None else name
         self._write({**self._entries, name: entry}, default)
 
     def remove(self, name: str) -> None:
         """Forget one; a name that is not there is no error. The next one becomes the default."""
+        self._read_before_writing()
         if name not in self._entries:
             return
         left = {other: entry for other, entry in self._entries.items() if other != name}
@@ -84,11 +89,17 @@ class AccountIndex:
 
     @default.setter
     def default(self, name: str | None) -> None:
+        self._read_before_writing()
         if name is not None and name not in self._entries:
             text = f"there is no account named {name!r}"
             hint = "See the names: copilot-cred account list"
             raise PermanentError(Failure(ErrorClass.USAGE, "unknown_account", text, hint))
         self._write(self._entries, name)
+
+    def _read_before_writing(self) -> None:
+        """Never replace a file that could not be read: read it now, or raise why not."""
+        if self._is_unread:
+            self.load()
 
     def _write(self, entries: dict[str, IndexEntry], default: str | None) -> None:
         record = {

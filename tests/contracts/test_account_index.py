@@ -112,6 +112,18 @@ def test_a_newer_index_is_left_alone(path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_could_not_be_read_is_never_written_over(path):
+    opened(path).put("work", WORK)
+    path.chmod(0o644)
+    index = AccountIndex(path)
+    for attempt in (index.load, lambda: index.put("home", HOME), lambda: index.remove("work")):
+        with pytest.raises(PermanentError, match="chmod 600"):
+            attempt()
+    path.chmod(0o600)  # mended: the next write keeps what is there
+    index.put("home", HOME)
+    assert opened(path).entries() == {"work": WORK, "home": HOME}
+
+
 def test_unknown_keys_and_a_lost_default_do_no_harm(path):
     index = opened(path)
     index.put("work", WORK)
