@@ -24,7 +24,7 @@ from brokerd.simulator.world import Fault, RecordedRequest, Settings, World
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 __all__ = ["Simulator", "SimulatorThread"]
@@ -42,6 +42,18 @@ SHOWN_HEADERS = frozenset(
         "copilot-integration-id", "x-github-api-version", "openai-intent", "x-interaction-type",
     }
 )  # fmt: skip
+
+
+class _FaultyResponse(web.StreamResponse):
+    """A response that does without some headers, also those that aiohttp adds by itself."""
+
+    withheld: Sequence[str] = ()
+
+
+async def _withhold(_request: web.Request, response: web.StreamResponse) -> None:
+    if isinstance(response, _FaultyResponse):
+        for name in response.withheld:
+            response.headers.popall(name, None)
 
 
 class Simulator:
@@ -63,6 +75,7 @@ class Simulator:
         app = web.Application(middlewares=[self._middleware()], client_max_size=MAX_CONTROL_BODY)
         self._github.add_to(app)
         ControlRoutes(self.world).add_to(app)
+        app.on_response_prepare.append(_withhold)
         self._closing.clear()
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
@@ -142,7 +155,8 @@ class Simulator:
             headers[name] = value
         if fault.reset and request.transport is not None:
             request.transport.abort()
-        answer = web.StreamResponse(status=fault.status or 200)
+        answer = _FaultyResponse(status=fault.status or 200)
+        answer.withheld = [name for name, value in fault.headers.items() if value is None]
         answer.headers.update({key: value for key, value in headers.items() if value is not None})
         if fault.reset:
             return answer

@@ -157,9 +157,10 @@ def _make_client(settings: UpstreamSettings, timeouts: Timeouts) -> httpx.AsyncC
         if settings.proxy is not None:
             # Both schemes by name: these patterns are those of HTTP_PROXY and HTTPS_PROXY, which
             # would otherwise be more specific than ours and win.
-            transport = httpx.AsyncHTTPTransport(
-                verify=context, proxy=httpx.Proxy(settings.proxy), limits=limits
-            )
+            proxy = httpx.Proxy(settings.proxy)
+            if not proxy.url.host:
+                raise ValueError("no host")  # noqa: TRY301 - as httpx does for other addresses
+            transport = httpx.AsyncHTTPTransport(verify=context, proxy=proxy, limits=limits)
             mounts = {"http://": transport, "https://": transport}
         mounts |= {f"all://{host}": None for host in LOOPBACK}
         return httpx.AsyncClient(
