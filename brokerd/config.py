@@ -23,17 +23,14 @@ from brokerd.core.setting_checks import (
     one_of,
     origin,
     proxy,
-    tcp,
 )
 from brokerd.core.settings import (
     DEFAULT_ACCOUNT,
     AccountSettings,
     Config,
-    HttpSettings,
     LogSettings,
     NetworkSettings,
     StoreSettings,
-    TcpAddress,
     UrlSettings,
 )
 from brokerd.core.toml_lines import line_of_key, line_of_syntax_error
@@ -48,11 +45,9 @@ __all__ = [
     "AccountSettings",
     "Config",
     "ConfigError",
-    "HttpSettings",
     "LogSettings",
     "NetworkSettings",
     "StoreSettings",
-    "TcpAddress",
     "UrlSettings",
     "load",
     "parse",
@@ -216,9 +211,9 @@ if TYPE_CHECKING:
 _ACCOUNT: _Checks = {
     "host": host,
     "client_id": client_id,
-    "mode": one_of("auto", "exchange", "direct"),
-    "plan": one_of("auto", "individual", "business", "enterprise"),
-    "source": one_of("login", "environment", "credential"),
+    "mode": one_of("auto", "exchange"),
+    "plan": one_of("auto"),
+    "source": one_of("login"),
 }
 _TABLES: dict[str, tuple[Callable[..., object], _Checks]] = {
     "urls": (
@@ -227,9 +222,8 @@ _TABLES: dict[str, tuple[Callable[..., object], _Checks]] = {
     ),
     "store": (
         StoreSettings,
-        {"kind": one_of("auto", "secret-service", "systemd-credential", "file", "memory")},
+        {"kind": one_of("auto", "secret-service", "file", "memory")},
     ),
-    "http": (HttpSettings, {"tcp": tcp}),
     "network": (NetworkSettings, {"proxy": proxy, "ca_file": _ca_file}),
     "log": (LogSettings, {"level": one_of("debug", "info", "warning", "error")}),
 }

@@ -12,14 +12,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from brokerd.core.settings import TcpAddress
-
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["NotAllowedError", "client_id", "host", "one_of", "origin", "proxy", "tcp"]
+__all__ = ["NotAllowedError", "client_id", "host", "one_of", "origin", "proxy"]
 
 
 class NotAllowedError(ValueError):
@@ -91,18 +89,6 @@ def proxy(value: str) -> str | None:
     if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query:
         raise allowed
     return value
-
-
-def tcp(value: str) -> TcpAddress | None:
-    """Check a loopback address and port. "" is None."""
-    if not value:
-        return None
-    host, _, port = value.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    valid = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536
-    if not valid or not _is_loopback(host):
-        raise NotAllowedError('a loopback address and port, such as "127.0.0.1:4141"')
-    return TcpAddress(host, int(port))
 
 
 def _is_loopback(host: str) -> bool:

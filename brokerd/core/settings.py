@@ -15,11 +15,9 @@ __all__ = [
     "DEFAULT_ACCOUNT",
     "AccountSettings",
     "Config",
-    "HttpSettings",
     "LogSettings",
     "NetworkSettings",
     "StoreSettings",
-    "TcpAddress",
     "UrlSettings",
 ]
 
@@ -57,24 +55,6 @@ class StoreSettings:
 
 
 @dataclass(frozen=True)
-class TcpAddress:
-    """A loopback address to listen on."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class HttpSettings:
-    """The HTTP door; `[http]`."""
-
-    tcp: TcpAddress | None = None
-
-
-@dataclass(frozen=True)
 class NetworkSettings:
     """The way out; `[network]`."""
 
@@ -99,7 +79,6 @@ class Config:
     )
     urls: UrlSettings = UrlSettings()
     store: StoreSettings = StoreSettings()
-    http: HttpSettings = HttpSettings()
     network: NetworkSettings = NetworkSettings()
     log: LogSettings = LogSettings()
 
