@@ -224,9 +224,8 @@ class TokenMachine:
                 | TokenIssued()
                 | QuestionFailed()
             ):
-                if self._question is None or event.generation != self._generation:
-                    return []
-                effects = self._answered(event, now)
+                is_stale = self._question is None or event.generation != self._generation
+                effects = [] if is_stale else self._answered(event, now)
             case _:
                 effects = self._happened(event, now)
         return effects + self.handle_timer(now)
