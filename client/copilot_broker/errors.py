@@ -1,0 +1,154 @@
+"""One exception for each thing a caller can do about an error.
+
+    CopilotBrokerError         has error_class, code, message, hint, url, retry_after
+    ├── BrokerUnreachable      start the broker
+    ├── LoginRequired          sign in
+    ├── Denied                 nothing: GitHub or the broker's policy refuses
+    ├── Locked                 unlock the secret store
+    ├── Temporary              ask again after `retry_after` seconds
+    ├── MinValidUnsatisfiable  ask for less
+    ├── StoreUnavailable       choose a place to keep the login
+    ├── UsageError             change the request
+    └── InternalError          report the defect
+
+str() of each is `code: message. hint` and holds no secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from copilot_broker.wire.codes import ErrorClass
+
+
+if TYPE_CHECKING:
+    from copilot_broker.wire.messages import ErrorInfo
+
+
+__all__ = [
+    "BrokerUnreachable",
+    "CopilotBrokerError",
+    "Denied",
+    "ErrorClass",
+    "InternalError",
+    "Locked",
+    "LoginRequired",
+    "MinValidUnsatisfiable",
+    "StoreUnavailable",
+    "Temporary",
+    "UsageError",
+    "error_from",
+]
+
+
+class CopilotBrokerError(Exception):
+    """Base of all errors that this library raises on purpose."""
+
+    error_class: ClassVar[ErrorClass] = ErrorClass.INTERNAL
+    """What can be done about it; also the exit code of `copilot-cred`."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        hint: str = "",
+        *,
+        url: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {message}." + (f" {hint}" if hint else ""))
+        self.code = code
+        """What happened, machine-readable; an open set."""
+        self.message = message
+        self.hint = hint
+        """The next step, ending in the command that mends it."""
+        self.url = url
+        self.retry_after = retry_after
+        """Seconds until asking again can help."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it travel between processes; the default would call it with one argument."""
+        given = {"url": self.url, "retry_after": self.retry_after}
+        return _again, (type(self), (self.code, self.message, self.hint), given)
+
+
+def _again(
+    kind: type[CopilotBrokerError], said: tuple[str, str, str], given: dict[str, Any]
+) -> CopilotBrokerError:
+    return kind(*said, **given)
+
+
+class BrokerUnreachable(CopilotBrokerError):  # noqa: N818  (said as in "except LoginRequired")
+    """No broker answers, or none that may be trusted."""
+
+    error_class = ErrorClass.UNREACHABLE
+
+
+class LoginRequired(CopilotBrokerError):  # noqa: N818
+    """Nobody is signed in, or GitHub refused the login."""
+
+    error_class = ErrorClass.LOGIN_REQUIRED
+
+
+class Denied(CopilotBrokerError):  # noqa: N818
+    """GitHub or the broker's policy refuses; asking again does not help."""
+
+    error_class = ErrorClass.DENIED
+
+
+class Locked(CopilotBrokerError):  # noqa: N818
+    """The secret store is locked."""
+
+    error_class = ErrorClass.LOCKED
+
+
+class Temporary(CopilotBrokerError):  # noqa: N818
+    """Network, upstream or load; asking again after `retry_after` can help."""
+
+    error_class = ErrorClass.TEMPORARY
+
+
+class MinValidUnsatisfiable(CopilotBrokerError):  # noqa: N818
+    """No token can live as long as was strictly asked for."""
+
+    error_class = ErrorClass.MIN_VALID
+
+
+class StoreUnavailable(CopilotBrokerError):  # noqa: N818
+    """There is no place to keep the login."""
+
+    error_class = ErrorClass.STORE_UNAVAILABLE
+
+
+class UsageError(CopilotBrokerError):
+    """The request is malformed or names something that is not there."""
+
+    error_class = ErrorClass.USAGE
+
+
+class InternalError(CopilotBrokerError):
+    """A defect of the broker or of this library."""
+
+    error_class = ErrorClass.INTERNAL
+
+
+_BY_CLASS = {
+    kind.error_class: kind
+    for kind in (
+        BrokerUnreachable,
+        LoginRequired,
+        Denied,
+        Locked,
+        Temporary,
+        MinValidUnsatisfiable,
+        StoreUnavailable,
+        UsageError,
+        InternalError,
+    )
+}
+
+
+def error_from(info: ErrorInfo) -> CopilotBrokerError:
+    """Turn the wire's error into the exception of its class."""
+    kind = _BY_CLASS[info.error_class]
+    return kind(info.code, info.message, info.hint, url=info.url, retry_after=info.retry_after)
