@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from brokerd.config import AccountSettings, Config
+    from brokerd.dbus.bus import SessionBus
     from brokerd.ports import GitHub
     from brokerd.stores.ladder import CheckedStore
 
@@ -87,10 +88,11 @@ class _Daemon:
         journal.configure(self._config.log.level)
         journal.log_uncaught()
         self._upstream = _upstream(self._config)
+        self._bus: SessionBus | None = None
         self._stores = LoginStores(
             file=FileStore(setup.state_dir / "logins"),
             memory=MemoryStore(),
-            secret_service=_secret_service,
+            secret_service=self._secret_service,
             default=self._config.store.kind,
         )
         self._broker = Broker(
@@ -191,6 +193,8 @@ class _Daemon:
         self._http.close()
         self._rpc.close()
         await self._upstream.aclose()
+        if self._bus is not None:
+            self._bus.close()
 
     async def _pet_watchdog(self) -> None:
         """Ping from the loop that serves: when it blocks, so does the ping."""
@@ -238,6 +242,23 @@ class _Daemon:
             "confinement": self._setup.confinement,
         }
 
+    def _secret_service(self) -> CheckedStore:
+        """Make it when first needed: GLib costs memory that a signed-out daemon can spare."""
+        try:
+            from brokerd.dbus.bus import SessionBus  # noqa: PLC0415
+            from brokerd.dbus.secret_service import SecretServiceStore  # noqa: PLC0415
+        except ImportError as error:
+            raise PermanentError(
+                Failure(
+                    ErrorClass.STORE_UNAVAILABLE,
+                    "pydbus_missing",
+                    f"the Secret Service cannot be asked: {error.name} is missing",
+                    "Install python3-pydbus, or run: copilot-cred login --store file",
+                )
+            ) from error
+        self._bus = SessionBus()
+        return SecretServiceStore(self._bus)
+
     def _github(self, host: str) -> GitHub:
         return self._upstream(host)
 
@@ -281,23 +302,6 @@ def _about_app(request: LoginRequest) -> Mapping[str, str]:
         " Take it back at any time: https://github.com/settings/applications"
     )
     return {"app": app, "notice": notice}
-
-
-def _secret_service() -> CheckedStore:
-    """Made on first use: importing GLib costs memory that a signed-out daemon has no need of."""
-    try:
-        from brokerd.dbus.bus import SessionBus  # noqa: PLC0415
-        from brokerd.dbus.secret_service import SecretServiceStore  # noqa: PLC0415
-    except ImportError as error:
-        raise PermanentError(
-            Failure(
-                ErrorClass.STORE_UNAVAILABLE,
-                "pydbus_missing",
-                f"the Secret Service cannot be asked: {error.name} is missing",
-                "Install python3-gi and python3-pydbus, or run: copilot-cred login --store file",
-            )
-        ) from error
-    return SecretServiceStore(SessionBus())
 
 
 def _default_socket() -> Path:

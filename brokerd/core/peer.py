@@ -7,10 +7,13 @@ which names the process itself. Identity only ever lowers rights; the uid is the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from socket import socket
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socket import socket
 
 
 __all__ = ["Peer", "PeerOf", "ProcessHandle"]
@@ -62,5 +65,5 @@ class Peer:
             self.pidfd.close()
 
 
-PeerOf = Callable[[socket], Peer]
+PeerOf: TypeAlias = "Callable[[socket], Peer]"
 """How a door learns who connected; raises OSError when the kernel does not say."""
