@@ -20,6 +20,7 @@ import types
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
+from urllib.request import getproxies
 
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream import network_errors
@@ -38,6 +39,8 @@ __all__ = ["Answer", "HttpClient", "Timeouts"]
 # The longest true answer is the model list, some 200 KB.
 MAX_BODY = 2 * 1024 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# Keys of `getproxies` that stand for a proxy; `no` does not.
+PROXIED = ("https", "all")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class HttpClient:
         self._settings = settings
         self._timeouts = timeouts
         self._client: httpx.AsyncClient | None = None
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def get(self, origin: str, path: str, headers: Mapping[str, str]) -> Answer:
         """Send a GET; raises TransientError without an answer, PermanentError for bad settings."""
@@ -85,9 +91,13 @@ class HttpClient:
         return await self._ask("POST", origin, path, headers, form)
 
     async def aclose(self) -> None:
-        """Give back what the client holds; a later request makes a new one."""
+        """Let what is under way end (`Timeouts.total` at most), then give back the client.
+
+        A later request makes a new one.
+        """
         client, self._client = self._client, None
         if client is not None:
+            await self._idle.wait()
             await client.aclose()
 
     async def _ask(
@@ -104,6 +114,8 @@ class HttpClient:
         if self._client is None:
             self._client = _make_client(self._settings, self._timeouts)
         answer: Answer | None = None
+        self._under_way += 1
+        self._idle.clear()
         try:
             async with asyncio.timeout(self._timeouts.total):
                 async with self._client.stream(
@@ -111,7 +123,12 @@ class HttpClient:
                 ) as response:
                     answer = await _receive(response, origin)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            failure = network_errors.describe(error, origin)
+            proxied = self._settings.proxy is not None or not getproxies().keys().isdisjoint(PROXIED)
+            failure = network_errors.describe(error, origin, proxied=proxied)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
         if answer is None:
             # Raised out here, so that the error carries no exception of httpx: those hold the
             # request, and the request holds the credential.

@@ -36,8 +36,13 @@ TLS_HINT = (
 )
 
 
-def describe(error: Exception, origin: str) -> Failure:
-    """Say what kept us from an answer of `origin`; always worth another try later."""
+def describe(error: Exception, origin: str, *, proxied: bool = False) -> Failure:
+    """Say what kept us from an answer of `origin`; always worth another try later.
+
+    `proxied`: a proxy is configured, so that it may be the one that is not there.
+    """
+    way = f"{origin} or the proxy before it" if proxied else origin
+    hint = PROXY_HINT if proxied else NETWORK_HINT
     kinds = {kind.__name__ for kind in type(error).__mro__}
     cause = _find(error, ssl.SSLError)
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -54,11 +59,11 @@ def describe(error: Exception, origin: str) -> Failure:
         return _failure("network_timeout", f"no answer from {origin} in time", NETWORK_HINT)
     if "ConnectError" in kinds:
         if _find(error, socket.gaierror) is not None:
-            return _failure("dns_failed", f"no address found for {origin}", NETWORK_HINT)
+            return _failure("dns_failed", f"no address found for {way}", hint)
         told = _find(error, OSError)
         reason = f": {told.strerror}" if told is not None and told.strerror else ""
         return _failure(
-            "network_unreachable", f"no connection to {origin}{reason[:MAX_REASON]}", NETWORK_HINT
+            "network_unreachable", f"no connection to {way}{reason[:MAX_REASON]}", hint
         )
     return _failure("network_broken", f"the connection to {origin} broke off", NETWORK_HINT)
 

@@ -93,6 +93,14 @@ async def test_name_that_does_not_exist():
     assert "nowhere.invalid" in failure.message
 
 
+async def test_proxy_that_does_not_exist_is_under_suspicion():
+    proxy = "http://user:hunter2@proxy.nowhere.invalid:3128"
+    async with upstream_at("https://api.nowhere.invalid", proxy=proxy) as github:
+        failure = await failure_of(github.identify(TOKEN))
+    assert failure.code == "dns_failed"
+    assert "network.proxy" in failure.hint
+
+
 async def test_connection_reset_before_the_answer():
     async with simulated() as it:
         it.fault("/user", reset=True)
@@ -362,6 +370,18 @@ async def test_client_may_be_used_again_after_it_was_closed():
         await it.http.aclose()
         await it.http.aclose()
         assert (await it.github.identify(it.token())).login == "octocat"
+
+
+async def test_closing_lets_what_is_under_way_end():
+    async with simulated() as it:
+        it.fault("/user", delay=0.3)
+        question = asyncio.ensure_future(it.github.identify(it.token()))
+        async with asyncio.timeout(5):
+            while not it.simulator.world.requests:
+                await asyncio.sleep(0)
+        await it.http.aclose()
+        assert question.done() or (await asyncio.wait_for(question, 1))
+        assert question.result().login == "octocat"
 
 
 def test_httpx_is_loaded_on_first_use_and_without_its_command_line():
