@@ -40,7 +40,7 @@ __all__ = ["Answer", "HttpClient", "Timeouts"]
 MAX_BODY = 2 * 1024 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # Keys of `getproxies` that stand for a proxy; `no` does not.
-PROXIED = ("https", "all")
+PROXIED = frozenset({"https", "all"})
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class HttpClient:
                 ) as response:
                     answer = await _receive(response, origin)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            proxied = self._settings.proxy is not None or not getproxies().keys().isdisjoint(PROXIED)
+            proxied = self._settings.proxy is not None or bool(PROXIED & getproxies().keys())
             failure = network_errors.describe(error, origin, proxied=proxied)
         finally:
             self._under_way -= 1
