@@ -23,6 +23,7 @@ from brokerd.gate import Gate
 from brokerd.gateway.unavailable import UnavailableDoor
 from brokerd.host import journal, listeners, peercred
 from brokerd.host.clock import SystemClock
+from brokerd.host.learning import LearningGitHub
 from brokerd.host.service_manager import ServiceManager
 from brokerd.rpc.server import RpcServer
 from brokerd.stores.file import FileStore
@@ -260,7 +261,7 @@ class _Daemon:
         return SecretServiceStore(self._bus)
 
     def _github(self, host: str) -> GitHub:
-        return self._upstream(host)
+        return LearningGitHub(self._upstream(host))
 
     def _settings(self, name: str) -> AccountSettings:
         return self._config.account(name)
@@ -297,9 +298,7 @@ def _about_app(request: LoginRequest) -> Mapping[str, str]:
     """Whom the person approves on GitHub's page, and what that means."""
     app = preset_for(request.client_id).app
     notice = (
-        f'GitHub will ask you to approve "{app}", whose client id this broker uses.'
-        " The broker is unofficial; one login is one person, and use counts against your plan."
-        " Take it back at any time: https://github.com/settings/applications"
+        "copilot-broker is unofficial; one login is one person; use counts against your own plan"
     )
     return {"app": app, "notice": notice}
 

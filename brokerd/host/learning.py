@@ -1,0 +1,61 @@
+"""Teach the log's redaction each secret as it passes: GitHub, seen through this, is the same GitHub.
+
+The patterns of `redaction` know how tokens look; this knows the tokens themselves, so that their
+base64, hex and percent-encoded forms are found too, whatever a library puts into a message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brokerd.core.tokens import GitHubToken
+from brokerd.host.redaction import register_secret
+
+
+if TYPE_CHECKING:
+    from brokerd.core.device_grant import NotGranted
+    from brokerd.core.tokens import CopilotToken, DeviceCode, User
+    from brokerd.ports import GitHub
+
+
+__all__ = ["LearningGitHub"]
+
+
+class LearningGitHub:
+    """`ports.GitHub` around another; registers every secret that goes in or comes out."""
+
+    def __init__(self, inner: GitHub) -> None:
+        self._inner = inner
+
+    async def request_device_code(self, client_id: str, scope: str) -> DeviceCode:
+        """Learn the device code."""
+        code = await self._inner.request_device_code(client_id, scope)
+        register_secret(code.device_code)
+        return code
+
+    async def poll_device_grant(
+        self, client_id: str, code: DeviceCode
+    ) -> GitHubToken | NotGranted:
+        """Learn the GitHub token of a granted login."""
+        answer = await self._inner.poll_device_grant(client_id, code)
+        if isinstance(answer, GitHubToken):
+            _learn(answer)
+        return answer
+
+    async def identify(self, token: GitHubToken) -> User:
+        """Learn a token that was brought along."""
+        _learn(token)
+        return await self._inner.identify(token)
+
+    async def exchange(self, token: GitHubToken) -> CopilotToken:
+        """Learn a token that came from a store, and the one it is exchanged for."""
+        _learn(token)
+        minted = await self._inner.exchange(token)
+        register_secret(minted.value)
+        return minted
+
+
+def _learn(token: GitHubToken) -> None:
+    register_secret(token.value)
+    if token.refresh_token is not None:
+        register_secret(token.refresh_token)
