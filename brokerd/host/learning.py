@@ -1,4 +1,4 @@
-"""Teach the log's redaction each secret as it passes: GitHub, seen through this, is the same GitHub.
+"""Teach the log's redaction each secret as it passes: seen through this, GitHub is the same.
 
 The patterns of `redaction` know how tokens look; this knows the tokens themselves, so that their
 base64, hex and percent-encoded forms are found too, whatever a library puts into a message.
