@@ -82,6 +82,11 @@ class WireServer:
     def calls(self, method: str) -> list[dict[str, Any]]:
         return [params for name, params in self.requests if name == method]
 
+    def hang_up(self) -> None:
+        """Leave everybody who is connected."""
+        for peer in self._peers:
+            peer.shutdown(socket.SHUT_RDWR)
+
     def _start(self, target: Any, *args: Any) -> None:
         thread = threading.Thread(target=target, args=args)
         self._threads.append(thread)

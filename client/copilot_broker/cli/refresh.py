@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
-from copilot_broker.cli.display import say
+from copilot_broker.cli.display import duration, say
+from copilot_broker.cli.report import printable
 
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add(verbs: Any) -> None:
 def refresh(args: argparse.Namespace) -> int:
     """Have the broker fetch a new token; the token itself stays there."""
     with Client(name="copilot-cred", timeout=REFRESH_TIMEOUT) as client:
-        client.refresh(args.account)
-    say("The token is refreshed.")
+        lease = client.refresh(args.account)
+    token_id, left = lease.get("token_id"), duration(lease.get("expires_in"))
+    say(printable(f"The token of {lease.get('account')} is now {token_id}, valid {left}."))
     return 0

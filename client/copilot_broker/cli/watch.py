@@ -56,8 +56,9 @@ def _line(change: Mapping[str, Any]) -> str:
     event = change.get("event", "?")
     if event == "token":
         what = f"token {change.get('token_id')}, valid {duration(change.get('expires_in'))}"
-        return printable(f"{now}  {change.get('account', '-')}  {what}")
-    error = change.get("error") or change
-    text = f"{now}  {str(event).replace('_', ' ')}: {error.get('message', '')}"
-    hint = error.get("hint")
-    return printable(f"{text}. {hint}" if hint else text)
+    else:
+        error = change.get("error") or {}
+        what = f"{str(event).replace('_', ' ')}: {error.get('message', '')}"
+        if error.get("hint"):
+            what += f". {error['hint']}"
+    return printable(f"{now}  {change.get('account', '-')}  {what}")

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ import time
 
 COMMAND = [sys.executable, "-P", "-m", "copilot_broker.cli"]
 PATIENCE = 30.0
+
+OWN_TERMINAL = [shutil.which("setsid"), "--ctty"]
+"""In a session of its own whose terminal is stdin, so that Ctrl-C is a signal (setsid(1))."""
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -39,12 +43,11 @@ class Terminal:
         master, slave = pty.openpty()
         self._master = master
         self.process = subprocess.Popen(
-            [*(command or COMMAND), *args],
+            [*OWN_TERMINAL, *(command or COMMAND), *args],
             env={"TERM": "xterm", **env},
             stdin=slave,
             stdout=slave if stdout is None else stdout,
             stderr=slave,
-            start_new_session=True,
         )
         os.close(slave)
 

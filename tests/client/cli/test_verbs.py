@@ -1,0 +1,315 @@
+"""Every verb but `get` and `login`: what they show, what they ask the broker, how they end."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from client.cli.running import COMMAND, PATIENCE, Terminal, run
+from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.messages import ErrorInfo
+from fakes.wire_server import Stream, WireServer
+
+
+OCTOCAT = {
+    "name": "default",
+    "host": "github.com",
+    "user_id": 583231,
+    "login": "octocat",
+    "client_id": "vscode",
+    "mode": "auto",
+    "source": "login",
+    "store": "secret-service",
+    "default": True,
+    "state": "ready",
+    "unsaved": False,
+    "token_id": "1a2b3c4d",
+    "expires_in": 1475.0,
+    "refresh_in": 1319.0,
+    "error": None,
+}
+REFUSED = {
+    **OCTOCAT,
+    "name": "work",
+    "login": "hubot",
+    "default": False,
+    "state": "signed_out",
+    "unsaved": True,
+    "token_id": None,
+    "expires_in": None,
+    "refresh_in": None,
+    "error": {
+        "class": 5,
+        "code": "no_seat",
+        "message": "no \x1b[31mseat",
+        "hint": "then: copilot-cred refresh --account work",
+        "url": "https://github.com/settings/copilot",
+    },
+}
+STATUS = {
+    "version": "0.1.0",
+    "pid": 4711,
+    "uptime": 7300.0,
+    "simulated": False,
+    "store": {"kind": "secret-service"},
+    "accounts": [OCTOCAT, REFUSED],
+    "summary": "signed in as octocat (github.com), token valid 24 min",
+}
+ACCOUNTS = {"accounts": [OCTOCAT, REFUSED], "default": "default"}
+LEASE = {"account": "default", "token_id": "1a2b3c4d", "expires_in": 1499.0, "clamped": False}
+TOKEN_CHANGE = {"event": "token", "token": "tid=canary", **LEASE}
+COOLDOWN = {
+    "event": "cooldown",
+    "account": "default",
+    "error": {"class": 7, "code": "rate_limited", "message": "slow down", "hint": "wait"},
+}
+
+
+@pytest.fixture
+def server():
+    answers = {
+        "broker.status": STATUS,
+        "broker.refresh": LEASE,
+        "account.list": ACCOUNTS,
+        "account.use": {"default": "work"},
+        "account.logout": {},
+    }
+    with WireServer(answers) as server:
+        yield server
+
+
+def test_status_for_people(server):
+    done = run("status", env=server.env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "copilot-broker 0.1.0, pid 4711, up 2 h",
+        "signed in as octocat (github.com), token valid 24 min",
+        "account            user     host        state                            token     valid   refresh in  store",
+        "default (default)  octocat  github.com  ready                            1a2b3c4d  24 min  21 min      secret-service",
+        "work               hubot    github.com  signed out, login not saved yet  -         -       -           secret-service",
+        "work: no ?[31mseat",
+        "  see: https://github.com/settings/copilot",
+        "  hint: then: copilot-cred refresh --account work",
+    ]
+
+
+def test_status_on_a_terminal_holds_the_same(server):
+    with Terminal("status", env={**server.env, "COLUMNS": "200"}) as terminal:
+        assert terminal.ends() == 0
+        for words in ("octocat", "1a2b3c4d", "24 min", "hubot", "copilot-cred refresh"):
+            assert words in terminal.shown
+
+
+def test_status_without_accounts_names_the_next_step(server):
+    server.answers["broker.status"] = {**STATUS, "accounts": [], "simulated": True}
+    shown = run("status", env=server.env).stdout
+    assert shown.endswith("copilot-cred login\n")
+    assert "SIMULATED" in shown
+
+
+def test_status_as_json_is_what_the_broker_says(server):
+    done = run("status", "--json", env=server.env)
+    assert done.stdout.count("\n") == 1
+    assert json.loads(done.stdout) == STATUS
+
+
+def test_names_beyond_ascii_do_not_break_a_c_locale(server):
+    server.answers["broker.status"] = {**STATUS, "summary": "signed in as öctocat"}
+    done = run("status", env={**server.env, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "signed in as \\xf6ctocat" in done.stdout
+
+
+def test_accounts_are_listed_and_chosen(server):
+    shown = run("account", "list", env=server.env).stdout
+    assert "octocat" in shown
+    assert "hubot" in shown
+    assert json.loads(run("account", "list", "--json", env=server.env).stdout) == ACCOUNTS
+    done = run("account", "use", "work", env=server.env)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "default account is now work" in done.stderr
+    assert server.calls("account.use") == [{"account": "work"}]
+
+
+def test_refresh_shows_the_id_and_no_token(server):
+    done = run("refresh", "--account", "work", env=server.env)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "1a2b3c4d" in done.stderr
+    assert "24 min" in done.stderr
+    assert server.calls("broker.refresh") == [{"account": "work"}]
+
+
+def test_logout(server):
+    done = run("logout", env=server.env)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert server.calls("account.logout") == [{}]
+    run("logout", "--account", "work", env=server.env)
+    assert server.calls("account.logout")[-1] == {"account": "work"}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watch_prints_each_change_when_it_happens(server, as_json):
+    go_on = threading.Event()
+
+    def changes():
+        yield TOKEN_CHANGE
+        assert go_on.wait(PATIENCE)
+        yield COOLDOWN
+        assert go_on.wait(PATIENCE)
+
+    server.answers["token.watch"] = Stream(changes())
+    arguments = ["watch", "--account", "default", *(["--json"] if as_json else [])]
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=server.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        first = process.stdout.readline()
+        go_on.set()
+        second = process.stdout.readline()
+        rest, err = process.communicate(timeout=PATIENCE)
+    if as_json:
+        assert [json.loads(first), json.loads(second)] == [TOKEN_CHANGE, COOLDOWN]
+    else:
+        assert first.endswith("  default  token 1a2b3c4d, valid 24 min\n")
+        assert second.endswith("  default  cooldown: slow down. wait\n")
+        assert "canary" not in first + second
+    assert (rest, process.returncode) == ("", 3)
+    assert err.endswith("systemctl --user start copilot-broker.socket\n")
+
+
+def test_watch_ends_quietly_when_interrupted_or_unread(server):
+    never = threading.Event()
+
+    def forever():
+        yield TOKEN_CHANGE
+        never.wait(PATIENCE)
+
+    try:
+        server.answers["token.watch"] = lambda _params: Stream(forever())
+        with subprocess.Popen(
+            [*COMMAND, "watch"],
+            env=server.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, err) == (130, b"")
+
+        read, write = os.pipe()
+        os.close(read)
+        with subprocess.Popen(
+            [*COMMAND, "watch"], env=server.env, stdout=write, stderr=subprocess.PIPE
+        ) as process:
+            os.close(write)
+            _, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, err) == (141, b"")
+    finally:
+        never.set()
+
+
+VERBS = [
+    ["get"],
+    ["login", "--no-input"],
+    ["logout"],
+    ["status"],
+    ["watch"],
+    ["refresh"],
+    ["account", "list"],
+    ["account", "use", "work"],
+]
+METHODS = ("token.get", "account.login", "account.logout", "broker.status", "token.watch")
+METHODS += ("broker.refresh", "account.list", "account.use")
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_exits_with_the_class_of_the_error(server, verb):
+    for error_class in ErrorClass:
+        error = ErrorInfo(error_class, "some_code", "it is so", "mend it with: mend")
+        server.answers |= dict.fromkeys(METHODS, error)
+        done = run(*verb, env=server.env)
+        assert (done.returncode, done.stdout) == (int(error_class), "")
+        assert done.stderr == "copilot-cred: it is so\n  hint: mend it with: mend\n"
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_without_a_broker_exits_3_and_names_the_command(verb, tmp_path):
+    env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = run(*verb, env=env)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.endswith("systemctl --user start copilot-broker.socket\n")
+    done = run(*verb, "--error-format", "json", env=env)
+    shown = json.loads(done.stderr)
+    assert (shown["class"], shown["code"]) == (3, "not_running")
+
+
+@pytest.mark.parametrize("verb", [["--help"], *(v[:1] for v in VERBS)], ids=" ".join)
+def test_every_verb_explains_itself(verb):
+    done = run(*verb[:1], "--help", env={})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: copilot-cred")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fetch"],
+        ["status", "--jso"],
+        ["login", "--store", "cloud"],
+        ["login", "--with-token", "--from-env"],
+        ["account"],
+        ["account", "use"],
+        ["--error-format", "xml", "status"],
+        ["status", "--error-format"],
+    ],
+    ids=str,
+)
+def test_usage_errors_are_2_and_name_the_help(arguments):
+    done = run(*arguments, env={})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("copilot-cred: ")
+    assert done.stderr.endswith(" --help\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_usage_error_is_told_as_json_too():
+    done = run("fetch", "--error-format=json", env={})
+    assert json.loads(done.stderr)["class"] == 2
+
+
+def test_version(tmp_path):
+    done = run("--version", env={})
+    version = importlib.metadata.version("copilot-broker")
+    assert (done.returncode, done.stdout) == (0, f"copilot-cred {version}\n")
+
+
+def test_the_installed_command_is_the_same():
+    command = os.path.join(os.path.dirname(sys.executable), "copilot-cred")  # noqa: PTH118, PTH120
+    if not os.access(command, os.X_OK):
+        pytest.skip("not installed beside this interpreter")
+    done = subprocess.run(
+        [command, "fetch"], env={}, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 2
+
+
+def test_nobody_reads_a_token_from_a_crash(server):
+    server.answers["broker.status"] = {**STATUS, "accounts": ["tid=canary"]}
+    done = run("status", env=server.env)
+    assert done.returncode == 1
+    assert "a defect in copilot-cred: AttributeError" in done.stderr
+    assert "canary" not in done.stderr
+    assert "Traceback" not in done.stderr
