@@ -210,7 +210,7 @@ class RpcServer:
     def _evict(self, reason: str) -> bool:
         """Close the oldest connection that has nothing in flight; False when there is none."""
         for session in self._held:
-            if session.idle:
+            if session.may_be_evicted:
                 session.close(reason)
                 return True
         return False

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 from brokerd.rpc.failures import SHUTTING_DOWN, TOO_MANY_REQUESTS, error_info
@@ -32,7 +33,6 @@ from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT, Limits
 
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncGenerator
 
     from brokerd.gate import Caller
@@ -113,6 +113,16 @@ class Session:
     def idle(self) -> bool:
         """No request is in flight."""
         return not self._tasks
+
+    @property
+    def may_be_evicted(self) -> bool:
+        """Idle, and no request of its lies in the socket that we have not got round to read."""
+        if self._tasks or not self._reading:
+            return not self._tasks
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK)
+        except OSError:  # EAGAIN: nothing there
+            return True
 
     @property
     def settled(self) -> bool:

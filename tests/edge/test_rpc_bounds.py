@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
-from fakes.broker import CANARY
-from fakes.rpc_door import PATIENCE, Door, until
 
 from brokerd.rpc.server import MIN_CONNECTIONS, connections_bound
 from brokerd.rpc.session import OUT_HIGH, RECV_CHUNK
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived
 from copilot_broker.wire.limits import CONNECTIONS, MAX_FRAME, REQUESTS_IN_FLIGHT, Limits
+from fakes.broker import CANARY
+from fakes.rpc_door import PATIENCE, Door, until
 
 
 @pytest.fixture
@@ -35,14 +36,24 @@ async def door(tmp_path):
         b"\x94\x00\x01\xa9token.get" + b"\x91" * 200_000,
         b"\x94\x00\x01\xa9token.get\x91\x81\xa1k\xdd\x00\x03\x00\x00" + b"\x90" * 200_000,
     ],
-    ids=["http", "never-used", "number", "1GB", "1GB-method", "map", "deep", "deep-params", "wide"],
+    ids=[
+        "http",
+        "never-used",
+        "number",
+        "1GB",
+        "1GB-method",
+        "map",
+        "deep",
+        "deep-params",
+        "wide",
+    ],
 )
 async def test_garbage_closes_its_connection_and_no_other(door, garbage, caplog):
     bystander, vandal = await door.knock(), await door.knock()
-    try:
+    with contextlib.suppress(
+        BrokenPipeError, ConnectionResetError
+    ):  # closed before all is written
         await vandal.send(garbage)
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # closed before all was written
     assert await vandal.is_closed()
     assert (await bystander.call("token.get")).error is None
     assert "protocol breached" in caplog.messages
@@ -220,7 +231,9 @@ async def test_closing_says_why_in_the_log(door, caplog):
     await client.call("token.get")
     client.close()
     await until(lambda: door.server.connections == 0)
-    assert [r.REASON for r in caplog.records if r.message == "connection closed"] == ["end_of_file"]
+    assert [r.REASON for r in caplog.records if r.message == "connection closed"] == [
+        "end_of_file"
+    ]
 
 
 async def test_the_client_sees_the_end_when_the_door_closes(door):
@@ -232,7 +245,8 @@ async def test_the_client_sees_the_end_when_the_door_closes(door):
 
 
 @pytest.mark.parametrize(
-    ("files", "bound"), [(65536, CONNECTIONS), (-1, CONNECTIONS), (1024, 480), (16, MIN_CONNECTIONS)]
+    ("files", "bound"),
+    [(65536, CONNECTIONS), (-1, CONNECTIONS), (1024, 480), (16, MIN_CONNECTIONS)],
 )
 def test_the_bound_leaves_files_for_everybody_else(files, bound):
     assert connections_bound(files) == bound

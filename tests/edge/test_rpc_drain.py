@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from fakes.rpc_door import PATIENCE, Door, WireClient, until
-
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived, StreamEnd
+from fakes.rpc_door import PATIENCE, Door, WireClient, until
 
 
 async def test_what_is_in_flight_ends_and_what_is_new_is_refused(tmp_path):

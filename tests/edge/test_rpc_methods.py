@@ -6,10 +6,10 @@ import logging
 import math
 
 import pytest
-from fakes.broker import CANARY, a_lease, a_view, signed_out
-from fakes.rpc_door import Door
 
 from brokerd.errors import ErrorClass, Failure
+from fakes.broker import CANARY, a_lease, a_view, signed_out
+from fakes.rpc_door import Door
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import resource
 import socket
 import sys
 from pathlib import Path
+from typing import Self
 
 from brokerd.gate import Gate
 from brokerd.host.peercred import peer_of
@@ -59,7 +60,7 @@ class Door:
         )
         self._clients: list[WireClient] = []
 
-    async def __aenter__(self) -> Door:
+    async def __aenter__(self) -> Self:
         await self.server.serve(self.socket)
         return self
 
@@ -131,7 +132,8 @@ class WireClient:
 
 async def _serve(path: Path) -> None:
     async with Door(path, connections=10_000):
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
 
