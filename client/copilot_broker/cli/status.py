@@ -51,6 +51,8 @@ def status(args: argparse.Namespace) -> int:
         print("SIMULATED: this broker talks to its built-in simulator, not to GitHub")
     if answer.get("summary"):
         print(printable(answer["summary"]))
+    if answer.get("config_problem"):
+        print(printable(f"configuration not reloaded: {answer['config_problem']}"))
     print_accounts(answer.get("accounts") or [])
     return 0
 

@@ -108,10 +108,16 @@ def test_status_on_a_terminal_holds_the_same(server):
 
 
 def test_status_without_accounts_names_the_next_step(server):
-    server.answers["broker.status"] = {**STATUS, "accounts": [], "simulated": True}
+    server.answers["broker.status"] = {
+        **STATUS,
+        "accounts": [],
+        "simulated": True,
+        "config_problem": "line 3",
+    }
     shown = run("status", env=server.env).stdout
     assert shown.endswith("copilot-cred login\n")
     assert "SIMULATED" in shown
+    assert "configuration not reloaded: line 3" in shown
 
 
 def test_status_as_json_is_what_the_broker_says(server):
