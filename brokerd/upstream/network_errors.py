@@ -25,7 +25,9 @@ __all__ = ["describe"]
 # What OpenSSL and strerror(3) say is short; this guards against what is not theirs.
 MAX_REASON = 120
 
-NETWORK_HINT = "Check the network; it is tried again by itself, or run: copilot-cred refresh"
+NETWORK_HINT = (
+    "Check the network; a kept login is tried again by itself, a new one by: copilot-cred login"
+)
 PROXY_HINT = (
     "Check network.proxy in config.toml or HTTPS_PROXY in the service's environment, then: "
     "systemctl --user restart copilot-broker"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["bad_answer", "json_of", "refusal", "server_time", "with_proxy_hint"]
 
 LOGIN_HINT = "Run: copilot-cred login"
-RETRY_HINT = "It is tried again by itself, or run: copilot-cred refresh"
+RETRY_HINT = "A kept login is tried again by itself, a new one by: copilot-cred login"
 AGAIN_HINT = "When that is settled, run: copilot-cred refresh"
 # GitHub's documentation: at least a minute when a limit names no time.
 DEFAULT_RETRY_AFTER = 60.0
