@@ -98,8 +98,9 @@ class _Link:
 
     def is_usable(self) -> bool:
         """Whether the broker has not hung up meanwhile."""
+        self.sock.setblocking(False)  # MSG_DONTWAIT alone still waits for the socket's timeout
         try:
-            return bool(self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
         except BlockingIOError:
             return True
         except OSError:
