@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -266,13 +267,12 @@ def test_control_characters_of_an_error_do_not_reach_the_terminal(server):
 
 
 def test_interrupted_is_130_and_quiet(server):
-    server.answers["token.get"] = SILENCE
+    asked = threading.Event()
+    server.answers["token.get"] = lambda _params: asked.set() or SILENCE
     with subprocess.Popen(
         [*COMMAND, "get"], env=server.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        deadline = time.monotonic() + PATIENCE
-        while not server.requests and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert asked.wait(PATIENCE)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (130, b"", b"")
