@@ -7,8 +7,14 @@ import random
 
 import pytest
 
-import brokerd.broker
-from brokerd.broker import Broker, LoginRequest, LoginSucceeded, LoginWaiting, UserCodeIssued
+from brokerd.broker import (
+    Broker,
+    LoginRequest,
+    LoginSucceeded,
+    LoginWaiting,
+    UserCodeIssued,
+    roster,
+)
 from brokerd.core.device_grant import NotGranted
 from brokerd.core.settings import AccountSettings
 from brokerd.core.tokens import GitHubToken, IndexEntry, Login, User
@@ -378,7 +384,7 @@ async def test_wall_clock_jumps_change_nothing_but_the_wall_time_told(ready):
 
 
 async def test_a_year_with_suspends_and_wall_jumps_has_a_lease_at_every_step(ready, monkeypatch):
-    monkeypatch.setattr(brokerd.broker, "NAP", 3600.0)  # a year of four-second naps is slow
+    monkeypatch.setattr(roster, "NAP", 3600.0)  # a year of four-second naps is slow
     rng = random.Random(3)
     clock, start = ready.clock, ready.clock.boottime()
     while clock.boottime() < start + 365 * 86_400.0:

@@ -18,7 +18,7 @@ from brokerd.errors import ErrorClass, Failure
 
 
 if TYPE_CHECKING:
-    from brokerd.account_runner import AccountRunner
+    from brokerd.broker.account_runner import AccountRunner
     from brokerd.views import LoginRequest
 
 

@@ -9,12 +9,12 @@ from brokerd.views import AccountView, WatchState
 
 
 if TYPE_CHECKING:
-    from brokerd.account_runner import AccountRunner
+    from brokerd.broker.account_runner import AccountRunner
+    from brokerd.broker.login_attempt import LoginAttempt
     from brokerd.config import AccountSettings
     from brokerd.core.states import State
     from brokerd.core.tokens import IndexEntry
     from brokerd.errors import Failure
-    from brokerd.login_attempt import LoginAttempt
     from brokerd.views import AccountState, LeasedToken, LoginRequest, WatchKind
 
 

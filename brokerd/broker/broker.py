@@ -1,0 +1,192 @@
+"""The single writer: feeds the token machines, keeps time for them, and answers callers.
+
+Everything here runs in one event loop. `feed` and `tick` of a runner never await, so a machine is
+never seen half-way; what takes time is a runner's task, whose answer comes back as an event.
+
+Time is CLOCK_BOOTTIME, which counts suspend. The nap is on CLOCK_MONOTONIC, which does not: so it
+is short, and whoever calls in meanwhile makes us look at the clock too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+from typing import TYPE_CHECKING
+
+from brokerd.broker.account_views import pending_view, summary_line, view_of
+from brokerd.broker.leases import Leases
+from brokerd.broker.logins import Logins
+from brokerd.broker.roster import Roster
+from brokerd.core.events import Resumed
+from brokerd.core.states import Exchanging, Loading
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from brokerd.broker.account_runner import AccountRunner
+    from brokerd.config import AccountSettings
+    from brokerd.ports import AccountIndex, Clock, GitHub, LoginStores
+    from brokerd.views import AccountView, LeasedToken, LoginProgress, LoginRequest, WatchState
+
+
+__all__ = ["Broker"]
+
+START_TIMEOUT = 4.0
+"""Seconds after which we are started, loaded or not: a hanging keyring must not hang the unit."""
+
+
+class Broker:
+    """All accounts of one person; every method is for the event loop that runs `run()`."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        github: Callable[[str], GitHub],
+        stores: LoginStores,
+        index: AccountIndex,
+        settings: Callable[[str], AccountSettings],
+        random: random_module.Random | None = None,
+    ) -> None:
+        """`github` gives the edge for a host; `settings` the configuration of an account."""
+        self.started = asyncio.Event()
+        """Set once the kept logins are loaded, or their stores have said why not."""
+        self._clock = clock
+        self._settings = settings
+        self._roster = Roster(clock, index)
+        self._leases = Leases(self._roster)
+        self._logins = Logins(
+            self._roster,
+            github=github,
+            stores=stores,
+            view=self._view,
+            chance=(random or random_module.SystemRandom()).random,
+        )
+
+    async def run(self) -> None:
+        """Load logins, then drive the machines until cancelled."""
+        try:
+            self._logins.load()
+            start_by = self._clock.monotonic() + START_TIMEOUT
+            while True:
+                self._roster.wake.clear()
+                self._roster.look_at_clock()
+                self._roster.ring_for_late()
+                if not self.started.is_set():
+                    is_late = self._clock.monotonic() >= start_by
+                    if is_late or not any(map(_is_loading, self._roster.accounts.values())):
+                        self.started.set()
+                await self._nap(self._roster.nap_length())
+        finally:
+            await self._roster.close()
+
+    async def _nap(self, seconds: float) -> None:
+        nap = asyncio.ensure_future(self._clock.sleep(seconds))
+        wake = asyncio.ensure_future(self._roster.wake.wait())
+        try:
+            await asyncio.wait({nap, wake}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nap.cancel()
+            wake.cancel()
+            await asyncio.gather(nap, wake, return_exceptions=True)
+
+    def poke(self) -> None:
+        """Look at the clock now, and retry what failed: we may have slept or changed networks."""
+        if not self._roster.look_at_clock():
+            for runner in self._roster.runners():
+                runner.feed(Resumed(slept=False))
+        self._roster.wake.set()
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back, in the loop, after anything in `accounts()` may have changed."""
+        self._roster.callbacks.append(callback)
+
+    async def lease(
+        self,
+        account: str | None = None,
+        *,
+        min_valid: float = 60.0,
+        reject: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - by our clock, and part of the answer
+    ) -> LeasedToken:
+        """Lend a token that lives `min_valid` seconds, or as long as one can (`clamped`).
+
+        `reject` is a token, or its token_id, that upstream refused: if it is the current one it
+        is replaced first. Waits at most `timeout` seconds. Raises PermanentError LOGIN_REQUIRED,
+        DENIED, STORE_UNAVAILABLE or USAGE; TransientError TEMPORARY or LOCKED.
+        """
+        return await self._leases.lease(
+            account, min_valid=min_valid, reject=reject, timeout=timeout
+        )
+
+    async def refresh(self, account: str | None = None) -> LeasedToken:
+        """Exchange now, whatever the current token's age or an earlier refusal.
+
+        Callers at one time share one exchange. Raises as `lease` does; also TEMPORARY while
+        upstream's `retry-after` runs.
+        """
+        return await self._leases.refresh(account)
+
+    def watch(self, account: str | None = None) -> AsyncIterator[WatchState]:
+        """Yield the full state at once, then one per change; a slow watcher sees the latest only.
+
+        Ends when the broker stops. A failing refresh is no change while a token is leasable.
+        """
+        return self._leases.watch(account)
+
+    def login(self, request: LoginRequest) -> AsyncIterator[LoginProgress]:
+        """Sign in; ends after LoginSucceeded or raises BrokerError.
+
+        Callers with the same request share one prompt; when the last one leaves (closes the
+        iterator) before the login is being saved, it is cancelled. Success is told after the
+        login is durable and the first exchange has had its outcome, whichever it was.
+        """
+        return self._logins.login(request)
+
+    async def logout(self, account: str | None = None) -> None:
+        """Forget the login, here and in its store; an open prompt for it is cancelled.
+
+        Raises PermanentError USAGE for an unknown account, and whatever the store raises: then
+        the login may still be there, and is loaded again at the next start.
+        """
+        await self._logins.logout(account)
+
+    async def use(self, account: str) -> None:
+        """Make this account the default; PermanentError USAGE when there is none such."""
+        await self._logins.use(account)
+
+    def accounts(self) -> list[AccountView]:
+        """All accounts, by name."""
+        self._roster.look_at_clock()
+        return [
+            self._view(name) for name in sorted({*self._roster.accounts, *self._roster.attempts})
+        ]
+
+    def summary(self) -> str:
+        """One line for a person: STATUS= of the service."""
+        name = self._roster.resolve(None)
+        if name not in self._roster.accounts and name not in self._roster.attempts:
+            return summary_line(None, len(self._roster.accounts))
+        return summary_line(self._view(name), len(self._roster.accounts))
+
+    def _view(self, name: str) -> AccountView:
+        runner, attempt = self._roster.accounts.get(name), self._roster.attempts.get(name)
+        entry, settings = self._roster.index.entries().get(name), self._settings(name)
+        is_default = self._roster.resolve(None) == name
+        if runner is None:
+            request = attempt.request if attempt else None
+            return pending_view(name, attempt, request, settings, is_default=is_default)
+        now = self._clock.boottime()
+        lease = runner.machine.lease(now)
+        token_id = self._leases.token_id(lease.token) if lease else None
+        unsaved = attempt is not None and attempt.is_unsaved
+        return view_of(
+            runner, entry, settings, token_id, now, is_default=is_default, unsaved=unsaved
+        )
+
+
+def _is_loading(runner: AccountRunner) -> bool:
+    state = runner.machine.state
+    is_loading = isinstance(state, Exchanging) and isinstance(state.step, Loading)
+    return is_loading and runner.machine.failure is None

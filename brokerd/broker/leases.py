@@ -1,0 +1,194 @@
+"""Lending tokens: who asks waits as long as it may help, and is told why when it does not."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from brokerd.broker.account_views import watch_state
+from brokerd.broker.failures import PENDING, STOPPING, error_for
+from brokerd.core.events import FresherTokenWanted, LeaseWanted, RefreshRequested, TokenRejected
+from brokerd.core.states import Exchanging, Ready, SignedOut
+from brokerd.errors import ErrorClass, Failure
+from brokerd.views import LeasedToken
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from brokerd.broker.account_runner import AccountRunner
+    from brokerd.broker.roster import Roster
+    from brokerd.core.states import Lease
+    from brokerd.core.tokens import CopilotToken
+    from brokerd.views import WatchState
+
+
+__all__ = ["LEASE_TIMEOUT", "Leases"]
+
+log = logging.getLogger(__name__)
+
+LEASE_TIMEOUT = 4.0
+"""Seconds a caller waits for a token; clients give up after 5."""
+
+
+class Leases:
+    """Everything that ends in a token."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._fingerprint_key = secrets.token_bytes(32)
+
+    async def lease(
+        self,
+        account: str | None = None,
+        *,
+        min_valid: float = 60.0,
+        reject: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - by our clock, and part of the answer
+    ) -> LeasedToken:
+        """Lend a token that lives `min_valid` seconds, or as long as one can (`clamped`).
+
+        `reject` is a token, or its token_id, that upstream refused: if it is the current one it
+        is replaced first. Waits at most `timeout` seconds. Raises PermanentError LOGIN_REQUIRED,
+        DENIED, STORE_UNAVAILABLE or USAGE; TransientError TEMPORARY or LOCKED.
+        """
+        if not min_valid >= 0:
+            text = "min_valid must be a number of seconds, not below zero"
+            raise error_for(
+                Failure(ErrorClass.USAGE, "bad_min_valid", text, "See copilot-cred get --help")
+            )
+        until = self._roster.clock.monotonic() + (LEASE_TIMEOUT if timeout is None else timeout)
+        self._roster.look_at_clock()
+        await self._roster.opened(until)
+        name = self._roster.resolve(account)
+        if reject is not None:
+            self._reject(name, reject)
+        while True:
+            now = self._roster.clock.boottime()
+            runner = self._signed_in(name)
+            machine = runner.machine
+            is_late = self._roster.is_closed or self._roster.clock.monotonic() >= until
+            lease = machine.lease(now)
+            if lease is None:
+                self._must_wait(runner, until, is_late=is_late)
+            else:
+                is_enough = lease.expires_at_boot - now >= min_valid
+                if is_enough or is_late or not machine.can_freshen(now):
+                    return self._lend(name, lease, min_valid)
+                runner.feed(FresherTokenWanted())
+                if machine.question is None:
+                    return self._lend(name, lease, min_valid)
+            await self._roster.change(until)
+
+    async def refresh(self, account: str | None = None) -> LeasedToken:
+        """Exchange now, whatever the current token's age or an earlier refusal.
+
+        Callers at one time share one exchange. Raises as `lease` does; also TEMPORARY while
+        upstream's `retry-after` runs.
+        """
+        until = self._roster.clock.monotonic() + LEASE_TIMEOUT
+        self._roster.look_at_clock()
+        await self._roster.opened(until)
+        name = self._roster.resolve(account)
+        runner = self._signed_in(name)
+        machine = runner.machine
+        if isinstance(machine.state, SignedOut):
+            raise error_for(machine.state.reason or self._roster.no_login(name))
+        if isinstance(machine.state, (Ready, Exchanging)):
+            wait = machine.state.retry.not_before - self._roster.clock.boottime()
+            if wait > 0 and machine.failure is not None:
+                raise error_for(replace(machine.failure, retry_after=wait))
+        runner.feed(RefreshRequested())
+        while machine.question is not None and self._roster.accounts.get(name) is runner:
+            if self._roster.is_closed or self._roster.clock.monotonic() >= until:
+                raise error_for(machine.failure or PENDING)
+            await self._roster.change(until)
+        machine = self._signed_in(name).machine
+        lease, failure = machine.lease(self._roster.clock.boottime()), machine.failure
+        if failure is not None or lease is None:
+            raise error_for(failure or PENDING)
+        return self._lend(name, lease, 0.0)
+
+    async def watch(self, account: str | None = None) -> AsyncIterator[WatchState]:
+        """Yield the full state at once, then one per change; a slow watcher sees the latest only.
+
+        Ends when the broker stops. A failing refresh is no change while a token is leasable.
+        """
+        last: object = None
+        await self._roster.opened(None)
+        while not self._roster.is_closed:
+            name = self._roster.resolve(account)
+            runner = self._roster.accounts.get(name)
+            lease = runner.machine.lease(self._roster.clock.boottime()) if runner else None
+            lent = self._lend(name, lease, 0.0) if lease else None
+            state = watch_state(name, runner, lent, self._roster.no_login(name), PENDING)
+            token_id = lent.token_id if lent else None
+            code = state.failure.code if state.failure and not lent else None
+            if (name, state.kind, token_id, code) != last:
+                last = (name, state.kind, token_id, code)
+                yield state
+            else:
+                await self._roster.change()
+
+    def _must_wait(self, runner: AccountRunner, until: float, *, is_late: bool) -> None:
+        """Raise why no token is coming in time, or return."""
+        machine, now = runner.machine, self._roster.clock.boottime()
+        state = machine.state
+        if isinstance(state, Exchanging) and machine.question is None and not is_late:
+            runner.feed(LeaseWanted())
+            state = machine.state
+        if isinstance(state, SignedOut):
+            raise error_for(state.reason or self._roster.no_login(runner.name))
+        failure = machine.failure or PENDING
+        if self._roster.is_closed:
+            failure = STOPPING
+        if not isinstance(state, Exchanging) or machine.question is not None:
+            if is_late:
+                raise error_for(failure)
+            return
+        if state.retry.at is None:
+            raise error_for(failure)
+        retry_after = max(0.0, state.retry.at - now)
+        is_worth_it = failure.error_class is ErrorClass.TEMPORARY
+        if is_late or not is_worth_it or retry_after > until - self._roster.clock.monotonic():
+            raise error_for(replace(failure, retry_after=retry_after))
+
+    def _reject(self, name: str, reject: str) -> None:
+        runner = self._roster.accounts.get(name)
+        if runner is None or not isinstance(runner.machine.state, Ready):
+            return
+        token = runner.machine.state.token
+        given = reject.encode(errors="replace")
+        for known in (token.value, self.token_id(token)):
+            if hmac.compare_digest(given, known.encode()):
+                log.info(
+                    "token rejected",
+                    extra={"ACCOUNT": name, "TOKEN_FP": self.token_id(token)},
+                )
+                runner.feed(TokenRejected(token))
+                return
+
+    def _signed_in(self, name: str) -> AccountRunner:
+        runner = self._roster.accounts.get(name)
+        if runner is None:
+            raise error_for(STOPPING if self._roster.is_closed else self._roster.no_login(name))
+        return runner
+
+    def _lend(self, name: str, lease: Lease, min_valid: float) -> LeasedToken:
+        left = lease.expires_at_boot - self._roster.clock.boottime()
+        return LeasedToken(
+            token=lease.token.value,
+            token_id=self.token_id(lease.token),
+            expires_at=int(self._roster.clock.wall() + left),
+            expires_in=left,
+            api_base=lease.token.api_base,
+            account=name,
+            clamped=left < min_valid,
+        )
+
+    def token_id(self, token: CopilotToken) -> str:
+        """Name the token without telling it; the key dies with this process."""
+        return hmac.digest(self._fingerprint_key, token.value.encode(), "sha256").hex()[:8]

@@ -1,0 +1,220 @@
+"""Signing in and out. A new login has a machine of its own until it has succeeded."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from brokerd.broker.account_runner import AccountRunner
+from brokerd.broker.failures import error_for, unknown_account
+from brokerd.broker.login_attempt import LoginAttempt
+from brokerd.core.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
+from brokerd.core.states import AwaitingUser
+from brokerd.core.token_machine import TokenMachine
+from brokerd.core.tokens import GitHubToken, IndexEntry
+from brokerd.errors import BrokerError, ErrorClass, Failure
+from brokerd.views import LoginSucceeded, LoginWaiting, UserCodeIssued
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from brokerd.broker.roster import Roster
+    from brokerd.core.tokens import Login
+    from brokerd.ports import GitHub, LoginStore, LoginStores
+    from brokerd.views import AccountView, LoginProgress, LoginRequest
+
+
+__all__ = ["Logins"]
+
+log = logging.getLogger(__name__)
+
+
+class Logins:
+    """Makes and ends the runners of the roster."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        *,
+        github: Callable[[str], GitHub],
+        stores: LoginStores,
+        view: Callable[[str], AccountView],
+        chance: Callable[[], float],
+    ) -> None:
+        self._roster = roster
+        self._github = github
+        self._stores = stores
+        self._view = view
+        self._chance = chance
+
+    def load(self) -> None:
+        """Read the index and start a runner for each kept login."""
+        try:
+            self._roster.index.load()
+        except BrokerError as error:
+            log.error("account index not read", extra={"ERROR_CODE": error.failure.code})  # noqa: TRY400 - the failure says it all
+        for name, entry in self._roster.index.entries().items():
+            runner = self._kept(name, entry)
+            self._roster.accounts[name] = runner
+            runner.feed(LoginKept())
+        self._roster.is_open = True
+        self._roster.changed()
+
+    async def login(self, request: LoginRequest) -> AsyncIterator[LoginProgress]:
+        """Sign in; ends after LoginSucceeded or raises BrokerError.
+
+        Callers with the same request share one prompt; when the last one leaves (closes the
+        iterator) before the login is being saved, it is cancelled. Success is told after the
+        login is durable and the first exchange has had its outcome, whichever it was.
+        """
+        await self._roster.opened(None)
+        attempt = self._join(request)
+        seen: object = None
+        shown: object = None
+        try:
+            while attempt.outcome is None:
+                state = attempt.runner.machine.state
+                if not isinstance(state, AwaitingUser) or state is seen:
+                    await self._roster.change()
+                    continue
+                seen = state
+                left = max(0.0, state.expires_at - self._roster.clock.boottime())
+                if state.code is shown:
+                    yield LoginWaiting(left)
+                    continue
+                code = shown = state.code
+                yield UserCodeIssued(code.user_code, code.verification_uri, left, code.interval)
+        finally:
+            self._leave(attempt)
+        if isinstance(attempt.outcome, Failure):
+            raise error_for(attempt.outcome)
+        yield LoginSucceeded(self._view(request.account))
+
+    async def logout(self, account: str | None = None) -> None:
+        """Forget the login, here and in its store; an open prompt for it is cancelled.
+
+        Raises PermanentError USAGE for an unknown account, and whatever the store raises: then
+        the login may still be there, and is loaded again at the next start.
+        """
+        await self._roster.opened(None)
+        name = self._roster.resolve(account)
+        attempt = self._roster.attempts.get(name)
+        if attempt is not None:
+            if attempt.is_committed:
+                await attempt.runner.settle()  # a save cut short might still land after us
+            self._roster.end(attempt, self._roster.no_login(name))
+        runner = self._roster.accounts.get(name)
+        entry = self._roster.index.entries().get(name)
+        if runner is None and entry is None:
+            if attempt is None:
+                raise error_for(unknown_account(name))
+            return
+        if runner is not None:
+            runner.feed(LogoutRequested())
+        if entry is not None:
+            await self._forget(name, entry)
+            self._roster.index.remove(name)
+        if runner is not None and self._roster.accounts.get(name) is runner:
+            del self._roster.accounts[name]
+        log.info("signed out", extra={"ACCOUNT": name})
+        self._roster.changed()
+
+    async def use(self, account: str) -> None:
+        """Make this account the default; PermanentError USAGE when there is none such."""
+        await self._roster.opened(None)
+        if account not in self._roster.index.entries():
+            raise error_for(unknown_account(account))
+        self._roster.index.default = account
+        self._roster.changed()
+
+    def _kept(self, name: str, entry: IndexEntry) -> AccountRunner:
+        async def open_store() -> LoginStore:
+            return self._stores.get(entry.store)
+
+        return AccountRunner(
+            name,
+            TokenMachine(host=entry.host, client_id=entry.client_id, chance=self._chance),
+            clock=self._roster.clock,
+            github=lambda: self._github(entry.host),
+            open_store=open_store,
+            key=entry.key,
+            on_change=self._roster.changed,
+        )
+
+    def _join(self, request: LoginRequest) -> LoginAttempt:
+        attempt = self._roster.attempts.get(request.account)
+        if attempt is None:
+            attempt = self._begin(request)
+        elif attempt.request != request:
+            text = "another login for this account is under way"
+            hint = f"Finish it, or run copilot-cred logout --account {request.account}"
+            raise error_for(Failure(ErrorClass.TEMPORARY, "login_in_progress", text, hint))
+        attempt.callers += 1
+        return attempt
+
+    def _begin(self, request: LoginRequest) -> LoginAttempt:
+        async def open_store() -> LoginStore:
+            return await self._stores.choose(request.store)
+
+        async def on_saved(login: Login, store: LoginStore) -> None:
+            await self._record(request.account, login, store)
+
+        if request.token is not None and not _may_be_token(request.token):
+            text = "this is not a GitHub token that Copilot accepts (gho_, ghu_, github_pat_)"
+            hint = "Give another one, or run copilot-cred login without --with-token"
+            raise error_for(Failure(ErrorClass.USAGE, "bad_token", text, hint))
+        machine = TokenMachine(
+            host=request.host,
+            client_id=request.client_id,
+            scope=request.scope,
+            chance=self._chance,
+        )
+        runner = AccountRunner(
+            request.account,
+            machine,
+            clock=self._roster.clock,
+            github=lambda: self._github(request.host),
+            open_store=open_store,
+            on_saved=on_saved,
+            on_change=self._roster.changed,
+        )
+        attempt = self._roster.attempts[request.account] = LoginAttempt(request, runner)
+        if request.token is None:
+            runner.feed(LoginRequested())
+        else:
+            runner.feed(TokenGiven(GitHubToken(request.token)))
+        return attempt
+
+    def _leave(self, attempt: LoginAttempt) -> None:
+        attempt.callers -= 1
+        if attempt.callers == 0 and attempt.outcome is None and not attempt.is_committed:
+            self._roster.end(attempt, self._roster.no_login(attempt.request.account))
+
+    async def _record(self, name: str, login: Login, store: LoginStore) -> None:
+        """Enter a saved login in the index; drop the one it replaces if that was another's."""
+        user = login.user
+        entry = IndexEntry(
+            login.host, user.id, user.login, store.kind, login.client_id, login.source
+        )
+        old = self._roster.index.entries().get(name)
+        self._roster.index.put(name, entry)
+        if self._roster.index.default is None:
+            self._roster.index.default = name
+        if old is not None and (old.key, old.store) != (entry.key, entry.store):
+            try:
+                await self._forget(name, old)
+            except BrokerError as error:
+                code = error.failure.code
+                log.warning("old login not deleted", extra={"ACCOUNT": name, "ERROR_CODE": code})
+
+    async def _forget(self, name: str, entry: IndexEntry) -> None:
+        for other, kept in self._roster.index.entries().items():
+            if other != name and (kept.key, kept.store) == (entry.key, entry.store):
+                return  # another name for the same login
+        await self._stores.get(entry.store).delete(entry.key)
+
+
+def _may_be_token(value: str) -> bool:
+    """Classic personal access tokens (ghp_) are refused by Copilot; the rest is upstream's say."""
+    return bool(value) and value.isascii() and value.isprintable() and not value.startswith("ghp_")

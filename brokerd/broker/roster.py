@@ -1,0 +1,172 @@
+"""Who there is and who waits: the state that tokens and logins share, and its one bell.
+
+Callers that have to wait share the bell: each change rings it, and each looks for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from brokerd.broker.failures import PENDING, STOPPING, error_for
+from brokerd.core.events import Resumed
+from brokerd.errors import ErrorClass, Failure
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brokerd.broker.account_runner import AccountRunner
+    from brokerd.broker.login_attempt import LoginAttempt
+    from brokerd.ports import AccountIndex, Clock
+
+
+__all__ = ["IDLE_NAP", "NAP", "Roster"]
+
+log = logging.getLogger(__name__)
+
+NAP = 4.0
+"""Seconds; a resume is noticed within one nap, which leaves one of the five for the exchange."""
+IDLE_NAP = 30.0
+"""Seconds while nobody is signed in: there is nothing that could expire."""
+SUSPEND_STEP = 1.0
+"""Seconds by which BOOTTIME runs ahead of MONOTONIC before we believe in a suspend."""
+DEFAULT_ACCOUNT = "default"
+"""What a login is called when nobody names it."""
+
+
+class Roster:
+    """All runners, the logins under way, and the callers who wait for a change."""
+
+    def __init__(self, clock: Clock, index: AccountIndex) -> None:
+        self.clock = clock
+        self.index = index
+        self.accounts: dict[str, AccountRunner] = {}
+        self.attempts: dict[str, LoginAttempt] = {}
+        self.callbacks: list[Callable[[], None]] = []
+        self.wake = asyncio.Event()
+        """Set when the loop must look at its deadlines again."""
+        self.is_open = False
+        """Whether the index has been read."""
+        self.is_closed = False
+        self._retired: list[AccountRunner] = []
+        self._waiting: dict[asyncio.Future[None], float | None] = {}
+        self._offset = clock.boottime() - clock.monotonic()
+
+    def runners(self) -> list[AccountRunner]:
+        """All, those of logins under way too."""
+        return [*self.accounts.values(), *(a.runner for a in self.attempts.values())]
+
+    def look_at_clock(self) -> bool:
+        """Do all that is due; return whether the machine has slept."""
+        now, monotonic = self.clock.boottime(), self.clock.monotonic()
+        slept = now - monotonic - self._offset > SUSPEND_STEP
+        self._offset = now - monotonic
+        if slept:
+            log.info("the machine has slept")
+        for runner in self.runners():
+            if slept:
+                runner.feed(Resumed())
+            else:
+                runner.tick(now)
+        return slept
+
+    def ring_for_late(self) -> None:
+        """Wake the callers whose time is up."""
+        monotonic = self.clock.monotonic()
+        for future, until in self._waiting.items():
+            if until is not None and monotonic >= until and not future.done():
+                future.set_result(None)
+
+    def nap_length(self) -> float:
+        """Seconds until something is due, or until the clocks must be compared again."""
+        now, monotonic = self.clock.boottime(), self.clock.monotonic()
+        deadlines = [runner.machine.deadline() for runner in self.runners()]
+        naps = [deadline - now for deadline in deadlines if deadline is not None]
+        naps += [until - monotonic for until in self._waiting.values() if until is not None]
+        naps.append(NAP if self.runners() else IDLE_NAP)
+        return max(0.0, min(naps))
+
+    def changed(self) -> None:
+        """Conclude what has ended, ring the bell, call back."""
+        for attempt in list(self.attempts.values()):
+            self._conclude(attempt)
+        self._retired = [runner for runner in self._retired if runner.is_busy]
+        self.wake.set()
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        for callback in self.callbacks:
+            callback()
+
+    async def change(self, until: float | None = None) -> None:
+        """Wait for a change, or until CLOCK_MONOTONIC says so."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[future] = until
+        self.wake.set()
+        try:
+            await future
+        finally:
+            del self._waiting[future]
+
+    async def opened(self, until: float | None) -> None:
+        """Wait until the index has been read; TransientError when that takes too long."""
+        while not self.is_open:
+            if self.is_closed or (until is not None and self.clock.monotonic() >= until):
+                raise error_for(PENDING)
+            await self.change(until)
+
+    def resolve(self, account: str | None) -> str:
+        """Return the name that is meant."""
+        return account or self.index.default or DEFAULT_ACCOUNT
+
+    def no_login(self, name: str) -> Failure:
+        """Say that nobody is signed in under this name, and what to do."""
+        command = "copilot-cred login"
+        if name != DEFAULT_ACCOUNT:
+            command += f" --account {name}"
+        if name in self.attempts:
+            text = "a login for this account waits for its approval"
+            hint = f"Approve it, or start over with {command}"
+            return Failure(ErrorClass.LOGIN_REQUIRED, "login_pending", text, hint)
+        text = f"nobody is signed in as account {name}"
+        return Failure(ErrorClass.LOGIN_REQUIRED, "login_required", text, f"Run {command}")
+
+    def end(self, attempt: LoginAttempt, reason: Failure) -> None:
+        """Cancel a login that nobody wants any more."""
+        attempt.outcome = attempt.outcome or reason
+        if self.attempts.get(attempt.request.account) is attempt:
+            del self.attempts[attempt.request.account]
+            self._retire(attempt.runner)
+            self.changed()
+
+    def _conclude(self, attempt: LoginAttempt) -> None:
+        """Put the runner of a finished login in the place of the account's old one."""
+        outcome = attempt.conclusion()
+        if outcome is None or self.is_closed:
+            return
+        name = attempt.request.account
+        del self.attempts[name]
+        attempt.outcome = outcome
+        if attempt.is_committed:
+            if name in self.accounts:
+                self._retire(self.accounts[name])
+            self.accounts[name] = attempt.runner
+            log.info("signed in", extra={"ACCOUNT": name})
+
+    def _retire(self, runner: AccountRunner) -> None:
+        runner.cancel()
+        self._retired.append(runner)
+
+    async def close(self) -> None:
+        """Cancel everything under way and tell whoever waits."""
+        self.is_closed = True
+        runners = [*self.runners(), *self._retired]
+        for runner in runners:
+            runner.cancel()
+        for attempt in self.attempts.values():
+            attempt.outcome = attempt.outcome or STOPPING
+        self.changed()
+        for runner in runners:
+            await runner.settle()
