@@ -115,19 +115,21 @@ async def test_without_file_descriptors_and_nobody_idle_newcomers_wait(tmp_path)
             stack.callback(client.close)
             return client
 
-        watchers = [knock() for _ in range(40)]
-        for watcher in watchers:
-            await watcher.ask("token.watch")
-        # Served in order; the first who is not is what the pause is about.
         paused = asyncio.create_task(_line(process, b"accepting paused"))
-        async with asyncio.timeout(PATIENCE):
-            await paused
-        newcomer = knock()
-        await newcomer.ask("broker.status")
-        for watcher in watchers:  # each that leaves lets another in
-            assert isinstance(await watcher.event(), ResponseReceived)
+        watchers = []
+        while not paused.done():  # one after the other, so that nobody is idle at the end
+            watcher = knock()
+            await watcher.ask("token.watch")
+            answer = asyncio.create_task(watcher.event())
+            await asyncio.wait({answer, paused}, return_when=asyncio.FIRST_COMPLETED)
+            if not paused.done():
+                assert isinstance(answer.result(), ResponseReceived)
+                watchers.append(watcher)
+        assert len(watchers) > 5
+        assert not answer.done()
+        for watcher in watchers[:2]:
             watcher.close()
-        assert isinstance(await newcomer.event(), ResponseReceived)
+        assert isinstance(await answer, ResponseReceived)
 
 
 async def _line(process: subprocess.Popen, wanted: bytes) -> None:
