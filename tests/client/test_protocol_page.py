@@ -1,0 +1,134 @@
+"""PROTOCOL.md says what the code does: every byte on the page is decoded and encoded again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from brokerd.core.policy import OPERATIONS
+from copilot_broker.wire import limits
+from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.connection import (
+    Connection,
+    NotificationReceived,
+    RequestReceived,
+    Role,
+)
+from copilot_broker.wire.messages import (
+    ErrorInfo,
+    Notification,
+    Request,
+    Response,
+    decode,
+    encode,
+)
+from copilot_broker.wire.mini import encode_get
+from copilot_broker.wire.prescan import Prescan
+
+
+PAGE = (Path(__file__).parents[2] / "client" / "PROTOCOL.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```json\n(.*?)```\n\n```hex\n(.*?)```", PAGE, re.DOTALL)
+METHODS = set(OPERATIONS) - {"http.request"}
+"""What the gate knows of is what the page describes."""
+
+
+def bytes_of(block: str) -> bytes:
+    return bytes.fromhex("".join(line.partition("#")[0] for line in block.splitlines()))
+
+
+def value_of(text: str):
+    def revive(found: dict):
+        return found["bytes"].encode() if set(found) == {"bytes"} else found
+
+    return json.loads(text, object_hook=revive)
+
+
+MESSAGES = [(value_of(text), bytes_of(block)) for text, block in BLOCKS]
+
+
+def test_no_block_of_hex_is_without_its_meaning():
+    assert PAGE.count("```hex") == len(BLOCKS) > 2 * len(METHODS)
+
+
+@pytest.mark.parametrize(("value", "data"), MESSAGES)
+def test_hex_means_what_stands_above_it(value, data):
+    assert msgpack.unpackb(data) == value
+    assert Prescan(limits.Limits(), lambda _: False).find_end(bytearray(data)) == len(data)
+    assert encode(decode(data)) == data
+
+
+@pytest.mark.parametrize(("value", "data"), MESSAGES)
+def test_the_other_side_takes_it(value, data):
+    message = decode(data)
+    if isinstance(message, Request):
+        server = Connection(Role.SERVER)
+        server.receive_data(data, 0.0)
+        assert server.next_event() == RequestReceived(message.msgid, message.method, value[3][0])
+        return
+    client = Connection(Role.CLIENT)
+    for _ in range(10):
+        client.send_request("m", {})
+    if isinstance(message, Response):
+        client.receive_data(data, 0.0)
+        event = client.next_event()
+        assert (event.msgid, event.result) == (message.msgid, message.result)
+        if isinstance(message.error, dict):
+            assert event.error.to_map() == message.error
+            shown = str(ErrorInfo.from_wire(message.error))
+            assert shown in [value[2] for value, _ in MESSAGES if value[0] == 1]
+    elif message.method == "nvim_exec_lua":
+        client.receive_data(encode(Notification("m", [{}])), 0.0)
+        assert isinstance(client.next_event(), NotificationReceived)
+
+
+def test_every_method_is_described_and_asked_for_on_the_page():
+    assert set(re.findall(r"^### `([a-z.]+)`", PAGE, re.MULTILINE)) == METHODS
+    assert {value[2] for value, _ in MESSAGES if value[0] == 0} == METHODS
+    notified = {value[1] for value, _ in MESSAGES if value[0] == 2}
+    assert notified == {
+        "stream.data",
+        "stream.end",
+        "stream.credit",
+        "stream.cancel",
+        "nvim_exec_lua",
+    }
+
+
+def test_first_request_is_the_one_that_get_sends():
+    assert MESSAGES[0][1] == encode_get(60.0)
+
+
+def test_wrapped_notification_is_what_the_hello_leads_to():
+    hello = next(
+        value[3][0] for value, _ in MESSAGES if value[:1] == [0] and value[2] == "broker.hello"
+    )
+    server = Connection(Role.SERVER)
+    server.receive_data(encode(Request(0, "token.watch", [{}])), 0.0)
+    server.next_event()
+    server.apply_hello(hello)
+    stream = server.open_stream(0)
+    server.data_to_send()
+    server.end_stream(stream)
+    assert server.data_to_send() == next(
+        data for value, data in MESSAGES if value[1] == "nvim_exec_lua"
+    )
+
+
+def test_numbers_on_the_page_are_those_of_the_code():
+    for number, words in (
+        (limits.MAX_FRAME // 1024, "{} KiB; 32 MiB"),
+        (limits.MAX_LARGE_FRAME // 1024 // 1024, "256 KiB; {} MiB for `completion.create`"),
+        (limits.MAX_DEPTH, "| nesting | {} |"),
+        (limits.MAX_ITEMS, "| values in one request | {} |"),
+        (int(limits.FRAME_TIMEOUT), "| {} s | idle is free"),
+        (limits.REQUESTS_IN_FLIGHT, "open streams of a connection | {} |"),
+        (limits.STREAM_WINDOW, "credit of {} bytes"),
+        (limits.MAX_CREDIT, "saturates at {},"),
+    ):
+        assert words.format(number) in PAGE
+    rows = {int(number) for number in re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE)}
+    assert rows == set(ErrorClass)
