@@ -181,7 +181,12 @@ class AccountRunner:
                 assert self._key is not None
                 return LoginLoaded(generation, await (await self._opened()).load(self._key))
             case ExchangeToken(token=token):
-                return TokenIssued(generation, await self._github().exchange(token))
+                minted = await self._github().exchange(token)
+                log.info(
+                    "token issued",
+                    extra={"ACCOUNT": self.name, "LIFETIME": f"{minted.lifetime:.0f}"},
+                )
+                return TokenIssued(generation, minted)
             case _:
                 assert_never(question)
 

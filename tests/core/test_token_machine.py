@@ -536,3 +536,28 @@ def test_a_loading_machine_is_not_called_refused():
     bench = Bench()
     bench.do(ev.LoginKept())
     assert bench.state.step == Loading()
+
+
+def test_an_answer_to_another_kind_of_question_changes_nothing():
+    bench = Bench().saving()
+    question = bench.question
+    bench.answer(ev.TokenIssued, COPILOT)
+    assert bench.question is question
+    assert isinstance(bench.state.step, Saving)
+
+
+@pytest.mark.parametrize("step", ["code_issued", "polling", "saving", "minting", "ready"])
+@pytest.mark.parametrize("event", [ev.LoginRequested(), ev.TokenGiven(GRANT), ev.LoginKept()])
+def test_a_machine_that_has_begun_does_not_begin_again(step, event):
+    bench = Bench()
+    getattr(bench, step)()
+    state, question = bench.state, bench.question
+    assert bench.do(event) == []
+    assert (bench.state, bench.question) == (state, question)
+
+
+def test_a_suspend_does_not_give_up_a_poll_that_may_bring_the_grant():
+    bench = Bench().polling()
+    question = bench.question
+    assert bench.do(ev.Resumed()) == []
+    assert bench.question is question

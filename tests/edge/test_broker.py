@@ -762,3 +762,81 @@ async def test_changes_are_called_back(world):
     broker.on_change(lambda: lines.append(broker.summary()))
     await broker.logout(None)
     assert lines[-1] == "signed out: run copilot-cred login"
+
+
+async def test_a_watcher_of_nothing_and_of_a_refusal_is_told_what_to_do(world):
+    broker = await world.start()
+    watch = broker.watch(None)
+    state = await anext(watch)
+    assert (state.kind, state.failure.code) == ("login_required", "login_required")
+    await watch.aclose()
+    await world.stop()
+    world.keep_login()
+    world.github.faults["exchange"] = [permanent()]
+    broker = await world.start()
+    watch = broker.watch("default")
+    state = await anext(watch)
+    assert (state.kind, state.failure.code) == ("failed", "no_copilot_access")
+    await watch.aclose()
+    assert "no token yet: it never works" in broker.summary()
+
+
+# What else may break.
+
+
+async def test_an_index_that_cannot_be_read_does_not_stop_the_start(world):
+    def broken():
+        raise permanent("store_newer", ErrorClass.STORE_UNAVAILABLE)
+
+    world.index.load = broken
+    broker = await world.start()
+    assert broker.started.is_set()
+
+
+async def test_an_index_that_cannot_be_written_counts_as_unsaved(world):
+    put, failures = world.index.put, [transient("disk_full"), transient("disk_full")]
+
+    def full(name, entry):
+        if failures:
+            raise failures.pop()
+        put(name, entry)
+
+    world.index.put = full
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await world.clock.advance(6.1)
+    assert world.view().unsaved
+    await world.clock.advance(10.0)
+    assert isinstance((await call)[-1], LoginSucceeded)
+
+
+async def test_a_replaced_login_that_cannot_be_deleted_does_not_undo_the_new_one(world):
+    world.keep_login(user=7)
+    world.store.faults["delete"] = [transient("keyring_died")]
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await world.clock.advance(7.0)
+    assert (await call)[-1].account.user_id == 42
+
+
+async def test_logout_while_the_login_is_being_saved_leaves_nothing_behind(world):
+    gate = asyncio.Event()
+
+    async def hold(name):
+        if name == "save asked":
+            await gate.wait()
+
+    world.store.checkpoint = hold
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await world.clock.advance(6.1)
+    out = await ask(broker.logout("default"))
+    assert not out.done()
+    gate.set()
+    await out
+    await settle()
+    assert not world.store.items
+    assert not world.index.entries()
+    assert broker.accounts() == []
+    with contextlib.suppress(BrokerError):
+        await call
