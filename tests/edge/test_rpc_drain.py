@@ -23,7 +23,9 @@ async def test_what_is_in_flight_ends_and_what_is_new_is_refused(tmp_path):
         assert refused.error.code == "shutting_down"
         assert refused.error.retry_after > 0
         door.broker.may_answer.set()
-        assert (await client.event()).error is None
+        answer = await client.event()
+        assert isinstance(answer, ResponseReceived)
+        assert answer.error is None
         await drain
         assert isinstance(await client.event(), ConnectionEnded)
         assert isinstance(await idle.event(), ConnectionEnded)
@@ -65,7 +67,9 @@ async def test_who_asked_before_the_stop_is_answered(tmp_path):
         client.wire.send_request("token.get", {})
         client.socket.send(client.wire.data_to_send())
         await door.server.drain(PATIENCE)
-        assert (await client.event()).error is None
+        answer = await client.event()
+        assert isinstance(answer, ResponseReceived)
+        assert answer.error is None
 
 
 async def test_who_has_just_connected_is_served_once(tmp_path):
@@ -85,7 +89,9 @@ async def test_newcomers_wait_in_the_queue_for_the_next_broker(tmp_path):
         late = WireClient(tmp_path / "one")
         await late.ask("token.get")
         await door.server.serve(door.socket)
-        assert (await late.event()).error is None
+        answer = await late.event()
+        assert isinstance(answer, ResponseReceived)
+        assert answer.error is None
         late.close()
 
 
