@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brokerd.broker import Broker, LoginRequest
+from brokerd.core.setting_checks import NotAllowedError, account_name, client_id, host
+from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
 from brokerd.gateway.unavailable import UnavailableDoor
@@ -260,20 +262,21 @@ class _Daemon:
         self._bus = SessionBus()
         return SecretServiceStore(self._bus)
 
-    def _github(self, host: str) -> GitHub:
-        return LearningGitHub(self._upstream(host))
+    def _github(self, name: str) -> GitHub:
+        return LearningGitHub(self._upstream(name))
 
     def _settings(self, name: str) -> AccountSettings:
         return self._config.account(name)
 
     def _login_request(self, params: Mapping[str, Any]) -> LoginRequest:
         """Fill what the caller left open from the account's settings."""
-        account = params.get("account") or "default"
+        account = _checked("account", params.get("account") or DEFAULT_ACCOUNT, account_name)
         settings = self._config.account(account)
-        preset = preset_for(params.get("client_id") or settings.client_id)
+        client = _checked("client_id", params.get("client_id") or settings.client_id, client_id)
+        preset = preset_for(client)
         return LoginRequest(
             account=account,
-            host=params.get("host") or settings.host,
+            host=_checked("host", params.get("host") or settings.host, host),
             client_id=preset.client_id,
             scope=preset.scope,
             token=params.get("token"),
@@ -292,6 +295,21 @@ def _upstream(config: Config) -> Upstream:
             ca_file=config.network.ca_file,
         )
     )
+
+
+def _checked(name: str, value: str, check: Callable[[str], str]) -> str:
+    """Hold what a caller sends to the rules of the configuration."""
+    try:
+        return check(value)
+    except NotAllowedError as allowed:
+        raise PermanentError(
+            Failure(
+                ErrorClass.USAGE,
+                f"bad_{name}",
+                f"{name} must be {allowed}",
+                "See: copilot-cred login --help",
+            )
+        ) from None
 
 
 def _about_app(request: LoginRequest) -> Mapping[str, str]:

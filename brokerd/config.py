@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokerd.core.setting_checks import (
     NotAllowedError,
+    account_name,
     client_id,
     host,
     one_of,
@@ -161,9 +162,10 @@ def _accounts(tables: dict[str, Any]) -> dict[str, AccountSettings]:
     for name, value in tables.items():
         path = ("accounts", name)
         _require_table(path, value)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-            problem = "an account's name is 1 to 64 letters, digits, dots, dashes and underscores"
-            raise _MistakeError(path, f"{problem}, the first a letter or digit")
+        try:
+            account_name(name)
+        except NotAllowedError as allowed:
+            raise _MistakeError(path, f"an account's name must be {allowed}") from None
         accounts[name] = AccountSettings(**_values(path, value, _ACCOUNT))
     return accounts
 

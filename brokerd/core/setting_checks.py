@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["NotAllowedError", "client_id", "host", "one_of", "origin", "proxy"]
+__all__ = ["NotAllowedError", "account_name", "client_id", "host", "one_of", "origin", "proxy"]
 
 
 class NotAllowedError(ValueError):
@@ -35,6 +35,15 @@ def one_of(*allowed: str) -> Callable[[str], str]:
         return value
 
     return check
+
+
+def account_name(value: str) -> str:
+    """Check the name of an account: it is shown in tables, logs and commands."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise NotAllowedError(
+            "1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
+        )
+    return value
 
 
 def host(value: str) -> str:

@@ -14,7 +14,8 @@ from copilot_broker.cli.display import account_words, duration, say
 from copilot_broker.cli.prompt import follow, is_interactive
 from copilot_broker.cli.report import Refusal, printable
 from copilot_broker.cli.token_source import token_from_environment, token_from_stdin
-from copilot_broker.errors import ErrorClass
+from copilot_broker.errors import ErrorClass, error_from
+from copilot_broker.wire.messages import ErrorInfo
 
 
 if TYPE_CHECKING:
@@ -120,6 +121,9 @@ def login(args: argparse.Namespace) -> int:
         say("It is forgotten when the broker stops.")
     if token is not None:
         say(TERMS)
+    error = account.get("error")
+    if error:  # the login is kept all the same: it is Copilot that says no
+        raise error_from(ErrorInfo.from_wire(error))
     return 0
 
 
