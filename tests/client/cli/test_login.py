@@ -120,6 +120,16 @@ def test_without_a_terminal_the_code_is_printed_once_on_stderr(server, approval)
     assert "\x1b" not in shown + rest
 
 
+def test_a_login_that_copilot_refuses_is_kept_and_its_refusal_told(server, approval, monkeypatch):
+    refusal = ErrorInfo(ErrorClass.DENIED, "no_copilot_access", "no plan", "copilot-cred refresh")
+    monkeypatch.setitem(ACCOUNT, "error", refusal.to_map())
+    approval.decide()
+    done = run("login", env=server.env)
+    assert done.returncode == ErrorClass.DENIED
+    assert "Signed in as octocat" in done.stderr
+    assert "copilot-cred: no plan\n  hint: copilot-cred refresh\n" in done.stderr
+
+
 def test_it_says_which_app_is_approved_and_what_that_means(server, approval):
     approval.decide()
     shown = run("login", env=server.env).stderr
