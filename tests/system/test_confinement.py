@@ -65,7 +65,7 @@ def test_refused_system_calls_are_refused(running: Session) -> None:
         "libc = ctypes.CDLL(None, use_errno=True)\n"
         "def refused(call):\n"
         "    try: result = call()\n"
-        "    except OSError as error: return error.errno in (errno.EPERM, errno.EAFNOSUPPORT)\n"
+        "    except OSError as error: return error.errno in (errno.EPERM, errno.EACCES, errno.EAFNOSUPPORT)\n"
         "    return result == -1 and ctypes.get_errno() == errno.EPERM\n"
         "buffer = ctypes.create_string_buffer(16)\n"
         "print(refused(lambda: libc.ptrace(0, 0, 0, 0)),\n"
