@@ -25,6 +25,7 @@ from brokerd.gate import Gate
 from brokerd.gateway.unavailable import UnavailableDoor
 from brokerd.host import journal, listeners, peercred
 from brokerd.host.clock import SystemClock
+from brokerd.host.file_limit import raise_file_limit
 from brokerd.host.learning import LearningGitHub
 from brokerd.host.service_manager import ServiceManager
 from brokerd.rpc.server import RpcServer
@@ -90,6 +91,7 @@ class _Daemon:
         self._started_at = time.monotonic()
         journal.configure(self._config.log.level)
         journal.log_uncaught()
+        raise_file_limit()  # before the doors count how many connections fit
         self._upstream = _upstream(self._config)
         self._bus: SessionBus | None = None
         self._stores = LoginStores(

@@ -65,8 +65,9 @@ class UnavailableDoor:
     async def serve(self, sock: socket.socket, listener: str = "http") -> None:
         """Start accepting; returns at once. `listener` is the name its rights come from."""
         loop = asyncio.get_running_loop()
+        # Not create_unix_server: from Python 3.13 on its close() deletes the socket's file.
         self._servers.append(
-            await loop.create_unix_server(lambda: _Visitor(self, listener), sock=sock.dup())
+            await loop.create_server(lambda: _Visitor(self, listener), sock=sock.dup())
         )
 
     def close(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 
 import pytest
 
 from brokerd.broker import WatchState
+from brokerd.host.file_limit import raise_file_limit
 from brokerd.rpc.server import MIN_CONNECTIONS, connections_bound
 from brokerd.rpc.session import OUT_HIGH, RECV_CHUNK
 from copilot_broker.wire.codes import ErrorClass
@@ -88,7 +90,16 @@ async def test_a_frame_in_pieces_is_one_frame(door):
     assert isinstance(await client.event(), ResponseReceived)
 
 
-async def test_five_hundred_silent_connections_keep_nobody_waiting(door):
+@pytest.fixture
+def many_files():
+    """Room for both ends of 500 connections, also where a shell's soft limit is 1024."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    raise_file_limit()
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_five_hundred_silent_connections_keep_nobody_waiting(many_files, door):
     silent = [await door.knock() for _ in range(500)]
     for client in silent[::2]:
         await client.send(b"\x94\x00")
