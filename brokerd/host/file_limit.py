@@ -1,4 +1,4 @@
-"""Room for connections: a login shell's soft limit of 1024 files would evict idle clients early."""
+"""Room for connections: a login shell permits 1024 files, which would evict idle clients early."""
 
 from __future__ import annotations
 
