@@ -56,6 +56,9 @@ LOADING_TIMEOUT = 10.0
 DRAIN_TIMEOUT = 5.0
 """Seconds that requests under way have at a stop; upstream answers within it or is cut."""
 
+STATUS_INTERVAL = 30.0
+"""Seconds between looks at STATUS, which counts in minutes."""
+
 RPC, HTTP = "rpc", "http"
 """FileDescriptorName= of the two socket units."""
 
@@ -89,6 +92,7 @@ class _Daemon:
         self._config = setup.load()
         self._config_problem = ""
         self._started_at = time.monotonic()
+        self._is_open = False
         journal.configure(self._config.log.level)
         journal.log_uncaught()
         raise_file_limit()  # before the doors count how many connections fit
@@ -134,7 +138,7 @@ class _Daemon:
             sockets = self._sockets(stack)
             broker = asyncio.create_task(self._broker.run(), name="broker")
             tasks: list[asyncio.Task[Any]] = [broker]
-            tasks.append(asyncio.create_task(self._pet_watchdog(), name="watchdog"))
+            tasks.append(asyncio.create_task(self._inform_manager(), name="inform manager"))
             try:
                 await self._open_doors(broker, sockets)
                 waiter = asyncio.create_task(stop.wait(), name="stop")
@@ -186,10 +190,12 @@ class _Daemon:
             await self._http.serve(sockets[HTTP])
         self._broker.on_change(lambda: self._manager.status(self._status_line()))
         self._manager.ready(self._status_line())
+        self._is_open = True
         log.info("ready", extra={"SUMMARY": self._broker.summary()})
 
     async def _drain(self) -> None:
         log.info("stopping")
+        self._is_open = False
         self._manager.stopping("finishing what is under way")
         self._http.close()
         await self._rpc.drain(DRAIN_TIMEOUT)
@@ -201,11 +207,18 @@ class _Daemon:
         if self._bus is not None:
             self._bus.close()
 
-    async def _pet_watchdog(self) -> None:
-        """Ping from the loop that serves: when it blocks, so does the ping."""
-        interval = self._manager.watchdog_interval
-        while interval is not None:
+    async def _inform_manager(self) -> None:
+        """Ping from the loop that serves: when it blocks, so does the ping; and keep STATUS true.
+
+        The minutes that a token still has go by without anything that changes.
+        """
+        if not self._manager.present:
+            return
+        interval = min(self._manager.watchdog_interval or STATUS_INTERVAL, STATUS_INTERVAL)
+        while True:
             self._manager.ping()
+            if self._is_open:
+                self._manager.status(self._status_line())
             await asyncio.sleep(interval)
 
     def _reload(self) -> None:

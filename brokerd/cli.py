@@ -107,8 +107,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
 
     from brokerd import app  # noqa: PLC0415 (the edges are heavy; --help and --version need none)
+    from brokerd.stores.private_files import state_dir  # noqa: PLC0415
 
-    setup = app.Setup(load=load, state_dir=_state_home() / "copilot-broker", confinement=held)
+    setup = app.Setup(load=load, state_dir=state_dir(os.environ), confinement=held)
     if arguments.socket is not None:
         setup = replace(setup, socket=arguments.socket)
     with ExitStack() as stack:
@@ -139,9 +140,3 @@ def _simulated(setup: Setup, approval: str, stack: ExitStack) -> Setup:
         state_dir=setup.state_dir.with_name("copilot-broker-simulated"),
         notice=SIMULATED,
     )
-
-
-def _state_home() -> Path:
-    """$XDG_STATE_HOME, where relative paths are ignored (XDG base directory specification)."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return Path(base) if base.startswith("/") else Path.home() / ".local" / "state"

@@ -32,8 +32,6 @@ __all__ = ["Simulator", "SimulatorThread"]
 HOST = "127.0.0.1"  # never anything else: it signs everybody in
 # A fault's body may be what a test calls far too big.
 MAX_CONTROL_BODY = 64 * 1024 * 1024
-# Answers under way at the end are cut short, not waited for.
-SHUTDOWN_TIMEOUT = 1.0
 START_TIMEOUT = 10.0
 # All others may hold what nobody should read in a list of requests.
 SHOWN_HEADERS = frozenset(

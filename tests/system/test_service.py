@@ -163,6 +163,18 @@ def test_idle_daemon_keeps_its_watchdog_fed(session: Session) -> None:
     assert session.main_pid() == pid
 
 
+def test_status_counts_the_minutes_down(session: Session, github: GitHub) -> None:
+    github.forget(token_lifetime=62, refresh_in=60)
+    session.write(f".config/systemd/user/{SERVICE}.d/watchdog.conf", "[Service]\nWatchdogSec=1\n")
+    session.systemctl("daemon-reload")
+    session.systemctl("start", SERVICE)
+    assert session.cred("login").returncode == 0
+    eventually(lambda: "token valid 1 min" in session.show("StatusText"))
+    before = github.asked(EXCHANGE)
+    eventually(lambda: "token valid 0 min" in session.show("StatusText"))
+    assert github.asked(EXCHANGE) == before  # nothing had happened but time
+
+
 def test_reload_takes_a_good_configuration_and_keeps_the_old_for_a_bad(signed_in: Session) -> None:
     session = signed_in
     path = ".config/copilot-broker/config.toml"
