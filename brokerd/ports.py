@@ -6,12 +6,13 @@ Edges raise only `TransientError` and `PermanentError` (`brokerd.errors`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from brokerd.core.completions import UpstreamCall
     from brokerd.core.device_grant import NotGranted
     from brokerd.core.tokens import (
         AccountKey,
@@ -22,9 +23,19 @@ if TYPE_CHECKING:
         Login,
         User,
     )
+    from brokerd.errors import Failure
 
 
-__all__ = ["AccountIndex", "Clock", "GitHub", "LoginStore", "LoginStores"]
+__all__ = [
+    "AccountIndex",
+    "Clock",
+    "CopilotApi",
+    "GitHub",
+    "LoginStore",
+    "LoginStores",
+    "Receiver",
+    "Reply",
+]
 
 
 class Clock(Protocol):
@@ -66,6 +77,78 @@ class GitHub(Protocol):
 
     async def exchange(self, token: GitHubToken) -> CopilotToken:
         """GitHub token → Copilot token."""
+        ...
+
+
+class Receiver(Protocol):
+    """Takes a body in pieces, as upstream's reads bring it; called from the event loop."""
+
+    def data(self, chunk: bytes) -> None:
+        """Take what one read brought; never empty. May call `Reply.pause` or `Reply.close`."""
+        ...
+
+    def ended(self, failure: Failure | None) -> None:
+        """Know that nothing follows; None: the body is whole. Once, never after `Reply.close`."""
+        ...
+
+
+class Reply(Protocol):
+    """An answer whose head is there; its body is either read whole or streamed, once.
+
+    Whoever holds it closes it. Bytes are upstream's own: nothing is decoded but the transfer
+    coding.
+    """
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names, end-to-end ones only (RFC 9110 §7.6.1), no cookies."""
+        ...
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; TransientError when it is cut or longer than `limit` bytes."""
+        ...
+
+    def stream_to(self, receiver: Receiver) -> None:
+        """Push what has arrived and then what arrives, until the end or `close`.
+
+        May call the receiver before it returns.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Take no more from upstream (TCP then slows it down); the receiver hears nothing."""
+        ...
+
+    def resume(self) -> None:
+        """Go on; may call the receiver before it returns."""
+        ...
+
+    def close(self) -> None:
+        """Want no more. What is still under way is cut at upstream at once; twice is no error."""
+        ...
+
+
+class CopilotApi(Protocol):
+    """The Copilot API of every host."""
+
+    async def open(self, call: UpstreamCall) -> Reply:
+        """Send it, once, and return when the head of the answer (any status) is there.
+
+        Cancelling it cuts the connection. Raises TransientError where there is no answer,
+        PermanentError (DENIED) for a base that a credential may not go to.
+        """
+        ...
+
+    async def models(self, host: str, api_base: str, token: str) -> list[dict[str, Any]]:
+        """`GET /models`: GitHub's own entries, each id once.
+
+        Raises PermanentError `copilot_token_rejected` for a 401, else as the refusal means.
+        """
         ...
 
 

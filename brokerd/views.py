@@ -39,7 +39,10 @@ class LeasedToken:
     expires_in: float
     """Seconds left, by a clock that counts suspend and ignores jumps of the wall clock."""
     api_base: str
+    """Origin of the Copilot API for this token."""
     account: str
+    host: str
+    """The account's GitHub host."""
     clamped: bool
     """True when the token lives shorter than was asked and no fresher one can be had now."""
 

@@ -186,6 +186,7 @@ class Leases:
             expires_in=left,
             api_base=lease.token.api_base,
             account=name,
+            host=lease.host,
             clamped=left < min_valid,
         )
 

@@ -61,6 +61,8 @@ OPERATIONS: Mapping[str, Scope | None] = MappingProxyType(
         "account.logout": Scope.ADMIN,
         "account.list": Scope.ADMIN,
         "account.use": Scope.ADMIN,
+        "completion.create": Scope.COMPLETE,
+        "models.list": Scope.STATUS,
         "http.request": Scope.STATUS,
     }
 )

@@ -112,3 +112,5 @@ class Lease:
 
     token: CopilotToken
     expires_at_boot: float
+    host: str
+    """The account's GitHub host."""

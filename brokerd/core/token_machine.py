@@ -163,7 +163,7 @@ class TokenMachine:
     def lease(self, now: float) -> Lease | None:
         """Return the current token while it lives."""
         if isinstance(self.state, Ready) and now < self.state.expires_at:
-            return Lease(self.state.token, self.state.expires_at)
+            return Lease(self.state.token, self.state.expires_at, self.state.login.host)
         return None
 
     def can_freshen(self, now: float) -> bool:

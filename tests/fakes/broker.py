@@ -22,6 +22,7 @@ def a_lease(**changes) -> LeasedToken:
         expires_in=1500.0,
         api_base="https://api.example.test",
         account="default",
+        host="github.com",
         clamped=False,
     )
     return replace(lease, **changes)
