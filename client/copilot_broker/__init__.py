@@ -11,9 +11,8 @@ nor asyncio.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 
-
+TYPE_CHECKING = False  # importing `typing` costs more than all of `copilot-cred get`
 if TYPE_CHECKING:
     from copilot_broker.aio import AsyncClient, AsyncStream
     from copilot_broker.client import Client, Stream

@@ -13,9 +13,9 @@ import os
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING
 
 
+TYPE_CHECKING = False  # importing `typing` costs more than the rest of `copilot-cred get`
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
