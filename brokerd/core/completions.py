@@ -1,20 +1,64 @@
-"""What a completion is made of on its way up: values only.
+"""What a completion is made of on its way up, and what a caller may have in one.
 
-`proxy` makes an `UpstreamCall` of a caller's `CompletionRequest`; `upstream` sends it.
+`proxy` makes an `UpstreamCall` of a caller's `CompletionRequest`; `upstream` sends it. Doors hold
+what they are given to `normal_path` and `checked_headers`; both refuse by raising.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from brokerd.errors import ErrorClass, Failure, PermanentError
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["CompletionRequest", "UpstreamCall"]
+__all__ = [
+    "ALLOWED_HEADERS",
+    "ALLOWED_PATHS",
+    "DEFAULT_PATH",
+    "CompletionRequest",
+    "UpstreamCall",
+    "checked_headers",
+    "normal_path",
+]
+
+DEFAULT_PATH = "/chat/completions"
+
+ALLOWED_PATHS = (DEFAULT_PATH,)
+"""Paths of the Copilot API that a caller may have completions from, in their one normal form."""
+
+ALLOWED_HEADERS = frozenset(
+    {
+        "accept",
+        "copilot-vision-request",
+        "openai-intent",
+        "x-agent-task-id",
+        "x-initiator",
+        "x-interaction-id",
+        "x-interaction-type",
+        "x-request-id",
+    }
+)
+"""What a caller may say of its turn. Who we are and with which token stays the broker's word."""
+
+MAX_HEADER_VALUE = 1024
+"""Characters; ids and words are shorter, and a whole head must stay far below a server's 8 KiB."""
+
+_NAME_SHOWN = 64
+"""Characters of a caller's own word repeated back to it."""
+
+_SPELLINGS = {
+    lead + prefix + path.removeprefix("/"): path
+    for path in ALLOWED_PATHS
+    for lead in ("", "/")
+    for prefix in ("", "v1/")
+}
+"""Every way to write an allowed path; base addresses end in `/v1` for some libraries."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +67,7 @@ class CompletionRequest:
 
     body: bytes = field(repr=False)
     """Goes up untouched."""
-    path: str = "/chat/completions"
+    path: str = DEFAULT_PATH
     """One of the paths that may be asked for, in its one normal form."""
     stream: bool = False
     """Whether the caller takes the answer in pieces; what upstream sends depends on the body."""
@@ -46,3 +90,61 @@ class UpstreamCall:
     body: bytes = field(repr=False)
     headers: Mapping[str, str]
     """To be sent besides (and instead of) the identity headers; lower-case names."""
+
+
+def normal_path(text: str) -> str:
+    """Return the normal form of a path; a leading slash and `/v1` may be there or not.
+
+    Raises PermanentError USAGE `path_not_allowed` for every other one.
+    """
+    path = _SPELLINGS.get(text)
+    if path is None:
+        allowed = ", ".join(ALLOWED_PATHS)
+        raise _usage(
+            "path_not_allowed",
+            f"{text[:_NAME_SHOWN]!r} is no path that completions come from; allowed: {allowed}",
+            "See completion.create in client/PROTOCOL.md",
+        )
+    return path
+
+
+def checked_headers(given: Mapping[Any, Any]) -> dict[str, str]:
+    """Return a caller's headers with lower-case names, each one that may be passed on.
+
+    Raises PermanentError USAGE: `header_not_allowed` for a name that may not, `bad_header` for a
+    value that is no line of printable ASCII, or for a name given twice. Values are not repeated.
+    """
+    checked: dict[str, str] = {}
+    for name, value in given.items():
+        known = name.lower() if isinstance(name, str) else ""
+        if known not in ALLOWED_HEADERS:
+            shown = name[:_NAME_SHOWN] if isinstance(name, str) else type(name).__name__
+            raise _usage(
+                "header_not_allowed",
+                f"the header {shown!r} is not passed on",
+                f"Send none but {', '.join(sorted(ALLOWED_HEADERS))}; "
+                "see completion.create in client/PROTOCOL.md",
+            )
+        if known in checked or not _is_line(value):
+            raise _usage(
+                "bad_header",
+                f"the header {known} must be given once, as 1 to {MAX_HEADER_VALUE} printable "
+                "ASCII characters",
+                "Mend its value; see completion.create in client/PROTOCOL.md",
+            )
+        checked[known] = value
+    return checked
+
+
+def _is_line(value: Any) -> bool:
+    """Whether it can stand after a header's name and do no more (RFC 9110 §5.5)."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= MAX_HEADER_VALUE
+        and value.isascii()
+        and value.isprintable()
+    )
+
+
+def _usage(code: str, message: str, hint: str) -> PermanentError:
+    return PermanentError(Failure(ErrorClass.USAGE, code, message, hint))

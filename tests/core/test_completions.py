@@ -1,0 +1,151 @@
+"""What a caller may have in a completion: paths and headers."""
+
+import pytest
+
+from brokerd.core.completions import (
+    ALLOWED_HEADERS,
+    MAX_HEADER_VALUE,
+    CompletionRequest,
+    UpstreamCall,
+    checked_headers,
+    normal_path,
+)
+from brokerd.errors import ErrorClass, PermanentError
+
+
+def refusal(function, *given):
+    with pytest.raises(PermanentError) as caught:
+        function(*given)
+    failure = caught.value.failure
+    assert failure.error_class is ErrorClass.USAGE
+    assert failure.hint
+    return failure
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/chat/completions", "chat/completions", "v1/chat/completions", "/v1/chat/completions"],
+)
+def test_every_spelling_has_one_normal_form(text):
+    assert normal_path(text) == "/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/",
+        "/v1",
+        "/models",
+        "/v1/v1/chat/completions",
+        "//chat/completions",
+        "/chat/completions/",
+        "/chat/completions?x=1",
+        "/chat/completions#x",
+        "/chat/../chat/completions",
+        "/Chat/Completions",
+        "https://example.com/chat/completions",
+        "/chat/completions\r\nx: y",
+        "/chat%2fcompletions",
+        "/copilot_internal/v2/token",
+    ],
+)
+def test_every_other_path_is_refused_naming_the_allowed_ones(text):
+    failure = refusal(normal_path, text)
+    assert failure.code == "path_not_allowed"
+    assert "/chat/completions" in failure.message.partition("allowed: ")[2]
+    assert "\n" not in failure.message
+
+
+def test_a_long_path_is_not_repeated_whole():
+    assert len(refusal(normal_path, "x" * 100_000).message) < 200
+
+
+def test_no_headers_are_no_headers():
+    assert checked_headers({}) == {}
+
+
+def test_names_are_lowered_and_values_left_alone():
+    given = {"X-Initiator": "Agent", "OPENAI-INTENT": "conversation-panel", "accept": " a, b "}
+    assert checked_headers(given) == {
+        "x-initiator": "Agent",
+        "openai-intent": "conversation-panel",
+        "accept": " a, b ",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED_HEADERS))
+def test_each_allowed_header_passes(name):
+    assert checked_headers({name.title(): "x"}) == {name: "x"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization",
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "cookie",
+        "user-agent",
+        "editor-version",
+        "copilot-integration-id",
+        "x-initiator ",
+        "x-initiator\r\nauthorization",
+        "x\u212a",
+        "",
+        b"x-initiator",
+        7,
+        None,
+    ],
+)
+def test_other_names_are_refused_and_named(name):
+    failure = refusal(checked_headers, {name: "secret-value"})
+    assert failure.code == "header_not_allowed"
+    assert "secret-value" not in str(failure)
+    assert not isinstance(name, str) or repr(name) in failure.message
+    assert "x-initiator" in failure.hint
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "a\r\nb",
+        "a\nb",
+        "a\tb",
+        "a\x00b",
+        "a\x7fb",
+        "caf\u00e9",
+        "\u2028",
+        "x" * (MAX_HEADER_VALUE + 1),
+        b"user",
+        7,
+        None,
+        True,
+        ["user"],
+    ],
+)
+def test_a_value_that_is_no_line_of_printable_ascii_is_refused(value):
+    failure = refusal(checked_headers, {"X-Initiator": value})
+    assert failure.code == "bad_header"
+    assert "x-initiator" in failure.message
+
+
+def test_the_longest_value_passes():
+    assert checked_headers({"accept": "x" * MAX_HEADER_VALUE})
+
+
+def test_a_name_given_twice_is_refused():
+    failure = refusal(checked_headers, {"accept": "a", "Accept": "b"})
+    assert failure.code == "bad_header"
+
+
+def test_neither_the_prompt_nor_the_token_is_in_a_repr():
+    request = CompletionRequest(body=b"canary-prompt")
+    call = UpstreamCall(
+        "github.com", "https://api.example.com", "canary-token", "/x", b"canary", {}
+    )
+    assert "canary" not in repr(request) + repr(call)
