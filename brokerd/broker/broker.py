@@ -120,6 +120,13 @@ class Broker:
             account, min_valid=min_valid, reject=reject, timeout=timeout
         )
 
+    def reject(self, account: str, token_id: str) -> None:
+        """Have that token replaced, if it is still the current one; nobody waits for the new one.
+
+        `account` is the name that the lease came with; an unknown one changes nothing.
+        """
+        self._leases.reject(account, token_id)
+
     async def refresh(self, account: str | None = None) -> LeasedToken:
         """Exchange now, whatever the current token's age or an earlier refusal.
 

@@ -83,6 +83,10 @@ class Leases:
                     return self._lend(name, lease, min_valid)
             await self._roster.change(until)
 
+    def reject(self, account: str, token_id: str) -> None:
+        """Have that token replaced, if it is the current one, and wait for nothing."""
+        self._reject(account, token_id)
+
     async def refresh(self, account: str | None = None) -> LeasedToken:
         """Exchange now, whatever the current token's age or an earlier refusal.
 

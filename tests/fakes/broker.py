@@ -90,6 +90,9 @@ class FakeBroker:
         self.calls.append(("lease", account, min_valid, reject))
         return await self._answer()
 
+    def reject(self, account, token_id):
+        self.calls.append(("reject", account, token_id))
+
     async def refresh(self, account=None):
         self.calls.append(("refresh", account))
         return await self._answer()
