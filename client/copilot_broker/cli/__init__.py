@@ -8,7 +8,6 @@ of the error (`wire/codes.py`), and every error ends in the command that mends i
 
 from __future__ import annotations
 
-import os
 import sys
 
 from copilot_broker.cli.report import (
@@ -90,6 +89,8 @@ def _unexpected(error: Exception) -> Refusal:
 
 def _abandon_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's own flush at exit stays quiet."""
+    import os  # noqa: PLC0415 - not on the way of `get`
+
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)

@@ -3,14 +3,15 @@
 A client hands its account name and a request for secrets to whoever answers, so it looks first:
 the socket must be a socket of ours, in a folder that only we may enter and that is no symbolic
 link, and the kernel must say that the listener is ours (SO_PEERCRED, unix(7)). All that happens
-before a byte is sent. Only `_socket` is imported, as `copilot-cred get` pays for every import.
+before a byte is sent. `copilot-cred get` pays for every import: so `_socket`, `_stat` and `posix`,
+which the interpreter brings along, and not the modules in front of them.
 """
 
 from __future__ import annotations
 
 import _socket
-import os
-import stat
+import _stat
+import posix
 import sys
 import time
 
@@ -55,14 +56,14 @@ def socket_path(environ: Mapping[str, str] | None = None) -> str:
     The runtime directory is `$XDG_RUNTIME_DIR`, else /run/user/UID where that is ours.
     Raises NoBroker `no_runtime_dir`.
     """
-    env = os.environ if environ is None else environ
+    env = _environ() if environ is None else environ
     if chosen := env.get("COPILOT_BROKER_SOCKET"):
         return chosen
     folder = env.get("XDG_RUNTIME_DIR")
     if not folder:
-        folder = f"/run/user/{os.getuid()}"
+        folder = f"/run/user/{posix.getuid()}"
         try:
-            ours = os.lstat(folder).st_uid == os.getuid()
+            ours = posix.lstat(folder).st_uid == posix.getuid()
         except OSError:
             ours = False
         if not ours:
@@ -71,21 +72,32 @@ def socket_path(environ: Mapping[str, str] | None = None) -> str:
     return f"{folder}/copilot-broker/broker.sock"
 
 
+def _environ() -> Mapping[str, str]:
+    """Return the environment: a program may have changed `os.environ`, or not have loaded `os`."""
+    if "os" in sys.modules:
+        return sys.modules["os"].environ  # type: ignore[no-any-return]
+    encoding = sys.getfilesystemencoding()
+    return {
+        name.decode(encoding, "surrogateescape"): value.decode(encoding, "surrogateescape")
+        for name, value in posix.environ.items()
+    }
+
+
 def check_path(path: str, uid: int | None = None) -> None:
     """Raise NoBroker `not_running` or `untrusted_socket` unless `path` is a socket of ours."""
-    uid = os.getuid() if uid is None else uid
-    folder = os.path.dirname(path) or "."  # noqa: PTH120  (pathlib costs a third of `get`)
+    uid = posix.getuid() if uid is None else uid
+    folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
     try:
-        around, found = os.lstat(folder), os.lstat(path)
+        around, found = posix.lstat(folder), posix.lstat(path)
     except OSError as error:
         raise NoBroker("not_running", f"no socket at {path} ({error.strerror})") from None
-    if not stat.S_ISDIR(around.st_mode):
+    if not _stat.S_ISDIR(around.st_mode):
         _refuse(f"{folder} is not a folder but a link or file")
     if around.st_uid != uid:
         _refuse(f"{folder} belongs to uid {around.st_uid}")
     if around.st_mode & 0o077:
-        _refuse(f"{folder} is open to others (mode {stat.S_IMODE(around.st_mode):04o})")
-    if not stat.S_ISSOCK(found.st_mode):
+        _refuse(f"{folder} is open to others (mode {_stat.S_IMODE(around.st_mode):04o})")
+    if not _stat.S_ISSOCK(found.st_mode):
         _refuse(f"{path} is not a socket")
     if found.st_uid != uid:
         _refuse(f"{path} belongs to uid {found.st_uid}")
@@ -93,7 +105,7 @@ def check_path(path: str, uid: int | None = None) -> None:
 
 def check_peer(sock: _socket.socket, uid: int | None = None) -> None:
     """Raise NoBroker `untrusted_socket` unless the process that listens has our uid."""
-    uid = os.getuid() if uid is None else uid
+    uid = posix.getuid() if uid is None else uid
     ucred = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS_SIZE)
     theirs = int.from_bytes(ucred[4:8], sys.byteorder)
     if theirs != uid:

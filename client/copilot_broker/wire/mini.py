@@ -7,7 +7,7 @@ the package. Nothing else uses it.
 
 from __future__ import annotations
 
-from struct import pack, unpack
+from _struct import pack, unpack
 
 
 __all__ = ["MAX_RESPONSE", "decode_response", "encode_get"]
