@@ -1,0 +1,152 @@
+"""The product as a user installs it, in `build/bench/` of the checkout; nothing outside it changes.
+
+The wheel is built from the checkout and installed into a virtual environment that is made as
+`packaging/set-up` makes it; then set-up itself writes commands into a private home. All of it is
+kept: the environment as long as pyproject.toml is the same, the wheel as long as the sources are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+__all__ = ["InstallError", "Installed", "compiled", "from_checkout", "running"]
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+"""Debian's own, which sees Debian's D-Bus and journal bindings, as in packaging/set-up."""
+SHIPPED = (
+    "brokerd",
+    "client/copilot_broker",
+    "systemd",
+    "packaging",
+    "pyproject.toml",
+    "README.md",
+)
+COMPILE = ("-O2", "-Wall", "-Wextra", "-Werror")
+LAUNCHER = "copilot-cred"
+
+
+class InstallError(Exception):
+    """Something that the benchmark needs could not be built."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Where the parts of one installation are."""
+
+    python: Path
+    cred: Path
+    """`copilot-cred` as pip wrote it."""
+    launcher: Path | None
+    """`copilot-cred` as packaging/set-up put it into ~/.local/bin."""
+    daemon: tuple[str, ...]
+    """The command line of `copilot-brokerd`."""
+
+
+def running() -> Installed:
+    """Return the environment that runs now."""
+    python = Path(sys.executable)
+    code = "import sys; from brokerd.cli import main; sys.exit(main())"
+    return Installed(python, python.parent / LAUNCHER, None, (str(python), "-P", "-c", code))
+
+
+def from_checkout(root: Path, say: Callable[[str], None]) -> Installed:
+    """Build and install what is in the checkout, or find it built already. Raises InstallError."""
+    build = root / "build/bench"
+    build.mkdir(parents=True, exist_ok=True)
+    since = time.monotonic()
+    venv = build / f"venv-{_digest([root / 'pyproject.toml'])}"
+    python = venv / "bin/python"
+    home = venv / "home"
+    stamp = venv / "installed"
+    digest = _digest(root / name for name in SHIPPED)
+    if not stamp.exists() or stamp.read_text() != digest:
+        say("building the wheel and its environment (kept in build/bench)")
+        wheel = _wheel(root, build / "wheel")
+        if not stamp.exists():
+            interpreter = os.environ.get("PYTHON", SYSTEM_PYTHON)
+            _run(interpreter, "-m", "venv", "--clear", "--system-site-packages", venv)
+            _pip(python, "install", f"{wheel}[daemon,cli]")
+        else:
+            _pip(python, "install", "--no-deps", "--force-reinstall", wheel)
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(mode=0o700)
+        _run(root / "packaging/set-up", "--from", venv, env=_home(home))
+        stamp.write_text(digest)
+        say(f"built in {time.monotonic() - since:.0f} s")
+    return Installed(
+        python,
+        venv / "bin" / LAUNCHER,
+        home / ".local/bin" / LAUNCHER,
+        (str(venv / "bin/copilot-brokerd"),),
+    )
+
+
+def compiled(root: Path, source: Path, say: Callable[[str], None]) -> Path:
+    """Compile one C file, or find it compiled already. Raises InstallError."""
+    build = root / "build/bench"
+    build.mkdir(parents=True, exist_ok=True)
+    program = build / f"{source.stem}-{_digest([source])}"
+    if not program.exists():
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise InstallError("a C compiler is missing: apt-get install gcc libc6-dev")
+        say(f"compiling {source.name}")
+        new = program.with_suffix(f".{os.getpid()}")
+        _run(compiler, *COMPILE, "-o", new, source, "-lm")
+        new.replace(program)
+    return program
+
+
+def _wheel(root: Path, folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    _pip(Path(sys.executable), "wheel", "--no-deps", "--wheel-dir", folder, root)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _pip(python: Path, *arguments: str | Path) -> None:
+    _run(python, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments)
+
+
+def _run(*argv: str | Path, env: dict[str, str] | None = None) -> None:
+    words = [str(word) for word in argv]
+    done = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+        check=False,
+    )
+    if done.returncode:
+        raise InstallError(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}")
+
+
+def _home(home: Path) -> dict[str, str]:
+    path = os.environ.get("PATH", os.defpath)
+    return {"PATH": path, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """Return a name for the contents of files and folders."""
+    digest = hashlib.sha256()
+    for path in paths:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(f"{file}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,108 @@
+"""copilot-broker itself on the stage: the installed daemon, signed in on a simulator of its own.
+
+The simulator plays GitHub (login and exchange) as a process on the generator's core; completions go
+to whatever upstream the caller names, which the simulator's exchange then answers as `endpoints.api`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.servers import ServerError
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.servers import Server
+    from bench.stage import Stage
+
+
+__all__ = ["Broker", "start"]
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running daemon that is signed in."""
+
+    server: Server
+    socket: Path
+    """The RPC door: broker.sock."""
+    home: Path
+    environ: dict[str, str]
+    """For clients: where they find it."""
+
+
+def start(
+    stage: Stage,
+    name: str,
+    *,
+    upstream: str | None = None,
+    store: str = "memory",
+    more: str = "",
+    **environ: str,
+) -> Broker:
+    """Start a simulator and a daemon on it, and sign in. Raises ServerError.
+
+    `upstream` is the origin that completions go to, the simulator's own by default; `more` is
+    appended to config.toml; `environ` is given to the daemon (a session bus, say).
+    """
+    home = stage.private(name)
+    github = _simulator(stage, f"{name} github", upstream)
+    copilot = upstream or github
+    config = home / "config.toml"
+    config.write_text(
+        f'[urls]\nlogin = "{github}"\napi = "{github}"\ncopilot = "{copilot}"\n'
+        f'[store]\nkind = "{store}"\n{more}'
+    )
+    socket = home / "broker.sock"
+    env = stage.environ(
+        home,
+        COPILOT_BROKER_CONFIG=str(config),
+        COPILOT_BROKER_SOCKET=str(socket),
+        XDG_STATE_HOME=str(home),
+        **environ,
+    )
+    log = stage.folder / f"{name.replace(' ', '-')}.log"
+    server = stage.start(
+        name, stage.installed.daemon, ready=lambda: " ready " in log.read_text(), env=env
+    )
+    _sign_in(stage, env)
+    return Broker(server, socket, home, env)
+
+
+def _simulator(stage: Stage, name: str, upstream: str | None) -> str:
+    """Start one and return its origin."""
+    log = stage.folder / f"{name.replace(' ', '-')}.log"
+    argv = [stage.python, "-P", "-m", "brokerd.simulator"]
+    options = ["--auto-approve", "--print-url", "--interval", "0.1"]
+    stage.start(
+        name, [*argv, *options], ready=lambda: "\n" in log.read_text(), generator_core=True
+    )
+    url = log.read_text().strip()
+    if upstream is not None:
+        body = json.dumps({"api_base": upstream}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{url}/_control/settings", body, headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            answer.read()
+    return url
+
+
+def _sign_in(stage: Stage, env: dict[str, str]) -> None:
+    argv = [str(stage.installed.cred), "login"]
+    done = subprocess.run(
+        argv,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerError(f"copilot-cred login: {done.stderr.strip()}")
