@@ -180,12 +180,20 @@ def test_wheel_names_its_commands(wheel: Path) -> None:
     assert dict(points["console_scripts"]) == {"copilot-brokerd": "brokerd.cli:main"}
 
 
-@pytest.mark.timeout(240)  # makes a virtual environment
-def test_client_works_with_msgpack_alone(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    run = tmp_path / "venv/bin"
-    pip = [run / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+@pytest.fixture(scope="module")
+def client_venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel and none of its extras."""
+    folder = tmp_path_factory.mktemp("client") / "venv"
+    venv.create(folder, with_pip=True)
+    pip = [folder / "bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "install", wheel], check=True)
+    return folder
+
+
+@pytest.mark.timeout(240)  # makes a virtual environment
+def test_client_works_with_msgpack_alone(client_venv: Path, tmp_path: Path) -> None:
+    run = client_venv / "bin"
+    pip = [run / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     listed = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
     assert {line.partition("=")[0].partition(" ")[0] for line in listed.splitlines()} == {
         "copilot-broker", "msgpack",
@@ -206,3 +214,29 @@ def test_client_works_with_msgpack_alone(wheel: Path, tmp_path: Path) -> None:
     )
     assert (get.returncode, get.stdout) == (3, "")
     assert "copilot-broker.socket" in get.stderr
+
+
+@pytest.mark.timeout(240)  # makes a virtual environment
+def test_launcher_of_get_runs_no_start_up_hooks(client_venv: Path, tmp_path: Path) -> None:
+    (packages,) = client_venv.glob("lib/python*/site-packages")
+    (packages / "hook.pth").write_text("import sys; print('hook ran', file=sys.stderr)\n")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    set_up = ["bash", ROOT / "packaging/set-up", "--from", client_venv]
+    for _ in range(2):  # the second time over its own work
+        subprocess.run(set_up, check=True, env=env, capture_output=True)
+    command = tmp_path / ".local/bin/copilot-cred"
+    hostile = env | {"PYTHONPATH": str(tmp_path / "not-mine"), "PYTHONWARNINGS": "error"}
+    get = subprocess.run(
+        [command, "get"], check=False, env=hostile, capture_output=True, text=True
+    )
+    assert (get.returncode, get.stdout) == (3, "")
+    assert "hook ran" not in get.stderr
+    status = subprocess.run(
+        [command, "status"], check=False, env=env, capture_output=True, text=True
+    )
+    assert (status.returncode, status.stdout) == (3, "")
+    assert "hook ran" in status.stderr, "other verbs have the whole environment"
+    command.write_text("#!/bin/sh\n")
+    refused = subprocess.run(set_up, check=False, env=env, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "a file of your own" in refused.stderr
