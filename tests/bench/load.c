@@ -156,7 +156,7 @@ struct histogram {
 
 static void note(struct histogram *h, uint64_t ns)
 {
-    unsigned power = ns < 64 ? 0 : 58u - (unsigned)__builtin_clzll(ns);
+    unsigned power = ns < 128 ? 0 : 57u - (unsigned)__builtin_clzll(ns);
     h->steps[power * 64 + (ns >> power)]++;
     h->count++;
     if (ns > h->max)
@@ -274,16 +274,15 @@ static void meter(struct lane *lane, const u8 *p, size_t size)
     const u8 *end = p + size;
     uint64_t now = now_ns();
     bytes_seen += size;
-    if (lane->midway && lane->tail[TAIL - 1] == '\n' && *p == '\n') { /* cut between \n and \n */
-        lane->events++, events_seen++;
-        lane->midway = 0;
-    }
-    const u8 *at = p + (!lane->midway && *p == '\n' && lane->events);
+    int split = lane->midway && lane->tail[TAIL - 1] == '\n' && *p == '\n'; /* \n and \n */
+    const u8 *at = p + split;
+    lane->midway &= !split;
+    lane->events += (uint64_t)split;
+    events_seen += (uint64_t)split;
     while (at < end) {
         if (!lane->midway && end - at > 40 && !memcmp(at, STAMP, sizeof STAMP - 1)) {
             uint64_t stamp = strtoull((const char *)at + sizeof STAMP - 1, NULL, 10);
-            if (stamp)
-                note(&event_age, now > stamp ? now - stamp : 0);
+            note(&event_age, now > stamp ? now - stamp : 0);
         }
         const u8 *stop = memmem(at, (size_t)(end - at), "\n\n", 2);
         lane->midway = !stop;
@@ -831,8 +830,11 @@ static void sift(size_t slot)
 
 static void schedule(struct caller *caller)
 {
-    if (waiting_streams + 2 > heap_room && !(heap = realloc(heap, (heap_room = heap_room * 2 + 64) * sizeof *heap)))
-        die("no memory");
+    if (waiting_streams + 2 > heap_room) {
+        heap_room = heap_room * 2 + 64;
+        if (!(heap = realloc(heap, heap_room * sizeof *heap)))
+            die("no memory");
+    }
     place(caller, ++waiting_streams);
     sift(caller->slot);
 }
@@ -860,9 +862,9 @@ static void event_line(struct buffer *b, uint64_t stamp)
 {
     char event[256];
     int size = snprintf(event, sizeof event,
-        "data: {\"t\":%019" PRIu64 ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}],"
-        "\"created\":1795262400,\"id\":\"chatcmpl-bench0000000000000000\","
-        "\"model\":\"gpt-4o-2024-11-20\"}\n\n", stamp);
+        "data: {\"%c\":%019" PRIu64 ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}],"
+        "\"created\":1795262400,\"id\":\"chatcmpl-bench000000000000000000000000000\","
+        "\"model\":\"gpt-4o-2024-11-20\"}\n\n", stamp ? 't' : 'x', stamp);
     print(b, "%x\r\n%s\r\n", size, event);
 }
 
