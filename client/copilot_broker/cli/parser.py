@@ -12,7 +12,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from copilot_broker.cli import account, login, logout, refresh, status, watch
+from copilot_broker.cli import account, chat, login, logout, models, refresh, status, watch
 from copilot_broker.cli.report import ERROR_FORMATS, PROGRAM, Refusal
 from copilot_broker.errors import CopilotBrokerError, ErrorClass
 
@@ -67,7 +67,7 @@ def build() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     verbs.add_parser("get", help="print a token")  # never parsed here: see cli/__init__.py
-    for family in (login, logout, status, watch, refresh, account):
+    for family in (login, logout, status, watch, refresh, account, models, chat):
         family.add(verbs)
     return parser
 

@@ -1,0 +1,135 @@
+"""Reading GitHub's list of models: what a person wants to know of each, and which is the default.
+
+The entries are GitHub's own and anything in them may be missing or odd: what cannot be read is
+left out, an entry without an id is skipped, and of entries with the same id the first one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+__all__ = ["CHAT_PATH", "Model", "default_model", "read_models"]
+
+CHAT_PATH = "/chat/completions"
+"""What a model speaks that names no endpoints."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model; None or empty: GitHub does not say."""
+
+    id: str
+    name: str = ""
+    vendor: str = ""
+    type: str = ""
+    """`chat`, `embeddings` or `completion`."""
+    context: int | None = None
+    """Tokens of prompt and answer together."""
+    multiplier: float | None = None
+    """Premium requests that one turn of the person costs."""
+    endpoints: tuple[str, ...] = (CHAT_PATH,)
+    vision: bool = False
+    tools: bool = False
+    policy: str = ""
+    """`enabled`, or what keeps it from being used; empty: nothing does."""
+    preview: bool = False
+    in_picker: bool = True
+    """Whether GitHub wants it offered to people."""
+    is_default: bool = False
+    is_fallback: bool = False
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether it chats and is meant to be chosen by hand."""
+        return self.in_picker and self.type in {"", "chat"}
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether `copilot-cred chat` can have it answer."""
+        return (
+            self.type in {"", "chat"}
+            and self.policy in {"", "enabled"}
+            and CHAT_PATH in self.endpoints
+        )
+
+
+def read_models(entries: Iterable[object]) -> list[Model]:
+    """Return the models in GitHub's order, each id once."""
+    models: dict[str, Model] = {}
+    for entry in entries:
+        model = _read(entry)
+        if model is not None:
+            models.setdefault(model.id, model)
+    return list(models.values())
+
+
+def default_model(models: Sequence[Model]) -> Model | None:
+    """Return the model that answers when none is named; None when none can.
+
+    GitHub's default for chat, else its fallback (the base model), else the first to choose from.
+    """
+    usable = [model for model in models if model.is_usable]
+    for fits in (
+        lambda model: model.is_default,
+        lambda model: model.is_fallback,
+        lambda model: model.in_picker,
+        lambda _: True,
+    ):
+        for model in usable:
+            if fits(model):
+                return model
+    return None
+
+
+def _read(entry: object) -> Model | None:
+    if not isinstance(entry, Mapping) or not _text(entry.get("id")):
+        return None
+    billing, capabilities = _map(entry, "billing"), _map(entry, "capabilities")
+    supports = _map(capabilities, "supports")
+    return Model(
+        id=_text(entry["id"]),
+        name=_text(entry.get("name")),
+        vendor=_text(entry.get("vendor")),
+        type=_text(capabilities.get("type")),
+        context=_count(_map(capabilities, "limits").get("max_context_window_tokens")),
+        multiplier=_number(billing.get("multiplier")),
+        endpoints=_endpoints(entry.get("supported_endpoints")),
+        vision=supports.get("vision") is True,
+        tools=supports.get("tool_calls") is True,
+        policy=_text(_map(entry, "policy").get("state")),
+        preview=entry.get("preview") is True,
+        in_picker=entry.get("model_picker_enabled") is not False,
+        is_default=entry.get("is_chat_default") is True,
+        is_fallback=entry.get("is_chat_fallback") is True,
+    )
+
+
+def _map(parent: Mapping[str, object], key: str) -> Mapping[str, object]:
+    found = parent.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(value: object) -> int | None:
+    found = _number(value)
+    return int(found) if found is not None and 0 < found < float("inf") else None
+
+
+def _endpoints(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        return (CHAT_PATH,)
+    return tuple(text for text in map(_text, value) if text) or (CHAT_PATH,)

@@ -1,0 +1,264 @@
+"""`copilot-cred chat`: one question, one answer, as it comes.
+
+The prompt goes to the broker's socket and nowhere else: no child process, no file, no log. Leaving
+early (Ctrl-C, a reader of stdout that has had enough) closes the connection, and the broker then
+cuts the answer at Copilot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+from copilot_broker import Client
+from copilot_broker.cli.answers import broken_off, refusal_of
+from copilot_broker.cli.catalogue import default_model, read_models
+from copilot_broker.cli.models import MODELS_TIMEOUT
+from copilot_broker.cli.report import PROGRAM, Refusal, note
+from copilot_broker.errors import ErrorClass
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+__all__ = ["add", "chat"]
+
+ANSWER_TIMEOUT = 600.0
+"""Seconds until an answer begins, or is there as a whole: a model may think for minutes."""
+
+MAX_PROMPT = 8 * 1024 * 1024
+"""Bytes taken from stdin: more than the largest context holds, far below the wire's bound."""
+
+OK = range(200, 300)
+
+HEADERS = {"x-initiator": "user"}
+"""A person asks: GitHub counts the turn (its multiplier is in `copilot-cred models`)."""
+
+CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")})
+"""What drives a terminal instead of being shown (ECMA-48: C0, DEL, C1)."""
+
+ENDINGS = {
+    "length": "the answer was cut off: it reached the largest length allowed (--max-tokens)",
+    "content_filter": "the answer was cut off by GitHub's content filter",
+}
+"""`finish_reason` → what the person should know; the others are as they should be."""
+
+DESCRIPTION = """\
+Ask Copilot one question and print the answer as it comes. Nothing is remembered: each call is a
+conversation of its own, and counts as one turn against your quota (see: copilot-cred models).
+
+The words of PROMPT are the question. What stdin holds, unless it is a terminal, is appended to it
+or, without PROMPT, is the question; `-` reads stdin even from a terminal, until Ctrl-D. Command
+lines can be seen by other users (ps): what is private belongs on stdin.
+"""
+
+EPILOG = """\
+With --json stdout holds what Copilot said and no text of ours: one line for each event as it comes
+(OpenAI's chat.completion.chunk; the final [DONE] is left out), or with --no-stream the answer's
+JSON as it is. Without --model the account's default is asked, as copilot-cred models shows it.
+
+exit codes: 2 Copilot does not understand it (400), 5 it refuses (401, 402, 403, 422), 7 it cannot
+now (429, 5xx) or broke off midway: what came stays on stdout. 130 after Ctrl-C.
+
+examples:
+  copilot-cred chat 'What does EAGAIN from connect(2) mean on a Unix socket?'
+  git diff --staged | copilot-cred chat 'Write a commit message for this.'
+  copilot-cred chat --model gpt-4.1 --system 'Answer in one line.' < question.txt
+  copilot-cred chat --no-stream --json 'Hello' </dev/null | jq .usage
+"""
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "chat",
+        help="ask a question, print the answer as it comes",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+    )
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; - for stdin")
+    parser.add_argument("--model", metavar="ID", help="who answers, by id")
+    parser.add_argument("--system", metavar="TEXT", help="how to answer: the system message")
+    parser.add_argument(
+        "--temperature", type=_temperature, metavar="T", help="0 (steady) to 2 (wild)"
+    )
+    parser.add_argument(
+        "--max-tokens", type=_positive, metavar="N", help="how long the answer may be"
+    )
+    parser.add_argument(
+        "--no-stream", action="store_true", help="wait for the whole answer, then print it"
+    )
+    parser.add_argument("--json", action="store_true", help="print Copilot's JSON, not the text")
+    parser.add_argument("--account", metavar="NAME", help="instead of the default account")
+    parser.set_defaults(run=chat)
+
+
+def chat(args: argparse.Namespace) -> int:
+    """Ask, and print the answer on stdout."""
+    if sys.stdout is None:  # before it costs something
+        raise _usage("stdout is closed, so nobody would read the answer", "no_stdout")
+    prompt = _prompt(args.prompt)
+    with Client(name=PROGRAM, timeout=MODELS_TIMEOUT) as client:
+        request = _request(args, args.model or _default(client, args.account), prompt)
+        body = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
+        if args.no_stream:
+            _print_whole(client, body, args)
+        else:
+            _print_stream(client, body, args)
+    return 0
+
+
+def _print_whole(client: Client, body: bytes, args: argparse.Namespace) -> None:
+    answer = client.complete(body, account=args.account, headers=HEADERS, timeout=ANSWER_TIMEOUT)
+    if answer.status not in OK:
+        raise refusal_of(answer.status, answer.headers, answer.body)
+    with _Output() as out:
+        if args.json:
+            out.write(answer.body.decode("utf-8", "replace"))
+        else:
+            _print_text([answer.json()], "message", out)
+
+
+def _print_stream(client: Client, body: bytes, args: argparse.Namespace) -> None:
+    with client.stream(
+        body, account=args.account, headers=HEADERS, timeout=ANSWER_TIMEOUT
+    ) as answer:
+        if answer.status not in OK:
+            raise refusal_of(answer.status, answer.headers, b"".join(answer))
+        with _Output() as out:
+            if args.json:
+                for event in answer.events():
+                    out.write(json.dumps(event) + "\n")
+                    _check(event)
+            else:
+                _print_text(answer.events(), "delta", out)
+
+
+def _print_text(events: Iterable[Mapping[str, Any]], key: str, out: _Output) -> None:
+    """Print the text of an answer's deltas, or of its message; say so when it did not end well."""
+    ending = None
+    for event in events:
+        _check(event)
+        for choice in event.get("choices") or ():  # absent, null or empty in some events
+            said = choice.get(key) or {}
+            text = said.get("content")
+            if isinstance(text, str):
+                out.write(text)
+            ending = choice.get("finish_reason") or ending
+    if ending in ENDINGS:
+        note(ENDINGS[ending])
+    elif not out.wrote:
+        note("the answer holds no text; to see what it holds: copilot-cred chat --json")
+
+
+def _check(event: Mapping[str, Any]) -> None:
+    if event.get("error"):
+        raise broken_off(event["error"])
+
+
+class _Output:
+    """Stdout for an answer: at once, ending with a newline, harmless to a terminal."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._last = ""
+
+    @property
+    def wrote(self) -> bool:
+        """Whether there was anything to be seen."""
+        return self._last != ""
+
+    def write(self, text: str) -> None:
+        """Print some more."""
+        if self._terminal:
+            text = text.translate(CONTROLS)
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._last = text[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """End the line, whatever else has ended, unless nobody reads it."""
+        if self.wrote and self._last != "\n" and not isinstance(error, BrokenPipeError):
+            self.write("\n")
+
+
+def _request(args: argparse.Namespace, model: str, prompt: str) -> dict[str, Any]:
+    """Return the body: OpenAI's chat completion, with what was asked for and nothing else."""
+    messages = [{"role": "user", "content": prompt}]
+    if args.system is not None:
+        messages.insert(0, {"role": "system", "content": args.system})
+    request = {"model": model, "messages": messages, "stream": not args.no_stream}
+    if args.temperature is not None:
+        request["temperature"] = args.temperature
+    if args.max_tokens is not None:
+        request["max_tokens"] = args.max_tokens
+    return request
+
+
+def _default(client: Client, account: str | None) -> str:
+    model = default_model(read_models(client.models(account)))
+    if model is None:
+        raise Refusal(
+            ErrorClass.DENIED,
+            "no_model",
+            "Copilot offers this account no model that can chat",
+            "see what it offers: copilot-cred models --all",
+        )
+    return model.id
+
+
+def _prompt(words: list[str]) -> str:
+    """Return the question: the words, then what stdin holds. Raises Refusal (usage)."""
+    parts = [" ".join(word for word in words if word != "-")]
+    if "-" in words or (sys.stdin is not None and not sys.stdin.isatty()):
+        parts.append(_stdin())
+    prompt = "\n\n".join(part for part in parts if part.strip())
+    if not prompt:
+        raise _usage("there is no question: neither PROMPT nor stdin holds one", "no_prompt")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:  # argv that is not UTF-8 comes as lone surrogates
+        raise _usage("PROMPT is not UTF-8 text", "prompt_unusable") from None
+    return prompt
+
+
+def _stdin() -> str:
+    if sys.stdin is None:
+        raise _usage("stdin is closed, so no question can be read from it", "prompt_unusable")
+    try:
+        data = sys.stdin.buffer.read(MAX_PROMPT + 1)
+    except OSError as error:
+        message = f"stdin cannot be read: {error.strerror}"
+        raise _usage(message, "prompt_unusable") from None
+    if len(data) > MAX_PROMPT:
+        message = f"stdin holds more than {MAX_PROMPT // 1024 // 1024} MiB"
+        raise _usage(message, "prompt_unusable")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise _usage("what stdin holds is not UTF-8 text", "prompt_unusable") from None
+
+
+def _usage(message: str, code: str) -> Refusal:
+    return Refusal(ErrorClass.USAGE, code, message, f"see how it is called: {PROGRAM} chat --help")
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError("from 0 to 2")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return value
