@@ -12,9 +12,10 @@
  *   each=0          requests per connection (0: as many as the time allows)
  *   spread=0        milliseconds over which the connections begin, one after the other
  *   events=0        events that a whole stream has (0: not checked)
- * and end by printing one JSON object: operations, latencies in microseconds, the time to the first
- * event, the age of events (a paced event carries the CLOCK_MONOTONIC time at which upstream wrote
- * it), own CPU time.
+ * and end by printing one flat JSON object: operations, errors, requests not finished when time was
+ * up, own CPU time, and (p50_us, p90_us, p99_us, p999_us, max_us) of the latency, of the time to the
+ * first event (`first_event_…`) and of the age of events (`event_…`: a paced event carries the
+ * CLOCK_MONOTONIC time at which upstream wrote it). What was never seen is left out.
  *
  * The fake Copilot answers `POST …/chat/completions` as the model's name says:
  *   bench-json          about 1 KB of JSON
@@ -71,11 +72,11 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static double cpu_us(void)
+static double cpu_s(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static char **options;
@@ -176,10 +177,15 @@ static double percentile(const struct histogram *h, double share)
 
 static void print_histogram(const char *name, const struct histogram *h)
 {
-    printf(", \"%s\": {\"count\": %" PRIu64 ", \"p50\": %.2f, \"p90\": %.2f, \"p99\": %.2f, "
-           "\"p999\": %.2f, \"max\": %.2f}",
-           name, h->count, percentile(h, .50), percentile(h, .90), percentile(h, .99),
-           percentile(h, .999), (double)h->max / 1e3);
+    if (!h->count)
+        return;
+    static const struct {
+        const char *name;
+        double share;
+    } shown[] = {{"p50", .50}, {"p90", .90}, {"p99", .99}, {"p999", .999}};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        printf(", \"%s%s_us\": %.3f", name, shown[i].name, percentile(h, shown[i].share));
+    printf(", \"%smax_us\": %.3f", name, (double)h->max / 1e3);
 }
 
 /* -- sockets ------------------------------------------------------------------------------------ */
@@ -441,7 +447,7 @@ static void run_clients(void)
             die("cannot connect: %s", strerror(errno));
     }
     alive = count;
-    double cpu = cpu_us();
+    double cpu = cpu_s();
     started = now_ns();
     stop_at = started + (uint64_t)(number("seconds", "1") * 1e9);
     for (uint64_t now = started; alive && now < stop_at; now = now_ns()) {
@@ -473,11 +479,12 @@ static void run_clients(void)
             unfinished += all[i].left;
     }
     printf("{\"ops\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"unfinished\": %" PRIu64
-           ", \"seconds\": %.6f, \"cpu_us\": %.0f, \"events\": %" PRIu64 ", \"bytes\": %" PRIu64,
-           ops, errors, unfinished, seconds, cpu_us() - cpu, events_seen, bytes_seen);
-    print_histogram("latency_us", &latency);
-    print_histogram("first_event_us", &first_event);
-    print_histogram("event_us", &event_age);
+           ", \"wall_s\": %.6f, \"generator_cpu_s\": %.6f, \"events\": %" PRIu64
+           ", \"bytes\": %" PRIu64,
+           ops, errors, unfinished, seconds, cpu_s() - cpu, events_seen, bytes_seen);
+    print_histogram("", &latency);
+    print_histogram("first_event_", &first_event);
+    print_histogram("event_", &event_age);
     puts("}");
 }
 
