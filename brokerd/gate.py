@@ -2,11 +2,12 @@
 
 `core.policy` decides, this file does: it refuses by raising, polls the peer's process right
 before a secret leaves, and writes one record for every denial, one for every (connection, token)
-grant and one with the count when that token rotates or the connection closes.
+grant and one with the count when that token rotates or the connection closes. Completions are
+counted likewise, per (connection, account).
 
 Every record carries the same fields: MESSAGE_ID, LISTENER, SCOPE, PEER_PID, PEER_UID, PEER_UNIT
 and PEER_WEAK; denials add OPERATION and REASON, grants OPERATION, ACCOUNT and TOKEN_FP, totals
-ACCOUNT, TOKEN_FP and COUNT.
+ACCOUNT, TOKEN_FP and COUNT; those of completions have no TOKEN_FP.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _OPERATION_DENIED_ID = "6fc075125b7d4b56ad68edcc147ba400"
 _OPERATION_GRANTED_ID = "0c2f1d498ebd40c0bc89896b02c63405"
 _LENT_ID = "7ed95af41db94594b55b8798d8a0d5f0"
 _TOTAL_ID = "052856beac184803897b42c3ebcb9485"
+_COMPLETING_ID = "6cbdf8eff66e44849f310612f546f85d"
+_COMPLETED_ID = "66e2860f68084921bc37f931bf8c45a9"
 
 
 class Gate:
@@ -70,11 +73,25 @@ class Caller:
         self.scope = scope
         self._granted: dict[str, tuple[str, int]] = {}
         """account → (token_id, times lent); as many as there are accounts."""
+        self._completed: dict[str, int] = {}
+        """account → completions."""
+        self._allowed: set[str] = set()
+        """Operations that the policy was asked about and allowed; its rules never change."""
+
+    def may(self, operation: str) -> bool:
+        """Whether `check` would let it pass; nothing is written down."""
+        if operation in self._allowed:
+            return True
+        if self._policy.refuse_operation(self.scope, operation) is not None:
+            return False
+        self._allowed.add(operation)
+        return True
 
     def check(self, operation: str) -> None:
         """Raise PermanentError unless this connection may do that; nothing is done before."""
-        failure = self._policy.refuse_operation(self.scope, operation)
-        if failure is not None:
+        if not self.may(operation):
+            failure = self._policy.refuse_operation(self.scope, operation)
+            assert failure is not None
             self._deny(operation, failure)
         if OPERATIONS[operation] is Scope.ADMIN:
             extra = self._fields(_OPERATION_GRANTED_ID)
@@ -86,6 +103,28 @@ class Caller:
         Raises PermanentError (DENIED, `peer_gone`) when the process has ended.
         """
         self.prove_alive(operation)
+        self._count(operation, account, token_id)
+
+    def grant_if_alive(self, operation: str, account: str, token_id: str) -> bool:
+        """Do as `grant`; but for an ended process return False and write nothing.
+
+        For whoever can ask again by the long way, where the denial is told and written down.
+        """
+        if not self.peer.is_alive():
+            return False
+        self._count(operation, account, token_id)
+        return True
+
+    def complete(self, account: str) -> None:
+        """Account for a completion that upstream has begun to answer."""
+        count = self._completed.get(account, 0)
+        self._completed[account] = count + 1
+        if count == 0:
+            extra = self._fields(_COMPLETING_ID)
+            extra |= {"OPERATION": "completion.create", "ACCOUNT": account}
+            log.info("completion granted", extra=extra)
+
+    def _count(self, operation: str, account: str, token_id: str) -> None:
         before, count = self._granted.get(account, (token_id, 0))
         if before != token_id:
             self._total(account, before, count)
@@ -106,6 +145,10 @@ class Caller:
         for account, (token_id, count) in self._granted.items():
             self._total(account, token_id, count)
         self._granted.clear()
+        for account, count in self._completed.items():
+            extra = self._fields(_COMPLETED_ID)
+            log.info("completions made", extra={**extra, "ACCOUNT": account, "COUNT": count})
+        self._completed.clear()
         self.peer.close()
 
     def _deny(self, operation: str, failure: Failure) -> None:

@@ -102,6 +102,17 @@ class Broker:
         """Call back, in the loop, after anything in `accounts()` may have changed."""
         self._roster.callbacks.append(callback)
 
+    def leasable(
+        self, account: str | None, min_valid: float
+    ) -> tuple[LeasedToken, int, float] | None:
+        """Lend at once what `lease` would lend without waiting; None: ask that instead.
+
+        The second and third value are `expires_at` and `expires_in` of this moment. The lease
+        itself has those of when it was made: it is the same object for as long as the same token
+        is lent, so that what is made of it can be kept beside it.
+        """
+        return self._leases.leasable(account, min_valid)
+
     async def lease(
         self,
         account: str | None = None,

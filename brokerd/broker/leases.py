@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from brokerd.broker.account_views import watch_state
 from brokerd.broker.failures import PENDING, STOPPING, error_for
 from brokerd.core.events import FresherTokenWanted, LeaseWanted, RefreshRequested, TokenRejected
-from brokerd.core.states import Exchanging, Ready, SignedOut
+from brokerd.core.states import Exchanging, Lease, Ready, SignedOut
 from brokerd.errors import ErrorClass, Failure
 from brokerd.views import LeasedToken
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.roster import Roster
-    from brokerd.core.states import Lease
     from brokerd.core.tokens import CopilotToken
     from brokerd.views import WatchState
 
@@ -40,6 +39,31 @@ class Leases:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self._fingerprint_key = secrets.token_bytes(32)
+        self._at_hand: dict[str, tuple[Ready, LeasedToken]] = {}
+        """Account → its machine's state and the lease made of it; forgotten with every change."""
+        roster.callbacks.append(self._at_hand.clear)
+
+    def leasable(
+        self, account: str | None, min_valid: float
+    ) -> tuple[LeasedToken, int, float] | None:
+        """See `Broker.leasable`; all that is the same for each caller is made once per token."""
+        roster = self._roster
+        now = roster.clock.boottime()
+        if not roster.is_open or not roster.is_nothing_due(now):
+            return None
+        name = roster.resolve(account)
+        runner = roster.accounts.get(name)
+        state = None if runner is None else runner.machine.state
+        if not isinstance(state, Ready):
+            return None
+        left = state.expires_at - now
+        if not 0 <= min_valid <= left or not left:
+            return None
+        found = self._at_hand.get(name)
+        if found is None or found[0] is not state:
+            lease = Lease(state.token, state.expires_at, state.login.host)
+            found = self._at_hand[name] = (state, self._lend(name, lease, min_valid))
+        return found[1], int(roster.clock.wall() + left), left
 
     async def lease(
         self,
@@ -55,6 +79,9 @@ class Leases:
         is replaced first. Waits at most `timeout` seconds. Raises PermanentError LOGIN_REQUIRED,
         DENIED, STORE_UNAVAILABLE or USAGE; TransientError TEMPORARY or LOCKED.
         """
+        if reject is None and (found := self.leasable(account, min_valid)) is not None:
+            standing, expires_at, expires_in = found
+            return replace(standing, expires_at=expires_at, expires_in=expires_in)
         if not min_valid >= 0:
             text = "min_valid must be a number of seconds, not below zero"
             raise error_for(

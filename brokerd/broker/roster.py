@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import PENDING, STOPPING, error_for
@@ -53,6 +54,8 @@ class Roster:
         self._retired: list[AccountRunner] = []
         self._waiting: dict[asyncio.Future[None], float | None] = {}
         self._offset = clock.boottime() - clock.monotonic()
+        self._due_at: float | None = None
+        """When the first machine wants its timer; None: not worked out since the last change."""
 
     def runners(self) -> list[AccountRunner]:
         """All, those of logins under way too."""
@@ -72,6 +75,18 @@ class Roster:
                 runner.tick(now)
         return slept
 
+    def is_nothing_due(self, now: float) -> bool:
+        """Whether `look_at_clock` would find nothing to do; for whoever asks often.
+
+        A machine's deadline changes only with its state or question, which `changed` is told of.
+        """
+        if now - self.clock.monotonic() - self._offset > SUSPEND_STEP:
+            return False
+        if self._due_at is None:
+            deadlines = [runner.machine.deadline() for runner in self.runners()]
+            self._due_at = min((at for at in deadlines if at is not None), default=math.inf)
+        return now < self._due_at
+
     def ring_for_late(self) -> None:
         """Wake the callers whose time is up."""
         monotonic = self.clock.monotonic()
@@ -90,6 +105,7 @@ class Roster:
 
     def changed(self) -> None:
         """Conclude what has ended, ring the bell, call back."""
+        self._due_at = None
         for attempt in list(self.attempts.values()):
             self._conclude(attempt)
         self._retired = [runner for runner in self._retired if runner.is_busy]

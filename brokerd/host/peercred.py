@@ -35,6 +35,8 @@ class PidFd:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._poll: select.poll | None = None
+        """Made once: a busy caller's process is looked at before each token."""
 
     def fileno(self) -> int:
         """Return the descriptor; -1 once closed."""
@@ -44,9 +46,10 @@ class PidFd:
         """Poll without waiting: readable means ended. A closed one counts as ended."""
         if self._fd < 0:
             return False
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        return not poll.poll(0)
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLIN)
+        return not self._poll.poll(0)
 
     def close(self) -> None:
         """Close it; twice is no error."""

@@ -130,6 +130,42 @@ def test_one_record_per_token_and_connection_and_a_total_at_rotation_and_close(g
     assert set(fields(lent)) == PEER_FIELDS | {"ACCOUNT", "TOKEN_FP", "COUNT"}
 
 
+def test_completions_are_one_record_per_account_and_a_count_at_close(gate, peer, caplog):
+    caller = gate.admit(peer, "rpc")
+    for account in ("default", "work", "default"):
+        caller.complete(account)
+    caller.close()
+    caller.close()
+    told = [(r.message, r.ACCOUNT, getattr(r, "COUNT", 0)) for r in caplog.records]
+    assert told == [
+        ("completion granted", "default", 0),
+        ("completion granted", "work", 0),
+        ("completions made", "default", 2),
+        ("completions made", "work", 1),
+    ]
+    assert set(fields(caplog.records[0])) == PEER_FIELDS | {"OPERATION", "ACCOUNT"}
+    assert set(fields(caplog.records[2])) == PEER_FIELDS | {"ACCOUNT", "COUNT"}
+
+
+def test_what_may_be_done_is_what_is_not_refused(gate, peer, caplog):
+    caller = gate.admit(peer, "http")
+    assert caller.may("completion.create")
+    assert not caller.may("token.get")
+    assert not caller.may("token.steal")
+    assert not caplog.records
+
+
+def test_a_silent_grant_counts_like_a_loud_one_and_refuses_in_silence(gate, peer, process, caplog):
+    caller = gate.admit(peer, "rpc")
+    assert caller.grant_if_alive("token.get", "default", "aaaaaaaa")
+    caller.grant("token.get", "default", "aaaaaaaa")
+    process.alive = False
+    assert not caller.grant_if_alive("token.get", "default", "aaaaaaaa")
+    caller.close()
+    assert [r.message for r in caplog.records] == ["token granted", "token lent"]
+    assert caplog.records[1].COUNT == 2
+
+
 def test_no_secret_leaves_for_a_process_that_has_ended(gate, peer, process, caplog):
     caller = gate.admit(peer, "rpc")
     caller.check("token.get")
@@ -148,11 +184,12 @@ def test_each_kind_of_record_has_an_id_of_its_own(gate, peer, process, caplog):
     caller = gate.admit(peer, "rpc")
     caller.check("account.list")
     caller.grant("token.get", "default", "aaaaaaaa")
+    caller.complete("default")
     caller.close()
     for attempt in (lambda: caller.check("nothing"), lambda: gate.admit(Peer(1, 1, 1), "rpc")):
         with pytest.raises(PermanentError):
             attempt()
     ids = {record.message: record.MESSAGE_ID for record in caplog.records}
-    assert len(ids) == 5
-    assert len(set(ids.values())) == 5
+    assert len(ids) == 7
+    assert len(set(ids.values())) == 7
     assert all(len(bytes.fromhex(value)) == 16 for value in ids.values())

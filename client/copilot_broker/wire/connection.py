@@ -21,12 +21,24 @@ back what it has used up. A cancelled stream ends at once, by itself.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, TypeGuard
 
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.errors import LocalProtocolError, RemoteProtocolError
+from copilot_broker.wire.events import (
+    ConnectionEnded,
+    Event,
+    NotificationReceived,
+    RequestCancel,
+    RequestReceived,
+    ResponseReceived,
+    StreamCancel,
+    StreamCredit,
+    StreamData,
+    StreamEnd,
+)
 from copilot_broker.wire.limits import LARGE_METHODS, MAX_CREDIT, MAX_NOTIFY_WRAPPER, Limits
 from copilot_broker.wire.messages import (
     ErrorInfo,
@@ -38,7 +50,9 @@ from copilot_broker.wire.messages import (
     decode,
     encode,
     params_of,
+    whole_msgid,
 )
+from copilot_broker.wire.outgoing import OutgoingStream, notification
 from copilot_broker.wire.prescan import Prescan
 
 
@@ -47,6 +61,7 @@ __all__ = [
     "ConnectionEnded",
     "Event",
     "NotificationReceived",
+    "RequestCancel",
     "RequestReceived",
     "ResponseReceived",
     "Role",
@@ -72,84 +87,6 @@ class Role(Enum):
     SERVER = "server"
 
 
-@dataclass(frozen=True)
-class RequestReceived:
-    """Server: answer it with `send_result`, `send_error` or `open_stream`."""
-
-    msgid: int
-    method: str
-    params: dict[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class ResponseReceived:
-    """Client: the answer to `send_request`; `error` is None when it worked."""
-
-    msgid: int
-    result: Any = field(repr=False)
-    error: ErrorInfo | None
-
-
-@dataclass(frozen=True)
-class NotificationReceived:
-    """Client: a notification that is not about a stream."""
-
-    method: str
-    params: dict[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class StreamData:
-    """Client: the next chunk; give its `cost` back with `grant_credit` when it is used up."""
-
-    stream: int
-    seq: int
-    chunk: Any = field(repr=False)
-    cost: int = 0
-
-
-@dataclass(frozen=True)
-class StreamEnd:
-    """Client: nothing follows; `error` is None when all went well."""
-
-    stream: int
-    error: ErrorInfo | None
-
-
-@dataclass(frozen=True)
-class StreamCredit:
-    """Server: so many bytes more may be sent (already added to `stream_credit`)."""
-
-    stream: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class StreamCancel:
-    """Server: nobody listens any more; the stream has been ended."""
-
-    stream: int
-
-
-@dataclass(frozen=True)
-class ConnectionEnded:
-    """The last event: the peer has gone (`error` None) or broke the rules."""
-
-    error: RemoteProtocolError | None = None
-
-
-Event = (
-    RequestReceived
-    | ResponseReceived
-    | NotificationReceived
-    | StreamData
-    | StreamEnd
-    | StreamCredit
-    | StreamCancel
-    | ConnectionEnded
-)
-
-
 class Connection:
     """See the module's docstring."""
 
@@ -160,7 +97,8 @@ class Connection:
             limits = replace(limits, frame=limits.large_frame, items=limits.items * 4)
         self._prescan = Prescan(limits, _is_large)
         self._incoming = bytearray()
-        self._outgoing = bytearray()
+        self._outgoing: list[bytes] = []
+        self._outgoing_size = 0
         self._events: deque[Event] = deque()
         self._frame_started: float | None = None
         self._now = 0.0
@@ -169,8 +107,8 @@ class Connection:
         self._unanswered: set[int] = set()
         self._last_msgid = -1
         self._last_stream = 0
-        self._streams: dict[int, int] = {}  # server: credit left; client: the next seq
-        self._seqs: dict[int, int] = {}  # server only
+        self._incoming_streams: dict[int, int] = {}  # client: the next seq
+        self._streams: dict[int, OutgoingStream] = {}  # server
         self._text_errors = False
         self._wrapper: tuple[str, list[str]] | None = None
 
@@ -217,19 +155,35 @@ class Connection:
     @property
     def buffered(self) -> int:
         """Bytes held for this connection in both directions."""
-        return len(self._incoming) + len(self._outgoing)
+        return len(self._incoming) + self._outgoing_size
+
+    @property
+    def missing(self) -> int:
+        """Bytes that the message which has begun lacks, as far as its headers tell."""
+        return self._prescan.missing(self._incoming)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is half received, waits to be fetched, or waits for an answer."""
+        return not (
+            self._incoming or self._events or self._unanswered or self._outgoing or self._eof
+        )
 
     @property
     def open_streams(self) -> frozenset[int]:
         """Streams that have begun and not ended."""
-        return frozenset(self._streams)
+        return frozenset(self._streams) | frozenset(self._incoming_streams)
 
     # -- what we do ---------------------------------------------------------------------------
 
     def data_to_send(self) -> bytes:
         """Return what has to be written now; nothing is returned twice."""
-        data = bytes(self._outgoing)
-        self._outgoing.clear()
+        parts = self._outgoing
+        if not parts:
+            return b""
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self._outgoing_size = 0
         return data
 
     def send_request(self, method: str, params: dict[str, Any]) -> int:
@@ -246,14 +200,20 @@ class Connection:
     def grant_credit(self, stream: int, nbytes: int) -> None:
         """Let the server send so many bytes more (client); nothing for an ended stream."""
         self._must_be(Role.CLIENT)
-        if stream in self._streams and nbytes > 0:
+        if stream in self._incoming_streams and nbytes > 0:
             self._send(Notification("stream.credit", [{"stream": stream, "bytes": nbytes}]))
 
     def cancel_stream(self, stream: int) -> None:
         """Stop a stream (client); its end still arrives. Nothing for an ended stream."""
         self._must_be(Role.CLIENT)
-        if stream in self._streams:
+        if stream in self._incoming_streams:
             self._send(Notification("stream.cancel", [{"stream": stream}]))
+
+    def cancel_request(self, msgid: int) -> None:
+        """Want no answer any more (client); one still arrives. Nothing for an answered request."""
+        self._must_be(Role.CLIENT)
+        if msgid in self._unanswered:
+            self._send(Notification("request.cancel", [{"msgid": msgid}]))
 
     def send_result(self, msgid: int, result: object) -> None:
         """Answer (server). Raises LocalProtocolError when there is no such request."""
@@ -264,20 +224,29 @@ class Connection:
         self._answer(Response(msgid, self._error_form(error), None))
 
     def open_stream(
-        self, msgid: int, status: int = 0, headers: dict[str, Any] | None = None
+        self,
+        msgid: int,
+        status: int = 0,
+        headers: dict[str, Any] | None = None,
+        **more: object,
     ) -> int:
-        """Answer with a stream (server); returns its id, which is never used again."""
+        """Answer with a stream (server); returns its id, which is never used again.
+
+        `more` are further keys of the answer.
+        """
         stream = self._last_stream + 1
-        result = {"stream": stream, "status": status, "headers": headers or {}}
+        result = {"stream": stream, "status": status, "headers": headers or {}, **more}
         self._answer(Response(msgid, None, result))
         self._last_stream = stream
-        self._streams[stream] = self._limits.stream_window
-        self._seqs[stream] = 0
+        if not self._ended:
+            window = self._limits.stream_window
+            self._streams[stream] = OutgoingStream(stream, window, self._wrapper)
         return stream
 
     def stream_credit(self, stream: int) -> int:
         """Bytes that may be sent now (server); 0 for a stream that has ended."""
-        return max(0, self._streams.get(stream, 0))
+        found = self._streams.get(stream)
+        return 0 if found is None else max(0, found.credit)
 
     def send_stream_data(self, stream: int, chunk: object) -> bool:
         """Send one chunk (server): bytes, or a map for progress.
@@ -286,16 +255,18 @@ class Connection:
         False when the stream has ended (cancelled) and nothing was sent.
         Raises LocalProtocolError `no_credit`.
         """
-        self._must_be(Role.SERVER)
-        credit = self._streams.get(stream)
-        if credit is None:
+        found = self._streams.get(stream)
+        if found is None:
+            self._must_be(Role.SERVER)
             return False
-        if credit <= 0:
+        if found.credit <= 0:
             raise LocalProtocolError("no_credit", "wait for credit before sending more")
-        seq = self._seqs[stream]
-        self._notify("stream.data", {"stream": stream, "seq": seq, "chunk": chunk})
-        self._seqs[stream] = seq + 1
-        self._streams[stream] = credit - chunk_cost(chunk)
+        if type(chunk) is bytes:
+            self._emit(found.data(chunk))
+            return True
+        self._notify("stream.data", {"stream": stream, "seq": found.seq, "chunk": chunk})
+        found.seq += 1
+        found.credit -= chunk_cost(chunk)
         return True
 
     def end_stream(self, stream: int, error: ErrorInfo | None = None) -> None:
@@ -307,7 +278,7 @@ class Connection:
         if error is not None:
             end["error"] = self._error_form(error)
         self._notify("stream.end", end)
-        del self._streams[stream], self._seqs[stream]
+        del self._streams[stream]
 
     def apply_hello(self, params: dict[str, Any]) -> None:
         """Remember how this caller wants errors and notifications (server).
@@ -318,6 +289,8 @@ class Connection:
         wrapper = _wrapper_of(params.get("notify"))
         self._text_errors = params.get("errors") == "text"
         self._wrapper = wrapper
+        for stream in self._streams.values():
+            stream.wrap(wrapper)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -326,9 +299,12 @@ class Connection:
             raise LocalProtocolError("wrong_role", f"only a {role.value} does this")
 
     def _send(self, message: Message) -> None:
-        data = encode(message)
+        self._emit(encode(message))
+
+    def _emit(self, data: bytes) -> None:
         if not self._ended:
-            self._outgoing += data
+            self._outgoing.append(data)
+            self._outgoing_size += len(data)
 
     def _answer(self, response: Response) -> None:
         self._must_be(Role.SERVER)
@@ -340,11 +316,7 @@ class Connection:
         self._unanswered.discard(response.msgid)
 
     def _notify(self, method: str, params: dict[str, Any]) -> None:
-        if self._wrapper is None:
-            self._send(Notification(method, [params]))
-        else:
-            name, arguments = self._wrapper
-            self._send(Notification(name, [*arguments, [method, params]]))
+        self._send(notification(method, params, self._wrapper))
 
     def _error_form(self, error: ErrorInfo) -> object:
         return str(error) if self._text_errors else error.to_map()
@@ -355,7 +327,7 @@ class Connection:
             self._incoming.clear()
             self._frame_started = None
             self._streams.clear()
-            self._seqs.clear()
+            self._incoming_streams.clear()
             self._unanswered.clear()
             self._events.append(ConnectionEnded(error))
 
@@ -373,13 +345,34 @@ class Connection:
                 end = self._prescan.find_end(self._incoming)
                 if end is None:
                     return self._wait_for_more()
-                frame = bytes(memoryview(self._incoming)[:end])
-                del self._incoming[:end]
                 self._frame_started = None
-                self._take(decode(frame))
+                self._take(self._cut_off(end))
         except RemoteProtocolError as error:
+            if error.code == "frame_too_large":
+                self._refuse_large(error)
             return error
         return None
+
+    def _cut_off(self, end: int) -> Message:
+        """Decode the first message in the buffer, without another copy of a prompt."""
+        incoming = self._incoming
+        if end == len(incoming):
+            message = decode(incoming)
+            incoming.clear()
+            return message
+        with memoryview(incoming) as whole, whole[:end] as frame:
+            message = decode(frame)
+        del incoming[:end]
+        return message
+
+    def _refuse_large(self, error: RemoteProtocolError) -> None:
+        """Tell whoever sends too much why, where it can be told: the connection ends after it."""
+        found = self._prescan.msgid_of(self._incoming)
+        msgid = None if found is None else whole_msgid(found)
+        if self._role is Role.SERVER and msgid is not None and msgid not in self._unanswered:
+            hint = "Send less; see client/PROTOCOL.md"
+            refusal = ErrorInfo(ErrorClass.USAGE, error.code, error.message, hint)
+            self._send(Response(msgid, self._error_form(refusal), None))
 
     def _wait_for_more(self) -> RemoteProtocolError | None:
         if self._eof and self._incoming:
@@ -429,37 +422,42 @@ class Connection:
         if error is None and isinstance(response.result, dict):
             stream = response.result.get("stream")
             if _is_count(stream):
-                self._streams[stream] = 0
+                self._incoming_streams[stream] = 0
         self._events.append(ResponseReceived(response.msgid, response.result, error))
 
     def _take_wish(self, method: str, params: dict[str, Any]) -> None:
+        if method == "request.cancel":
+            if _is_count(msgid := params.get("msgid")) and msgid in self._unanswered:
+                self._events.append(RequestCancel(msgid))
+            return
         stream = params.get("stream")
-        if not _is_count(stream) or stream not in self._streams:
+        found = self._streams.get(stream) if _is_count(stream) else None
+        if found is None:
             return  # an unknown notification, or a wish that crossed with the stream's end
         granted = params.get("bytes")
         if method == "stream.credit" and _is_count(granted):
-            self._streams[stream] = min(self._streams[stream] + granted, MAX_CREDIT)
-            self._events.append(StreamCredit(stream, granted))
+            found.credit = min(found.credit + granted, MAX_CREDIT)
+            self._events.append(StreamCredit(found.stream, granted))
         elif method == "stream.cancel":
-            self.end_stream(stream)
-            self._events.append(StreamCancel(stream))
+            self.end_stream(found.stream)
+            self._events.append(StreamCancel(found.stream))
 
     def _take_news(self, method: str, params: dict[str, Any]) -> None:
         stream = params.get("stream")
         if method not in {"stream.data", "stream.end"}:
             self._events.append(NotificationReceived(method, params))
-        elif not _is_count(stream) or stream not in self._streams:
+        elif not _is_count(stream) or stream not in self._incoming_streams:
             raise RemoteProtocolError("unknown_stream", "news of a stream that is not open")
         elif method == "stream.end":
-            del self._streams[stream]
+            del self._incoming_streams[stream]
             error = params.get("error")
             found = None if error is None else ErrorInfo.from_wire(error)
             self._events.append(StreamEnd(stream, found))
         else:
             seq, chunk = params.get("seq"), params.get("chunk")
-            if not _is_count(seq) or seq != self._streams[stream]:
+            if not _is_count(seq) or seq != self._incoming_streams[stream]:
                 raise RemoteProtocolError("lost_chunk", "a stream's chunks are out of order")
-            self._streams[stream] = seq + 1
+            self._incoming_streams[stream] = seq + 1
             self._events.append(StreamData(stream, seq, chunk, chunk_cost(chunk)))
 
 

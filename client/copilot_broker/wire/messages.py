@@ -29,6 +29,7 @@ __all__ = [
     "decode",
     "encode",
     "params_of",
+    "whole_msgid",
 ]
 
 _REQUEST, _RESPONSE, _NOTIFICATION = 0, 1, 2
@@ -137,7 +138,7 @@ def _pack(value: object) -> bytes:
     return packed
 
 
-def decode(frame: bytes) -> Message:
+def decode(frame: bytes | bytearray | memoryview) -> Message:
     """Read one whole, prescanned message. Raises RemoteProtocolError `not_a_message`."""
     try:
         value: Any = msgpack.unpackb(frame, raw=False, strict_map_key=True)
@@ -156,6 +157,15 @@ def decode(frame: bytes) -> Message:
         case [int(kind), str(method), params] if kind == _NOTIFICATION:
             return Notification(method, params)
     raise RemoteProtocolError("not_a_message", "neither request nor response nor notification")
+
+
+def whole_msgid(encoded: bytes) -> int | None:
+    """Read a msgid by itself; None when it is none."""
+    try:
+        value: Any = msgpack.unpackb(encoded)
+    except (ValueError, msgpack.exceptions.UnpackException):
+        return None
+    return value if isinstance(value, int) and _is_msgid(value) else None
 
 
 def _is_msgid(msgid: int) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Prescan"]
 
 _REQUEST: Final = 0
-_METHOD, _PARAMS = 2, 3
+_MSGID, _METHOD, _PARAMS = 1, 2, 3
 """Which elements of a request's array these are."""
 
 # Per type byte: (bytes of length field, size without one, payload bytes and values per length).
@@ -54,6 +54,14 @@ def _formats() -> list[_Format | None]:
 
 _FORMATS: Final = _formats()
 _ARRAYS: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+_LEAVES: Final = tuple(
+    1 + form[1] * form[2] if form and not form[0] and not form[1] * form[3] else 0
+    for form in _FORMATS
+)
+"""Per type byte: the bytes of a value that this byte alone tells all about; 0 for the others.
+
+`c0` and its like are sized 0; nine of ten values on the wire are of this kind.
+"""
 
 
 class Prescan:
@@ -72,7 +80,7 @@ class Prescan:
         self._elements: list[int] = []  # where the message's own elements start
         self._bound = self._limits.frame
 
-    def find_end(self, buffer: bytearray) -> int | None:
+    def find_end(self, buffer: bytearray | bytes) -> int | None:
         """Where the message at the start of `buffer` ends; None while bytes are missing.
 
         Raises RemoteProtocolError `not_a_message`, `bad_type`, `frame_too_large`,
@@ -80,20 +88,56 @@ class Prescan:
         """
         if buffer and not self._position and buffer[0] not in _ARRAYS:
             raise RemoteProtocolError("not_a_message", "a message is an array (MessagePack-RPC)")
-        while not self._position or self._lacking:
-            if not self._step(buffer):
-                return None
+        if (not self._position or self._lacking) and not self._walk(buffer):
+            return None
         end = self._position
         if end > len(buffer):
             return None
         self._forget()
         return end
 
-    def _step(self, buffer: bytearray) -> bool:
-        """Walk over one value; False while its header is not there yet."""
+    def missing(self, buffer: bytearray | bytes) -> int:
+        """Bytes that the message lacks, as far as what was walked tells."""
+        return max(0, self._position - len(buffer))
+
+    def msgid_of(self, buffer: bytearray | bytes) -> bytes | None:
+        """Return the encoded msgid of the request that has begun; None where there is none."""
+        starts = self._elements
+        if len(starts) <= _METHOD or buffer[starts[0]] != _REQUEST:
+            return None
+        return bytes(buffer[starts[_MSGID] : starts[_METHOD]])
+
+    def _walk(self, buffer: bytearray | bytes) -> bool:
+        """Walk over headers until the last is known; False when that takes more bytes.
+
+        All of it is in one loop, as it runs for every value of every request.
+        """
+        lacking, filled, bound = self._lacking, len(buffer), self._bound
         position = self._position
-        if position >= len(buffer):
-            return False
+        while not position or lacking:
+            if position >= filled:
+                return False
+            if len(lacking) == 1:
+                self._note_element(buffer, position)
+                bound = self._bound
+            size = _LEAVES[buffer[position]]
+            if not size:
+                if not self._step(buffer, position):
+                    return False
+                position = self._position
+                continue
+            position += size
+            if position > bound:
+                raise RemoteProtocolError("frame_too_large", f"more than {bound} bytes")
+            self._position = position
+            if lacking:
+                lacking[-1] -= 1
+                while lacking and not lacking[-1]:
+                    lacking.pop()
+        return True
+
+    def _step(self, buffer: bytearray | bytes, position: int) -> bool:
+        """Walk over one value that is not told by its type byte; False while bytes are missing."""
         form = _FORMATS[buffer[position]]
         if form is None:
             raise RemoteProtocolError("bad_type", f"type byte {buffer[position]:#04x} is not used")
@@ -103,18 +147,18 @@ class Prescan:
             return False
         if length_bytes:
             size = int.from_bytes(buffer[position + 1 : header_end], "big")
-        if len(self._lacking) == 1:
-            self._note_element(buffer, position)
-        # `c0` and its like are sized 0; lengths of containers cost no bytes of their own.
+        # Lengths of containers cost no bytes of their own.
         self._position = header_end + size * payload
         if self._position > self._bound:
             raise RemoteProtocolError("frame_too_large", f"more than {self._bound} bytes")
         self._open_or_close(size * values)
         return True
 
-    def _note_element(self, buffer: bytearray, position: int) -> None:
-        self._elements.append(position)
+    def _note_element(self, buffer: bytearray | bytes, position: int) -> None:
         starts = self._elements
+        if starts and starts[-1] == position:
+            return  # seen before, when its header was not there yet
+        starts.append(position)
         if len(starts) == _PARAMS + 1 and buffer[starts[0]] == _REQUEST:
             method = bytes(buffer[starts[_METHOD] : starts[_PARAMS]])
             if self._large(method):
