@@ -13,10 +13,10 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brokerd import __version__
 from brokerd.broker import Broker, LoginRequest
 from brokerd.core.setting_checks import NotAllowedError, account_name, client_id, host
 from brokerd.core.settings import DEFAULT_ACCOUNT
@@ -89,6 +89,7 @@ class _Daemon:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._manager = ServiceManager()
+        self._clock = SystemClock()
         self._config = setup.load()
         self._config_problem = ""
         self._started_at = time.monotonic()
@@ -105,7 +106,7 @@ class _Daemon:
             default=self._config.store.kind,
         )
         self._broker = Broker(
-            clock=SystemClock(),
+            clock=self._clock,
             github=self._github,
             stores=self._stores,
             index=AccountIndex(setup.state_dir / "accounts.json"),
@@ -116,7 +117,7 @@ class _Daemon:
             self._broker,
             gate,
             peercred.peer_of,
-            version=version("copilot-broker"),
+            version=__version__,
             headers_for_client=headers_for_client,
             login_request=self._login_request,
             extra_status=self._extra_status,
@@ -219,7 +220,7 @@ class _Daemon:
             self._manager.ping()
             if self._is_open:
                 self._manager.status(self._status_line())
-            await asyncio.sleep(interval)
+            await self._clock.sleep(interval)
 
     def _reload(self) -> None:
         """Take the changed configuration whole or not at all."""

@@ -7,10 +7,10 @@ import os
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brokerd import __version__
 from brokerd import config as configuration
 from brokerd.errors import BrokerError
 
@@ -87,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run against a built-in stand-in for GitHub; 'auto' (the default) approves each login"
         " by itself, 'page' waits for you on a web page",
     )
-    parser.add_argument(
-        "--version", action="version", version=f"copilot-brokerd {version('copilot-broker')}"
-    )
+    parser.add_argument("--version", action="version", version=f"copilot-brokerd {__version__}")
     return parser
 
 
