@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 
-__all__ = ["Broker", "start"]
+__all__ = ["NAME", "Broker", "shared", "start"]
+
+NAME = "copilot-broker"
+"""Of its row in every table."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ class Broker:
     home: Path
     environ: dict[str, str]
     """For clients: where they find it."""
+
+
+def shared(stage: Stage) -> Broker:
+    """Return the one daemon that all loaded cells measure; started on first use."""
+    if stage.broker is None:
+        stage.broker = start(stage, NAME, upstream=stage.upstream)
+    return stage.broker
 
 
 def start(

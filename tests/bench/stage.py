@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +25,15 @@ from bench.harness import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from bench import ours, peers
+
 
 __all__ = ["FULL", "QUICK", "SMOKE", "Cores", "Scale", "Stage"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-GENERATOR_PATIENCE = 60.0
-"""Seconds a generator may go on beyond the time it was told to measure."""
+GENERATOR_PATIENCE = 120.0
+"""Seconds that one run of the generator may take."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ class Stage:
         """What was left out → why."""
         self.servers: dict[str, servers.Server] = {}
         """All running servers by name."""
+        self.broker: ours.Broker | None = None
+        """The daemon that all loaded cells measure: `ours.shared`."""
+        self.peers: dict[str, peers.Peer] = {}
+        self.keyring: peers.Keyring | None = None
         self.notes: list[str] = []
         """Sentences for below the tables: checks of the measurement itself."""
         self.folder = Path(tempfile.mkdtemp(prefix="cb-bench-"))  # short: sun_path holds 108 bytes
@@ -112,6 +117,18 @@ class Stage:
     def load(self) -> Path:
         """The compiled load generator and stand-in upstream (load.c)."""
         return install.compiled(ROOT, HERE / "load.c", self.say)
+
+    @cached_property
+    def upstream(self) -> str:
+        """The origin of what stands for Copilot: load.c's, on the generator's core."""
+        log = self.folder / "upstream.log"
+        self.start(
+            "upstream",
+            [self.load, "upstream", "listen=tcp:127.0.0.1:0"],
+            ready=lambda: "}" in log.read_text(),
+            generator_core=True,
+        )
+        return f"http://127.0.0.1:{json.loads(log.read_text())['port']}"
 
     def private(self, name: str) -> Path:
         """Return a new folder, 0700."""
@@ -169,24 +186,31 @@ class Stage:
         """Enter a context manager that ends with the run."""
         return self._stack.enter_context(thing)
 
-    def generate(self, *arguments: str | Path) -> dict[str, float]:
-        """Run the load generator on its core to its end; return the JSON object it prints."""
+    def generate(self, *words: str) -> dict[str, float]:
+        """Run the load generator on its core to its end; return the figures that it prints."""
         with servers.on_core(self.cores.generator):
             done = subprocess.run(
-                [str(self.load), *map(str, arguments)],
+                [str(self.load), *words],
                 capture_output=True,
                 text=True,
-                timeout=GENERATOR_PATIENCE + self.scale.seconds,
+                timeout=GENERATOR_PATIENCE,
                 check=False,
             )
         if done.returncode:
             raise servers.ServerError(f"the generator says: {done.stderr.strip()}")
         return dict(json.loads(done.stdout))
 
-    def sample(self, server: servers.Server, *arguments: str | Path) -> Sample:
-        """Let the generator loose on a server: its `ops` and all else it prints, the tree's CPU."""
-        before, since = server.cpu(), time.perf_counter()
-        seen = self.generate(*arguments)
-        cpu, wall = server.cpu() - before, time.perf_counter() - since
-        ops = int(seen.pop("ops"))
-        return Sample(ops, seen.pop("wall_s", wall), cpu, seen)
+    def sample(self, server: servers.Server, *words: str) -> Sample:
+        """Let the generator loose on a server; return what it saw and the CPU of the server's tree.
+
+        Adds `generator_core` (the share of its core that the generator was busy) and `server_core`.
+        An operation that failed makes the sample worthless: ServerError.
+        """
+        before = server.cpu()
+        seen = self.generate(*words)
+        cpu = server.cpu() - before
+        if seen["errors"]:
+            raise servers.ServerError(f"{server.name}: {seen['errors']:.0f} operations failed")
+        wall = seen["wall_s"]
+        cores = {"generator_core": seen["generator_cpu_s"] / wall, "server_core": cpu / wall}
+        return Sample(int(seen["ops"]), wall, cpu, {**seen, **cores})

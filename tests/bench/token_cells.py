@@ -1,0 +1,184 @@
+"""A token over the Unix socket: ours, two floors under it, ssh-agent beside it.
+
+Every server gets the smallest request that makes it give what it keeps, and its whole answer is
+waited for: `token.get`, "request identities" of one key, `get` of one password. The floors send
+what our daemon sent. The generator knows an answer's end by its length, learnt from a first one.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import ours, peers
+from bench.harness import Cell, Column, Goal, Group, Part
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.harness import Figure, Results, Sample
+    from bench.servers import Server
+    from bench.stage import Stage
+
+
+__all__ = ["OURS", "Door", "learn", "prepare", "token_door", "token_request"]
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = "copilot-broker"
+MSGPACK = "asyncio+msgpack"
+BYTES = "asyncio"
+SSH_AGENT = "ssh-agent"
+QUIET = 0.3
+"""Seconds of silence that end a first answer."""
+COLUMNS = (
+    Column("cpu_us", "CPU us"),
+    Column("p50_us", "p50 us"),
+    Column("p99_us", "p99 us", ratio=False),
+    Column("ops_s", "gets/s", ratio=False),
+    Column("generator_core", "generator", ratio=False),
+)
+CONNECTIONS = (1, 8, 64)
+SSH_REQUEST_IDENTITIES = struct.pack(">IB", 1, 11)
+"""One byte of payload, SSH_AGENTC_REQUEST_IDENTITIES (draft-ietf-sshm-ssh-agent, 3.5)."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a server is asked, with what, and how long its answer is."""
+
+    name: str
+    server: Server
+    path: Path
+    request: Path
+    reply: int
+    """Bytes of an answer; 0: it ends with the connection."""
+    reconnects_only: bool = False
+
+    def words(self, stage: Stage, *, connections: int, reconnect: bool) -> list[str]:
+        """Return what the generator is told."""
+        return [
+            "rtt",
+            f"to=unix:{self.path}",
+            f"request={self.request}",
+            f"reply={self.reply or 'eof'}",
+            f"connections={connections}",
+            f"seconds={stage.scale.seconds}",
+            f"reconnect={int(reconnect)}",
+        ]
+
+
+def prepare(stage: Stage) -> Part:
+    """Start all servers."""
+    broker = ours.shared(stage)
+    doors = [token_door(stage, broker)]
+    doors += _floors(stage, doors[0])
+    if not stage.is_smoke:
+        doors += _peers(stage)
+    groups = [_group(stage, doors, connections) for connections in CONNECTIONS]
+    groups.append(_group(stage, doors, 8, reconnect=True))
+    return Part(tuple(groups), _goals())
+
+
+def token_request() -> bytes:
+    """Return the request that `copilot-cred get` sends."""
+    sys.path.insert(0, str(ROOT / "client"))
+    try:
+        from copilot_broker.wire.mini import encode_get
+    finally:
+        sys.path.remove(str(ROOT / "client"))
+    return bytes(encode_get())
+
+
+def token_door(stage: Stage, broker: ours.Broker) -> Door:
+    """Return the door of a running broker."""
+    request = _file(stage, f"{broker.server.name}.request", token_request())
+    reply = learn(broker.socket, request.read_bytes())
+    _file(stage, f"{broker.server.name}.reply", reply)
+    return Door(broker.server.name, broker.server, broker.socket, request, len(reply))
+
+
+def learn(path: Path, request: bytes) -> bytes:
+    """Ask once and return the whole answer. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(path))
+        sock.sendall(request)
+        reply = sock.recv(1 << 16)
+        sock.settimeout(QUIET)
+        while True:
+            try:
+                more = sock.recv(1 << 16)
+            except TimeoutError:
+                return reply
+            if not more:
+                return reply
+            reply += more
+
+
+def _file(stage: Stage, name: str, content: bytes) -> Path:
+    path = stage.folder / name.replace(" ", "-")
+    path.write_bytes(content)
+    return path
+
+
+def _floors(stage: Stage, model: Door) -> list[Door]:
+    """Start both floors; they answer as the model did."""
+    script = Path(__file__).with_name("floors.py")
+    reply = stage.folder / f"{model.name}.reply"
+    doors = []
+    for name, kind in ((BYTES, "bytes"), (MSGPACK, "msgpack")):
+        path = stage.folder / f"{kind}.sock"
+        argv = [stage.python, "-I", script, kind, path, model.request, reply]
+        server = stage.start(name, argv, ready=path.exists)
+        doors.append(Door(name, server, path, model.request, model.reply))
+    return doors
+
+
+def _peers(stage: Stage) -> list[Door]:
+    doors = []
+    if agent := peers.ssh_agent(stage):
+        request = _file(stage, "ssh.request", SSH_REQUEST_IDENTITIES)
+        reply = learn(agent.socket, SSH_REQUEST_IDENTITIES)
+        doors.append(Door(SSH_AGENT, agent.server, agent.socket, request, len(reply)))
+    if cache := peers.git_cache(stage):
+        request = _file(stage, "git.request", cache.request)
+        reconnects = Door("git credential-cache", cache.server, cache.socket, request, 0, True)
+        doors.append(reconnects)
+    return doors
+
+
+def _group(stage: Stage, doors: list[Door], connections: int, *, reconnect: bool = False) -> Group:
+    def cell(door: Door) -> Cell:
+        words = door.words(stage, connections=connections, reconnect=reconnect)
+
+        def run() -> Sample:
+            return stage.sample(door.server, *words)
+
+        return Cell(door.name, run, is_ours=door.name == OURS)
+
+    kept = f"{connections} kept connection{'s' * (connections > 1)}"
+    return Group(
+        f"token-connect-{connections}" if reconnect else f"token-{connections}",
+        f"a connection for each get, {connections} at a time" if reconnect else kept,
+        MSGPACK,
+        COLUMNS,
+        tuple(cell(door) for door in doors if reconnect or not door.reconnects_only),
+    )
+
+
+def _goals() -> tuple[Goal, ...]:
+    def held(key: str, group: str, under: str) -> Callable[[Results], Figure | None]:
+        return lambda results: results.ratio(key, (group, OURS), (group, under))
+
+    group = "token-8"
+    return (
+        Goal(f"a token, CPU of {MSGPACK}'s, 8 connections", 1.5, held("cpu_us", group, MSGPACK)),
+        Goal(
+            f"a token, CPU of {SSH_AGENT}'s, 8 connections", 1.5, held("cpu_us", group, SSH_AGENT)
+        ),
+    )
