@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from copilot_broker import Client
-from copilot_broker.cli.answers import broken_off, refusal_of
+from copilot_broker.calls.completion import text_in
+from copilot_broker.calls.refusals import broken_off
 from copilot_broker.cli.catalogue import default_model, read_models
 from copilot_broker.cli.models import MODELS_TIMEOUT
 from copilot_broker.cli.report import PROGRAM, Refusal, note
@@ -21,18 +23,13 @@ from copilot_broker.errors import ErrorClass
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 __all__ = ["add", "chat"]
 
-ANSWER_TIMEOUT = 600.0
-"""Seconds until an answer begins, or is there as a whole: a model may think for minutes."""
-
 MAX_PROMPT = 8 * 1024 * 1024
 """Bytes taken from stdin: more than the largest context holds, far below the wire's bound."""
-
-OK = range(200, 300)
 
 HEADERS = {"x-initiator": "user"}
 """A person asks: GitHub counts the turn (its multiplier is in `copilot-cred models`)."""
@@ -101,62 +98,58 @@ def chat(args: argparse.Namespace) -> int:
     if sys.stdout is None:  # before it costs something
         raise _usage("stdout is closed, so nobody would read the answer", "no_stdout")
     prompt = _prompt(args.prompt)
-    with Client(name=PROGRAM, timeout=MODELS_TIMEOUT) as client:
-        request = _request(args, args.model or _default(client, args.account), prompt)
-        body = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
+    request = _request(args, args.model or _default(args.account), prompt)
+    with Client(name=PROGRAM) as client:
         if args.no_stream:
-            _print_whole(client, body, args)
+            _print_whole(client, request, args)
         else:
-            _print_stream(client, body, args)
+            _print_stream(client, request, args)
     return 0
 
 
-def _print_whole(client: Client, body: bytes, args: argparse.Namespace) -> None:
-    answer = client.complete(body, account=args.account, headers=HEADERS, timeout=ANSWER_TIMEOUT)
-    if answer.status not in OK:
-        raise refusal_of(answer.status, answer.headers, answer.body)
+def _print_whole(client: Client, request: dict[str, Any], args: argparse.Namespace) -> None:
+    answer = client.complete(request, account=args.account, headers=HEADERS)
+    answer.raise_for_status()
     with _Output() as out:
         if args.json:
             out.write(answer.body.decode("utf-8", "replace"))
         else:
-            _print_text([answer.json()], "message", out)
+            _print_text([answer.json()], out)
 
 
-def _print_stream(client: Client, body: bytes, args: argparse.Namespace) -> None:
-    with client.stream(
-        body, account=args.account, headers=HEADERS, timeout=ANSWER_TIMEOUT
-    ) as answer:
-        if answer.status not in OK:
-            raise refusal_of(answer.status, answer.headers, b"".join(answer))
-        with _Output() as out:
-            if args.json:
-                for event in answer.events():
-                    out.write(json.dumps(event) + "\n")
-                    _check(event)
-            else:
-                _print_text(answer.events(), "delta", out)
+def _print_stream(client: Client, request: dict[str, Any], args: argparse.Namespace) -> None:
+    with (
+        client.stream(request, account=args.account, headers=HEADERS) as answer,
+        _Output() as out,
+    ):
+        if args.json:
+            for event in answer.events():
+                out.write(json.dumps(event) + "\n")
+                if event.get("error"):
+                    raise broken_off(answer.status, event)
+        else:
+            _print_text(answer.events(), out)
 
 
-def _print_text(events: Iterable[Mapping[str, Any]], key: str, out: _Output) -> None:
-    """Print the text of an answer's deltas, or of its message; say so when it did not end well."""
+def _print_text(events: Iterable[Any], out: _Output) -> None:
+    """Print the text of an answer, whole or in pieces; say so when it did not end well."""
     ending = None
     for event in events:
-        _check(event)
-        for choice in event.get("choices") or ():  # absent, null or empty in some events
-            said = choice.get(key) or {}
-            text = said.get("content")
-            if isinstance(text, str):
-                out.write(text)
-            ending = choice.get("finish_reason") or ending
+        if isinstance(event, Mapping):
+            out.write(text_in(event))
+            ending = _ending(event) or ending
     if ending in ENDINGS:
         note(ENDINGS[ending])
     elif not out.wrote:
         note("the answer holds no text; to see what it holds: copilot-cred chat --json")
 
 
-def _check(event: Mapping[str, Any]) -> None:
-    if event.get("error"):
-        raise broken_off(event["error"])
+def _ending(event: Mapping[str, Any]) -> str | None:
+    """Return the `finish_reason` of the first choice, where this event tells it."""
+    choices = event.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    reason = choice.get("finish_reason") if isinstance(choice, Mapping) else None
+    return reason if isinstance(reason, str) else None
 
 
 class _Output:
@@ -202,8 +195,9 @@ def _request(args: argparse.Namespace, model: str, prompt: str) -> dict[str, Any
     return request
 
 
-def _default(client: Client, account: str | None) -> str:
-    model = default_model(read_models(client.models(account)))
+def _default(account: str | None) -> str:
+    with Client(name=PROGRAM, timeout=MODELS_TIMEOUT) as client:
+        model = default_model(read_models(client.models(account)))
     if model is None:
         raise Refusal(
             ErrorClass.DENIED,
