@@ -217,26 +217,45 @@ def test_client_works_with_msgpack_alone(client_venv: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.timeout(240)  # makes a virtual environment
-def test_launcher_of_get_runs_no_start_up_hooks(client_venv: Path, tmp_path: Path) -> None:
+def test_commands_run_no_start_up_hooks(client_venv: Path, tmp_path: Path) -> None:
     (packages,) = client_venv.glob("lib/python*/site-packages")
     (packages / "hook.pth").write_text("import sys; print('hook ran', file=sys.stderr)\n")
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     set_up = ["bash", ROOT / "packaging/set-up", "--from", client_venv]
     for _ in range(2):  # the second time over its own work
         subprocess.run(set_up, check=True, env=env, capture_output=True)
-    command = tmp_path / ".local/bin/copilot-cred"
-    hostile = env | {"PYTHONPATH": str(tmp_path / "not-mine"), "PYTHONWARNINGS": "error"}
-    get = subprocess.run(
-        [command, "get"], check=False, env=hostile, capture_output=True, text=True
-    )
+    (tmp_path / "sitecustomize.py").write_text("import sys; print('hook ran', file=sys.stderr)\n")
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [tmp_path / ".local/bin" / name, *arguments],
+            check=False,
+            env=env | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+
+    get = run("copilot-cred", "get")
     assert (get.returncode, get.stdout) == (3, "")
-    assert "hook ran" not in get.stderr
-    status = subprocess.run(
-        [command, "status"], check=False, env=env, capture_output=True, text=True
-    )
+    status = run("copilot-cred", "status")
     assert (status.returncode, status.stdout) == (3, "")
-    assert "hook ran" in status.stderr, "other verbs have the whole environment"
+    daemon = run("copilot-brokerd", "--version")
+    assert (daemon.returncode, daemon.stderr) == (0, "")
+    assert "hook ran" not in get.stderr + status.stderr
+
+
+@pytest.mark.timeout(240)  # makes a virtual environment
+def test_set_up_overwrites_nothing_of_the_users(client_venv: Path, tmp_path: Path) -> None:
+    command = tmp_path / ".local/bin/copilot-cred"
+    command.parent.mkdir(parents=True)
     command.write_text("#!/bin/sh\n")
-    refused = subprocess.run(set_up, check=False, env=env, capture_output=True, text=True)
+    refused = subprocess.run(
+        ["bash", ROOT / "packaging/set-up", "--from", client_venv],
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert refused.returncode != 0
     assert "a file of your own" in refused.stderr
+    assert command.read_text() == "#!/bin/sh\n"
