@@ -19,7 +19,7 @@ import json
 from enum import Enum, auto
 
 
-__all__ = ["Action", "action_for", "is_of_note", "wants_own_login"]
+__all__ = ["Action", "action_for", "is_of_note", "may_replay", "wants_own_login"]
 
 
 class Action(Enum):
@@ -48,6 +48,11 @@ _REPLAYS = (Action.REPLAY, Action.REPLAY_ELSEWHERE)
 def is_of_note(status: int) -> bool:
     """Whether the table has a row for this status; the hot path asks no more."""
     return status in _ACTIONS
+
+
+def may_replay(status: int) -> bool:
+    """Whether such an answer may be replaced by another: whoever acts on it holds its body."""
+    return _ACTIONS.get(status) in _REPLAYS
 
 
 def action_for(status: int, body: bytes = b"", *, is_replay: bool) -> Action:

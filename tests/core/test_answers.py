@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from brokerd.core.answers import Action, action_for, is_of_note, wants_own_login
+from brokerd.core.answers import Action, action_for, is_of_note, may_replay, wants_own_login
 
 
 AUTHORIZE = b'{"authorize_url": "https://example.com/authorize"}'
@@ -26,6 +26,7 @@ def test_the_table_for_every_status_there_can_be(body):
         assert action_for(status, body, is_replay=False) is expected, status
         assert action_for(status, body, is_replay=True) is REPLAYED.get(status, Action.PASS_ON)
         assert is_of_note(status) == (status in FIRST)
+        assert may_replay(status) == (status in (401, 421))
 
 
 @pytest.mark.parametrize(
