@@ -1,9 +1,14 @@
-"""The client library of copilot-broker: Copilot tokens from the broker of this login session.
+"""The client library of copilot-broker: tokens and completions from this session's broker.
 
     from copilot_broker import Client
 
     with Client() as client:
         token = client.token(min_valid=120)
+        question = {"role": "user", "content": "What is a socket?"}
+        body = {"model": "gpt-4.1", "stream": True, "messages": [question]}
+        with client.stream(body) as stream:
+            for text in stream.text():
+                print(text, end="", flush=True)
 
 Everything here is imported when it is first used: `import copilot_broker` loads neither msgpack
 nor asyncio.
@@ -14,8 +19,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing `typing` costs more than all of `copilot-cred get`
 if TYPE_CHECKING:
-    from copilot_broker.aio import AsyncClient, AsyncStream
-    from copilot_broker.client import Client, Stream
+    from copilot_broker.aio import AsyncClient, AsyncCompletionStream, AsyncStream
+    from copilot_broker.calls.completion import Completion
+    from copilot_broker.client import Client, CompletionStream, Stream
     from copilot_broker.errors import (
         BrokerUnreachable,
         CopilotBrokerError,
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
         MinValidUnsatisfiable,
         StoreUnavailable,
         Temporary,
+        UpstreamRefused,
         UsageError,
     )
     from copilot_broker.tokens import Token
@@ -34,9 +41,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "AsyncCompletionStream",
     "AsyncStream",
     "BrokerUnreachable",
     "Client",
+    "Completion",
+    "CompletionStream",
     "CopilotBrokerError",
     "Denied",
     "ErrorClass",
@@ -48,13 +58,17 @@ __all__ = [
     "Stream",
     "Temporary",
     "Token",
+    "UpstreamRefused",
     "UsageError",
 ]
 
 _HOMES = {
     "AsyncClient": "aio",
+    "AsyncCompletionStream": "aio",
     "AsyncStream": "aio",
     "Client": "client",
+    "Completion": "calls.completion",
+    "CompletionStream": "client",
     "Stream": "client",
     "Token": "tokens",
 }

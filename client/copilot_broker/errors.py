@@ -9,7 +9,8 @@
     ├── MinValidUnsatisfiable  ask for less
     ├── StoreUnavailable       choose a place to keep the login
     ├── UsageError             change the request
-    └── InternalError          report the defect
+    ├── InternalError          report the defect
+    └── UpstreamRefused        GitHub Copilot refuses; is also one of those above, by its status
 
 str() of each is `code: message. hint` and holds no secret.
 """
@@ -36,8 +37,10 @@ __all__ = [
     "MinValidUnsatisfiable",
     "StoreUnavailable",
     "Temporary",
+    "UpstreamRefused",
     "UsageError",
     "error_from",
+    "refused",
 ]
 
 
@@ -69,7 +72,7 @@ class CopilotBrokerError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Let it travel between processes; the default would call it with one argument."""
         given = {"url": self.url, "retry_after": self.retry_after}
-        return _again, (type(self), (self.code, self.message, self.hint), given)
+        return _again, (type(self), (self.code, self.message, self.hint), given), self.__dict__
 
 
 def _again(
@@ -132,6 +135,35 @@ class InternalError(CopilotBrokerError):
     error_class = ErrorClass.INTERNAL
 
 
+class UpstreamRefused(CopilotBrokerError):  # noqa: N818
+    """GitHub Copilot answered a completion, but not with one.
+
+    Each is also what can be done about it (Denied, Temporary or UsageError), so
+    `except Temporary as error: sleep(error.retry_after or 1)` holds for these, too.
+    """
+
+    status = 0
+    """The HTTP status; 200 for an error in the middle of a stream."""
+
+
+class _UpstreamDenied(UpstreamRefused, Denied):
+    pass
+
+
+class _UpstreamTemporary(UpstreamRefused, Temporary):
+    pass
+
+
+class _UpstreamUsageError(UpstreamRefused, UsageError):
+    pass
+
+
+_UPSTREAM: dict[ErrorClass, type[UpstreamRefused]] = {
+    ErrorClass.DENIED: _UpstreamDenied,
+    ErrorClass.TEMPORARY: _UpstreamTemporary,
+    ErrorClass.USAGE: _UpstreamUsageError,
+}
+
 _BY_CLASS = {
     kind.error_class: kind
     for kind in (
@@ -152,3 +184,22 @@ def error_from(info: ErrorInfo) -> CopilotBrokerError:
     """Turn the wire's error into the exception of its class."""
     kind = _BY_CLASS[info.error_class]
     return kind(info.code, info.message, info.hint, url=info.url, retry_after=info.retry_after)
+
+
+def refused(
+    status: int,
+    error_class: ErrorClass,
+    code: str,
+    message: str,
+    hint: str = "",
+    *,
+    url: str | None = None,
+    retry_after: float | None = None,
+) -> UpstreamRefused:
+    """Make the UpstreamRefused that is also an exception of `error_class`.
+
+    Of DENIED, TEMPORARY and USAGE, that is: KeyError for others.
+    """
+    error = _UPSTREAM[error_class](code, message, hint, url=url, retry_after=retry_after)
+    error.status = status
+    return error

@@ -189,4 +189,4 @@ async def test_what_does_not_stream_is_named(tmp_path):
     with SmallBroker(tmp_path / "run", {"token.get": lambda _: RESULT}) as broker:
         async with AsyncClient(broker.path) as client:
             with pytest.raises(InternalError, match="does not stream"):
-                await anext(client.stream("token.get"))
+                await anext(client.open_stream("token.get"))

@@ -246,7 +246,7 @@ def test_answer_that_is_no_token_is_the_brokers_fault(tmp_path):
         with Client(broker.path) as client, pytest.raises(InternalError, match="bad_answer"):
             client.token()
         with Client(broker.path) as client, pytest.raises(InternalError, match="does not stream"):
-            client.stream("token.get")
+            client.open_stream("token.get")
 
 
 def test_parameter_that_cannot_be_sent_is_a_usage_error(client):
@@ -457,7 +457,7 @@ def test_import_loads_neither_msgpack_nor_asyncio():
 
 def test_every_public_name_is_there_and_every_error_is_public():
     assert {name for name in copilot_broker.__all__ if not hasattr(copilot_broker, name)} == set()
-    assert set(errors.__all__) - {"error_from"} <= set(copilot_broker.__all__)
+    assert set(errors.__all__) - {"error_from", "refused"} <= set(copilot_broker.__all__)
     assert set(copilot_broker.__all__) <= set(dir(copilot_broker))
     with pytest.raises(AttributeError):
         _ = copilot_broker.nothing

@@ -1,0 +1,274 @@
+"""The asyncio client: the same names as the blocking one, many calls at once on one connection.
+
+Belongs to the event loop it was first used in. A call that is cancelled leaves the connection
+whole: its answer is dropped when it comes. Each stream and each completion has a connection of its
+own; cancelling the task that waits for one closes that, and so cuts upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from copilot_broker import calls
+from copilot_broker.aio.link import Link
+from copilot_broker.aio.streams import AsyncCompletionStream, AsyncStream
+from copilot_broker.calls.completion import Body, Completion, body_of
+from copilot_broker.errors import CopilotBrokerError, InternalError
+from copilot_broker.tokens import Token
+from copilot_broker.wire.address import BUSY_PAUSE, NoBroker, connect_once
+from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+__all__ = ["AsyncClient", "AsyncCompletionStream", "AsyncStream"]
+
+
+class AsyncClient:
+    """Ask the broker. All methods raise the exceptions of `copilot_broker.errors`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        timeout: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Nothing is opened yet; the arguments are those of `Client`."""
+        self._path = path
+        self._timeout = timeout
+        self._name = name
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._link: Link | None = None
+        self._connecting = asyncio.Lock()
+        self._room = asyncio.Semaphore(REQUESTS_IN_FLIGHT - 1)
+        self._apart: weakref.WeakSet[AsyncStream | Link] = weakref.WeakSet()
+
+    # -- what can be asked --------------------------------------------------------------------
+
+    async def token(
+        self, min_valid: float = 60.0, account: str | None = None, reject: str | None = None
+    ) -> Token:
+        """Get a token that lives `min_valid` seconds more; see `Client.token`."""
+        return Token.from_result(
+            await self.call("token.get", **calls.token_params(min_valid, account, reject))
+        )
+
+    async def complete(
+        self,
+        body: Body,
+        *,
+        path: str = "/chat/completions",
+        account: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the default depends on what is asked
+    ) -> Completion:
+        """Ask GitHub Copilot and wait for the whole answer; see `Client.complete`."""
+        params = calls.completion_params(body_of(body), path, account, headers)
+        link, result = await self._ask_apart(
+            "completion.create", params, self._patience(timeout, calls.JSON_TIMEOUT)
+        )
+        await _close(link)
+        return Completion.from_result(result)
+
+    def stream(
+        self,
+        body: Body,
+        *,
+        path: str = "/chat/completions",
+        account: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncCompletionStream:
+        """Ask GitHub Copilot for an answer that comes in pieces; see `Client.stream`.
+
+        It begins when it is awaited, entered or first iterated.
+        """
+        params = calls.completion_params(body_of(body), path, account, headers) | {"stream": True}
+        patience = self._patience(timeout, calls.FIRST_BYTE_TIMEOUT)
+        begin = partial(self._begin_stream, "completion.create", params, patience)
+        stream = AsyncCompletionStream(begin)
+        self._apart.add(stream)
+        return stream
+
+    async def models(self, account: str | None = None) -> list[dict[str, Any]]:
+        """List the account's models: GitHub's own entries, untouched."""
+        return calls.models_of(await self.call("models.list", account=account))
+
+    async def status(self) -> dict[str, Any]:
+        """Tell how the broker is: version, accounts, store, one line for people."""
+        return await self._map("broker.status")
+
+    async def refresh(self, account: str | None = None) -> dict[str, Any]:
+        """Fetch a new token now; the result is `token.get`'s without the token."""
+        return await self._map("broker.refresh", account=account)
+
+    async def accounts(self) -> dict[str, Any]:
+        """`{"accounts": [...], "default": name or None}`."""
+        return await self._map("account.list")
+
+    async def use(self, account: str) -> None:
+        """Make an account the default one."""
+        await self.call("account.use", account=account)
+
+    async def logout(self, account: str | None = None) -> None:
+        """Sign out and forget the login."""
+        await self.call("account.logout", account=account)
+
+    async def hello(self) -> dict[str, Any]:
+        """Tell name, version, features and what we may do."""
+        return await self._map("broker.hello", **calls.hello_params(self._name))
+
+    def watch(self, account: str | None = None) -> AsyncStream:
+        """Follow an account: its full state at once, then each change, as maps."""
+        return self.open_stream("token.watch", account=account)
+
+    def login(self, account: str | None = None, **options: Any) -> AsyncStream:
+        """Sign in: maps with the user code, progress and, at last, the account."""
+        return self.open_stream("account.login", account=account, **options)
+
+    # -- how ----------------------------------------------------------------------------------
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """Ask and return the result; parameters that are None are left out."""
+        given = calls.without_none(**params)
+        timeout = self._call_timeout
+        self._notice_fork()
+        tries = 0
+        try:
+            async with asyncio.timeout(timeout), self._room:
+                while True:
+                    tries += 1
+                    try:
+                        link = await self._usable_link()
+                        return calls.result_of(await link.ask(method, given))
+                    except CopilotBrokerError as error:
+                        if not calls.may_repeat(method, error, tries):
+                            raise
+                        if self._link is not None and error.code == "shutting_down":
+                            self._link.abort()
+        except TimeoutError:
+            raise calls.timed_out(timeout) from None
+
+    def open_stream(self, method: str, **params: Any) -> AsyncStream:
+        """Ask for a stream, on a connection of its own, when it is first iterated."""
+        timeout = self._call_timeout
+        patience = calls.Patience(timeout, timeout, greet=False)
+        given = calls.without_none(**params)
+        stream = AsyncStream(partial(self._begin_stream, method, given, patience))
+        self._apart.add(stream)
+        return stream
+
+    async def aclose(self) -> None:
+        """Close all connections and streams; the client may be used again."""
+        self._notice_fork()
+        for what in list(self._apart):
+            if isinstance(what, AsyncStream):
+                await what.aclose()
+            else:  # another task waits there for its answer
+                await _close(what)
+        link, self._link = self._link, None
+        if link is not None:
+            await _close(link)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _map(self, method: str, **params: Any) -> dict[str, Any]:
+        result = await self.call(method, **params)
+        if not isinstance(result, dict):
+            raise InternalError("bad_answer", f"the answer to {method} is no map")
+        return result
+
+    async def _usable_link(self) -> Link:
+        async with self._connecting:
+            if self._link is None or self._link.lost is not None:
+                self._link = None
+                self._link = await self._connect(greet=False)
+            return self._link
+
+    async def _connect(self, *, greet: bool) -> Link:
+        """Connect; a full queue is waited for until the caller's deadline."""
+        path = calls.address(self._path)
+        while True:
+            try:
+                raw = connect_once(path)
+                break
+            except NoBroker as found:
+                raise calls.no_broker(found) from None
+            except BlockingIOError:
+                await asyncio.sleep(BUSY_PAUSE)
+        sock = socket.socket(fileno=raw.detach())
+        loop = asyncio.get_running_loop()
+        try:
+            _, link = await loop.create_unix_connection(
+                lambda: Link(self._name, greet=greet), sock=sock
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return link
+
+    async def _begin_stream(
+        self, method: str, params: dict[str, Any], patience: calls.Patience
+    ) -> tuple[Link, dict[str, Any]]:
+        link, result = await self._ask_apart(method, params, patience)
+        try:
+            return link, calls.checked_stream(method, result)
+        except BaseException:
+            await _close(link)
+            raise
+
+    async def _ask_apart(
+        self, method: str, params: dict[str, Any], patience: calls.Patience
+    ) -> tuple[Link, Any]:
+        """Ask on a new connection, once; return that and the result."""
+        begun = asyncio.get_running_loop().time()
+        first = begun + patience.broker
+        self._notice_fork()
+        link = None
+        try:
+            async with asyncio.timeout_at(first):
+                link = await self._connect(greet=patience.greet)
+            self._apart.add(link)
+            async with asyncio.timeout_at(begun + patience.answer):
+                answer = await link.ask(method, params, first)
+            self._apart.discard(link)
+            return link, calls.result_of(answer)
+        except BaseException as error:
+            if link is not None:
+                await _close(link)
+            if isinstance(error, TimeoutError):
+                raise patience.exhausted(link is not None and link.answered) from None
+            raise
+
+    @property
+    def _call_timeout(self) -> float:
+        return calls.DEFAULT_TIMEOUT if self._timeout is None else self._timeout
+
+    def _patience(self, timeout: float | None, usual: float) -> calls.Patience:
+        given = self._timeout if timeout is None else timeout
+        return calls.Patience.for_completion(given, usual)
+
+    def _notice_fork(self) -> None:
+        """After a fork leave connections, and locks held by tasks of its loop, to the parent."""
+        if self._pid != os.getpid():
+            self._start_afresh()
+
+
+async def _close(link: Link) -> None:
+    link.abort()
+    await asyncio.shield(link.closed)

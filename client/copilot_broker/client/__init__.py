@@ -1,0 +1,281 @@
+"""The blocking client: a thin shell around `wire.Connection`, one call at a time.
+
+One connection is kept and shared by all threads (a lock); it is opened when first needed, opened
+again when the broker has restarted, and left to the parent after a fork. Each stream and each
+completion has a connection of its own, so that it never delays a call.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from copilot_broker import calls
+from copilot_broker.calls.completion import Body, Completion, body_of
+from copilot_broker.client.link import Link
+from copilot_broker.client.streams import CompletionStream, Stream
+from copilot_broker.errors import CopilotBrokerError, InternalError
+from copilot_broker.tokens import Token
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from copilot_broker.wire.connection import ResponseReceived
+
+
+__all__ = ["Client", "CompletionStream", "Stream"]
+
+_S = TypeVar("_S", bound=Stream)
+
+
+class Client:
+    """Ask the broker. All methods raise the exceptions of `copilot_broker.errors`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        timeout: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Nothing is opened yet.
+
+        `path` is the socket's, else `$COPILOT_BROKER_SOCKET` or the runtime directory tells;
+        `name` is shown in logs. `timeout` (seconds) bounds each call and a stream's beginning.
+        Without it these are 5 s, but models think for minutes: a completion then has 600 s, the
+        beginning of a streamed one 120 s, provided that the broker itself says hello within 5 s.
+        """
+        self._path = path
+        self._timeout = timeout
+        self._name = name
+        self._link: Link | None = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._apart: weakref.WeakSet[Stream | Link] = weakref.WeakSet()  # streams, completions
+        self._apart_lock = threading.Lock()
+
+    # -- what can be asked --------------------------------------------------------------------
+
+    def token(
+        self, min_valid: float = 60.0, account: str | None = None, reject: str | None = None
+    ) -> Token:
+        """Get a token that lives `min_valid` seconds more.
+
+        `reject` names a token (or its id) that upstream has answered with 401.
+        """
+        return Token.from_result(
+            self.call("token.get", **calls.token_params(min_valid, account, reject))
+        )
+
+    def complete(
+        self,
+        body: Body,
+        *,
+        path: str = "/chat/completions",
+        account: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Completion:
+        """Ask GitHub Copilot and wait for the whole answer; any status is an answer.
+
+        `body` is sent untouched if it is bytes, as UTF-8 if it is text, as JSON if it is a
+        mapping. `headers` are the caller's own, such as `x-initiator`. `timeout` (seconds) covers
+        everything; without it and the client's, see `Client`. It is never sent twice.
+        """
+        params = calls.completion_params(body_of(body), path, account, headers)
+        link, answer = self._ask_apart(
+            "completion.create", params, self._patience(timeout, calls.JSON_TIMEOUT)
+        )
+        link.close()
+        return Completion.from_result(answer)
+
+    def stream(
+        self,
+        body: Body,
+        *,
+        path: str = "/chat/completions",
+        account: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> CompletionStream:
+        """Ask GitHub Copilot, return once its answer begins; what follows has no deadline.
+
+        The arguments are those of `complete`; `timeout` covers the beginning. That the answer
+        comes in events is for the body to ask (`"stream": true`), which is sent as it is.
+        """
+        params = calls.completion_params(body_of(body), path, account, headers) | {"stream": True}
+        patience = self._patience(timeout, calls.FIRST_BYTE_TIMEOUT)
+        return self._begin(CompletionStream, "completion.create", params, patience)
+
+    def models(self, account: str | None = None) -> list[dict[str, Any]]:
+        """List the account's models: GitHub's own entries, untouched."""
+        return calls.models_of(self.call("models.list", account=account))
+
+    def status(self) -> dict[str, Any]:
+        """Tell how the broker is: version, accounts, store, one line for people."""
+        return self._map("broker.status")
+
+    def refresh(self, account: str | None = None) -> dict[str, Any]:
+        """Fetch a new token now; the result is `token.get`'s without the token."""
+        return self._map("broker.refresh", account=account)
+
+    def accounts(self) -> dict[str, Any]:
+        """`{"accounts": [...], "default": name or None}`."""
+        return self._map("account.list")
+
+    def use(self, account: str) -> None:
+        """Make an account the default one."""
+        self.call("account.use", account=account)
+
+    def logout(self, account: str | None = None) -> None:
+        """Sign out and forget the login."""
+        self.call("account.logout", account=account)
+
+    def hello(self) -> dict[str, Any]:
+        """Tell name, version, features and what we may do."""
+        return self._map("broker.hello", **calls.hello_params(self._name))
+
+    def watch(self, account: str | None = None) -> Stream:
+        """Follow an account: its full state at once, then each change, as maps."""
+        return self.open_stream("token.watch", account=account)
+
+    def login(self, account: str | None = None, **options: Any) -> Stream:
+        """Sign in: maps with the user code, progress and, at last, the account.
+
+        Options: `host`, `client_id`, `store`, `token`.
+        """
+        return self.open_stream("account.login", account=account, **options)
+
+    # -- how ----------------------------------------------------------------------------------
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Ask and return the result; parameters that are None are left out."""
+        given = calls.without_none(**params)
+        timeout = self._call_timeout
+        deadline = time.monotonic() + timeout
+        self._notice_fork()
+        if not self._lock.acquire(timeout=max(0.0, timeout)):
+            raise calls.timed_out(timeout)
+        try:
+            tries = 0
+            while True:
+                tries += 1
+                try:
+                    return calls.result_of(self._ask(method, given, deadline))
+                except CopilotBrokerError as error:
+                    if not calls.may_repeat(method, error, tries):
+                        raise
+                    self._drop()
+        finally:
+            self._lock.release()
+
+    def _ask(self, method: str, params: dict[str, Any], deadline: float) -> ResponseReceived:
+        try:
+            if self._link is not None and not self._link.is_usable():
+                self._drop()
+            if self._link is None:
+                self._link = Link(calls.address(self._path), deadline, self._name, greet=False)
+            return self._link.ask(method, params, deadline)
+        except BaseException as error:
+            self._drop()  # an answer may still come, and nobody would know whose
+            if isinstance(error, TimeoutError):
+                raise calls.timed_out(self._call_timeout) from None
+            raise
+
+    @property
+    def _call_timeout(self) -> float:
+        return calls.DEFAULT_TIMEOUT if self._timeout is None else self._timeout
+
+    def _map(self, method: str, **params: Any) -> dict[str, Any]:
+        result = self.call(method, **params)
+        if not isinstance(result, dict):
+            raise InternalError("bad_answer", f"the answer to {method} is no map")
+        return result
+
+    def open_stream(self, method: str, **params: Any) -> Stream:
+        """Ask for a stream, on a connection of its own; returns once it has begun."""
+        timeout = self._call_timeout
+        patience = calls.Patience(timeout, timeout, greet=False)
+        return self._begin(Stream, method, calls.without_none(**params), patience)
+
+    def _patience(self, timeout: float | None, usual: float) -> calls.Patience:
+        given = self._timeout if timeout is None else timeout
+        return calls.Patience.for_completion(given, usual)
+
+    def _begin(
+        self, kind: type[_S], method: str, params: dict[str, Any], patience: calls.Patience
+    ) -> _S:
+        link, result = self._ask_apart(method, params, patience)
+        try:
+            stream = kind(link, calls.checked_stream(method, result))
+            with self._apart_lock:
+                self._apart.add(stream)
+        except BaseException:
+            link.close()
+            raise
+        return stream
+
+    def _ask_apart(
+        self, method: str, params: dict[str, Any], patience: calls.Patience
+    ) -> tuple[Link, Any]:
+        """Ask on a new connection, once; return that and the result."""
+        begun = time.monotonic()
+        first = begun + patience.broker
+        self._notice_fork()
+        link = None
+        try:
+            link = Link(calls.address(self._path), first, self._name, greet=patience.greet)
+            with self._apart_lock:
+                self._apart.add(link)
+            answer = link.ask(method, params, begun + patience.answer, first)
+            with self._apart_lock:
+                self._apart.discard(link)
+            return link, calls.result_of(answer)
+        except BaseException as error:
+            if link is not None:
+                link.close()
+            if isinstance(error, TimeoutError):
+                raise patience.exhausted(link is not None and link.answered) from None
+            raise
+
+    def close(self) -> None:
+        """Close all connections and streams; the client may be used again."""
+        self._notice_fork()
+        with self._apart_lock:
+            apart = list(self._apart)
+        for what in apart:
+            if isinstance(what, Stream):
+                what.close()
+            else:  # another thread waits there for its answer, and closes it
+                what.wake()
+        with self._lock:
+            self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        link = self.__dict__.get("_link")
+        if link is not None:
+            link.close()
+
+    def _notice_fork(self) -> None:
+        """After a fork leave the connection to the parent, and a lock that nobody will release."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._apart = weakref.WeakSet()
+            self._apart_lock = threading.Lock()
+            self._drop()
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
