@@ -1,0 +1,132 @@
+"""A completion as it goes out and as it comes back; both clients use it.
+
+Nothing is changed on the way: the body that is sent is the body that was given, and the body that
+came back is upstream's own. Only `text` looks inside, and it forgives what Copilot is known for:
+several choices where one was asked for, choices without index, content that is null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from copilot_broker.calls.refusals import broken_off, refusal_of
+from copilot_broker.errors import InternalError, UsageError
+from copilot_broker.wire.limits import MAX_LARGE_FRAME
+
+
+__all__ = ["MAX_BODY", "Body", "Completion", "body_of", "head_of", "text_in"]
+
+Body = bytes | bytearray | memoryview | str | Mapping[str, Any]
+"""What a completion's body may be given as: bytes, text (sent as UTF-8) or the JSON object."""
+
+MAX_BODY: Final = MAX_LARGE_FRAME - 64 * 1024
+"""Bytes of a body: the wire's largest request, less room for everything beside the body."""
+
+_ACCOUNT_HEADER: Final = "x-copilot-broker-account"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Upstream's answer, whatever its status. Its repr does not show the body."""
+
+    status: int
+    """HTTP status."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Lower-case names."""
+    body: bytes = field(repr=False)
+    account: str
+    """Who has been asked for."""
+
+    @classmethod
+    def from_result(cls, result: object) -> Completion:
+        """Read the result of `completion.create`. Raises InternalError when parts are missing."""
+        body = result.get("body") if isinstance(result, dict) else None
+        if not isinstance(result, dict) or not isinstance(body, bytes | str):
+            raise _bad_answer()
+        status, headers, account = head_of(result)
+        return cls(status, headers, body.encode() if isinstance(body, str) else body, account)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+    def raise_for_status(self) -> None:
+        """Raise UpstreamRefused unless the status is 2xx."""
+        if not self.ok:
+            raise refusal_of(self.status, self.headers, self.body)
+
+    def json(self) -> Any:
+        """Decode the body. Raises InternalError `not_json`."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise InternalError("not_json", "upstream's answer is not JSON") from None
+
+    @property
+    def text(self) -> str:
+        """The first choice's text, "" when it has none (it calls tools, say).
+
+        Raises UpstreamRefused when there is no completion to take it from, InternalError.
+        """
+        self.raise_for_status()
+        found = self.json()
+        return text_in(found, self.status) if isinstance(found, Mapping) else ""
+
+
+def head_of(result: Mapping[str, Any]) -> tuple[int, dict[str, str], str]:
+    """Return status, headers and account of an answer. Raises InternalError `bad_answer`."""
+    status, headers = result.get("status"), result.get("headers") or {}
+    if not isinstance(status, int) or not isinstance(headers, dict):
+        raise _bad_answer()
+    account = result.get("account") or headers.get(_ACCOUNT_HEADER) or ""
+    return status, headers, str(account)
+
+
+def body_of(body: Body) -> bytes:
+    """Return the bytes to send. Raises UsageError `bad_body`, `body_too_large`."""
+    try:
+        if isinstance(body, Mapping):
+            body = json.dumps(dict(body), ensure_ascii=False, separators=(",", ":"))
+        data = body.encode() if isinstance(body, str) else bytes(memoryview(body))
+    except (TypeError, ValueError, RecursionError):
+        message = "a body is bytes, text or a mapping that JSON can say"
+        raise UsageError("bad_body", message, "Change the request") from None
+    if len(data) > MAX_BODY:
+        message = f"a body has at most {MAX_BODY} bytes, this one {len(data)}"
+        raise UsageError("body_too_large", message, "Shorten the prompt")
+    return data
+
+
+def text_in(event: Mapping[str, Any], status: int = 200) -> str:
+    """Return what a completion, or one event of a stream, adds to the first choice's text.
+
+    Raises UpstreamRefused for an event that is an error.
+    """
+    if event.get("error"):
+        raise broken_off(status, event)
+    choices = event.get("choices")
+    for position, choice in enumerate(choices if isinstance(choices, list) else []):
+        if not isinstance(choice, Mapping) or choice.get("index", position) not in (0, None):
+            continue
+        said = choice.get("delta") or choice.get("message")
+        if isinstance(said, Mapping) and (text := _text_of(said.get("content"))):
+            return text
+    return ""
+
+
+def _text_of(content: object) -> str:
+    """Content is text, null, or parts of which some are text."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _bad_answer() -> InternalError:
+    message = "the broker's answer lacks what a completion needs"
+    return InternalError("bad_answer", message, "Run: systemctl --user restart copilot-broker")
