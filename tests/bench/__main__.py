@@ -54,7 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             shown.say(f"cannot measure: {error}")
             return 2
         groups = [group for part in parts for group in part.groups]
-        measured = [group for group in groups if group.cells and _wanted(group.name, options.only)]
+        measured = [
+            group
+            for part in parts
+            for group in part.groups
+            if part.takes_turns and group.cells and _wanted(group.name, options.only)
+        ]
         shown.begin(harness.turns(measured, scale.rounds))
         results = harness.measure(
             measured, rounds=scale.rounds, rng=random.Random(seed), progress=shown

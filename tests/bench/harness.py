@@ -137,6 +137,8 @@ class Part:
     goals: tuple[Goal, ...] = ()
     afterwards: Callable[[Results, Progress], None] | None = None
     """Called once when all rounds are over, to add samples of its own."""
+    takes_turns: bool = True
+    """False: its groups are only tables for what `afterwards` sees."""
 
 
 class Results:

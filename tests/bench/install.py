@@ -1,8 +1,9 @@
 """The product as a user installs it, in `build/bench/` of the checkout; nothing outside it changes.
 
-The wheel is built from the checkout and installed into a virtual environment that is made as
-`packaging/set-up` makes it; then set-up itself writes commands into a private home. All of it is
-kept: the environment as long as pyproject.toml is the same, the wheel as long as the sources are.
+The wheel is built from the checkout and installed twice: with the daemon's extras into a virtual
+environment like the one `packaging/set-up` makes, and alone into a plain one, for which set-up
+itself then writes the commands into a private home. All of it is kept: the environments as long as
+pyproject.toml is the same, the wheel as long as the sources are.
 """
 
 from __future__ import annotations
@@ -47,19 +48,28 @@ class Installed:
     """Where the parts of one installation are."""
 
     python: Path
-    cred: Path
-    """`copilot-cred` as pip wrote it."""
-    launcher: Path | None
-    """`copilot-cred` as packaging/set-up put it into ~/.local/bin."""
+    """Of the environment that packaging/set-up makes, which sees the system's packages."""
     daemon: tuple[str, ...]
-    """The command line of `copilot-brokerd`."""
+    """The command line of `copilot-brokerd` there."""
+    client_python: Path
+    """Of a plain environment with the wheel and msgpack: nothing of the machine's slows it."""
+    cred: Path
+    """`copilot-cred` of the plain environment, as pip wrote it."""
+    launcher: Path | None
+    """The same as packaging/set-up puts it into ~/.local/bin."""
 
 
 def running() -> Installed:
     """Return the environment that runs now."""
     python = Path(sys.executable)
     code = "import sys; from brokerd.cli import main; sys.exit(main())"
-    return Installed(python, python.parent / LAUNCHER, None, (str(python), "-P", "-c", code))
+    return Installed(
+        python,
+        daemon=(str(python), "-P", "-c", code),
+        client_python=python,
+        cred=python.parent / LAUNCHER,
+        launcher=None,
+    )
 
 
 def from_checkout(root: Path, say: Callable[[str], None]) -> Installed:
@@ -69,28 +79,32 @@ def from_checkout(root: Path, say: Callable[[str], None]) -> Installed:
     since = time.monotonic()
     venv = build / f"venv-{_digest([root / 'pyproject.toml'])}"
     python = venv / "bin/python"
+    client = venv / "client"
     home = venv / "home"
     stamp = venv / "installed"
     digest = _digest(root / name for name in SHIPPED)
     if not stamp.exists() or stamp.read_text() != digest:
-        say("building the wheel and its environment (kept in build/bench)")
+        say("building the wheel and its environments (kept in build/bench)")
         wheel = _wheel(root, build / "wheel")
         if not stamp.exists():
             interpreter = os.environ.get("PYTHON", SYSTEM_PYTHON)
             _run(interpreter, "-m", "venv", "--clear", "--system-site-packages", venv)
+            _run(interpreter, "-m", "venv", "--clear", "--without-pip", client)
             _pip(python, "install", f"{wheel}[daemon,cli]")
-        else:
-            _pip(python, "install", "--no-deps", "--force-reinstall", wheel)
+            _pip(python, "--python", client, "install", wheel)
+        for again in ((), ("--python", client)):
+            _pip(python, *again, "install", "--no-deps", "--force-reinstall", wheel)
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(mode=0o700)
-        _run(root / "packaging/set-up", "--from", venv, env=_home(home))
+        _run(root / "packaging/set-up", "--from", client, env=_home(home))
         stamp.write_text(digest)
         say(f"built in {time.monotonic() - since:.0f} s")
     return Installed(
         python,
-        venv / "bin" / LAUNCHER,
-        home / ".local/bin" / LAUNCHER,
-        (str(venv / "bin/copilot-brokerd"),),
+        daemon=(str(venv / "bin/copilot-brokerd"),),
+        client_python=client / "bin/python",
+        cred=client / "bin" / LAUNCHER,
+        launcher=home / ".local/bin" / LAUNCHER,
     )
 
 

@@ -193,6 +193,7 @@ class Stage:
                 [str(self.load), *words],
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=GENERATOR_PATIENCE,
                 check=False,
             )

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 
-__all__ = ["OURS", "Door", "learn", "prepare", "token_door", "token_request"]
+__all__ = ["OURS", "Door", "floors", "learn", "prepare", "token_door", "token_request"]
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = "copilot-broker"
+OURS = ours.NAME
 MSGPACK = "asyncio+msgpack"
 BYTES = "asyncio"
 SSH_AGENT = "ssh-agent"
@@ -76,7 +76,7 @@ def prepare(stage: Stage) -> Part:
     """Start all servers."""
     broker = ours.shared(stage)
     doors = [token_door(stage, broker)]
-    doors += _floors(stage, doors[0])
+    doors += floors(stage, broker)
     if not stage.is_smoke:
         doors += _peers(stage)
     groups = [_group(stage, doors, connections) for connections in CONNECTIONS]
@@ -126,16 +126,18 @@ def _file(stage: Stage, name: str, content: bytes) -> Path:
     return path
 
 
-def _floors(stage: Stage, model: Door) -> list[Door]:
-    """Start both floors; they answer as the model did."""
+def floors(stage: Stage, broker: ours.Broker) -> list[Door]:
+    """Start both floors, if they are not up yet; they answer as this broker did."""
+    model = token_door(stage, broker)
     script = Path(__file__).with_name("floors.py")
-    reply = stage.folder / f"{model.name}.reply"
     doors = []
     for name, kind in ((BYTES, "bytes"), (MSGPACK, "msgpack")):
         path = stage.folder / f"{kind}.sock"
-        argv = [stage.python, "-I", script, kind, path, model.request, reply]
-        server = stage.start(name, argv, ready=path.exists)
-        doors.append(Door(name, server, path, model.request, model.reply))
+        if name not in stage.servers:
+            reply = stage.folder / f"{model.name}.reply"
+            argv = [stage.python, "-I", script, kind, path, model.request, reply]
+            stage.start(name, argv, ready=path.exists)
+        doors.append(Door(name, stage.servers[name], path, model.request, model.reply))
     return doors
 
 
