@@ -9,6 +9,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from brokerd.core import completions
 from brokerd.core.policy import OPERATIONS
 from copilot_broker.wire import limits
 from copilot_broker.wire.codes import ErrorClass
@@ -30,7 +31,8 @@ from copilot_broker.wire.mini import encode_get
 from copilot_broker.wire.prescan import Prescan
 
 
-PAGE = (Path(__file__).parents[2] / "client" / "PROTOCOL.md").read_text(encoding="utf-8")
+CLIENT = Path(__file__).parents[2] / "client"
+PAGE = (CLIENT / "PROTOCOL.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```json\n(.*?)```\n\n```hex\n(.*?)```", PAGE, re.DOTALL)
 METHODS = set(OPERATIONS) - {"http.request"}
 """What the gate knows of is what the page describes."""
@@ -70,7 +72,7 @@ def test_the_other_side_takes_it(value, data):
         assert server.next_event() == RequestReceived(message.msgid, message.method, value[3][0])
         return
     client = Connection(Role.CLIENT)
-    for _ in range(10):
+    for _ in range(12):
         client.send_request("m", {})
     if isinstance(message, Response):
         client.receive_data(data, 0.0)
@@ -132,3 +134,20 @@ def test_numbers_on_the_page_are_those_of_the_code():
         assert words.format(number) in PAGE
     rows = {int(number) for number in re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE)}
     assert rows == set(ErrorClass)
+
+
+def test_what_a_completion_may_have_is_what_the_broker_lets_pass():
+    section = PAGE[PAGE.index("### `completion.create`") : PAGE.index("### `models.list`")]
+    headers = re.search(
+        r"Your own may be (.*?), in any case, each of 1 to (\d+)", section, re.DOTALL
+    )
+    assert set(re.findall(r"`([a-z-]+)`", headers[1])) == completions.ALLOWED_HEADERS
+    assert int(headers[2]) == completions.MAX_HEADER_VALUE
+    assert completions.ALLOWED_PATHS == (completions.DEFAULT_PATH,)
+    assert f"`{completions.DEFAULT_PATH}`, the default and so far the only one" in section
+
+
+def test_example_for_neovim_is_the_file_that_is_tested():
+    example = (CLIENT / "examples" / "stream.lua").read_text(encoding="utf-8")
+    assert re.findall(r"```lua\n(.*?)```", PAGE, re.DOTALL) == [example]
+    assert len(example.splitlines()) <= 20
