@@ -8,12 +8,16 @@
  *
  * ADDRESS is unix:PATH or tcp:HOST:PORT. The three client modes also take
  *   connections=1   open at the same time
- *   seconds=1       when to stop; what is under way then is counted as unfinished
+ *   seconds=1       how long requests are made
+ *   drain=5         seconds that those under way then are given; the rest is counted as unfinished
  *   each=0          requests per connection (0: as many as the time allows)
  *   spread=0        milliseconds over which the connections begin, one after the other
  *   events=0        events that a whole stream has (0: not checked)
+ *   warm=FILE       a request (rpc: a body) that every connection makes once before it all begins
+ *   cpu=PID,…       the measured processes: their CPU time from the first request to the last answer
+ *   beside=PID,…    likewise, those on the generator's own core
  * and end by printing one flat JSON object: operations, errors, requests not finished when time was
- * up, own CPU time, and (p50_us, p90_us, p99_us, p999_us, max_us) of the latency, of the time to the
+ * up, CPU times, and (p50_us, p90_us, p99_us, p999_us, max_us) of the latency, of the time to the
  * first event (`first_event_…`) and of the age of events (`event_…`: a paced event carries the
  * CLOCK_MONOTONIC time at which upstream wrote it). What was never seen is left out.
  *
@@ -72,11 +76,25 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static double cpu_s(void)
+/* CPU seconds by a process's clock, all its threads together (clock_getcpuclockid(3)). */
+static double cpu_by(clockid_t clock)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    struct timespec t = {0};
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double cpu_of(const char *pids)
+{
+    double sum = 0;
+    for (char *end; *pids; pids = *end == ',' ? end + 1 : end) {
+        clockid_t clock;
+        if (!clock_getcpuclockid((pid_t)strtol(pids, &end, 10), &clock))
+            sum += cpu_by(clock);
+        if (end == pids)
+            die("%s is no list of process ids", pids);
+    }
+    return sum;
 }
 
 static char **options;
@@ -271,7 +289,7 @@ struct lane {
 };
 
 static struct histogram latency, first_event, event_age;
-static uint64_t ops, errors, events_seen, bytes_seen, stop_at, started;
+static uint64_t ops, errors, events_seen, bytes_seen, stop_at, started, expected;
 
 /* Count the events of a piece of a stream and look at their stamps; nothing is copied. */
 static void meter(struct lane *lane, const u8 *p, size_t size)
@@ -309,19 +327,11 @@ static void meter(struct lane *lane, const u8 *p, size_t size)
     }
 }
 
-static void begin(struct lane *lane)
-{
-    *lane = (struct lane){.asked = now_ns(), .busy = 1};
-}
-
 /* Note a finished answer. A stream is whole if it ends in [DONE] and has the events it should. */
 static void finish(struct lane *lane, int sound, int streamed)
 {
-    static uint64_t wanted = UINT64_MAX;
-    if (wanted == UINT64_MAX)
-        wanted = (uint64_t)number("events", "0");
     if (streamed)
-        sound &= !memcmp(lane->tail, DONE, TAIL) && (!wanted || lane->events == wanted + 1);
+        sound &= !memcmp(lane->tail, DONE, TAIL) && (!expected || lane->events == expected + 1);
     lane->busy = 0;
     if (sound) {
         ops++;
@@ -333,7 +343,7 @@ static void finish(struct lane *lane, int sound, int streamed)
 /* -- the clients' connections --------------------------------------------------------------------- */
 
 struct connection {
-    int fd, waiting, lanes;
+    int fd, waiting, lanes, active;
     uint64_t left; /* requests it may still make */
     struct buffer in, out;
     struct lane lane[MAX_LANES];
@@ -367,11 +377,11 @@ static int open_connection(struct connection *c)
     return 0;
 }
 
-static void drop(struct connection *c)
+/* It has no more to do. */
+static void rest(struct connection *c)
 {
-    close(c->fd);
-    c->fd = -1;
-    alive--;
+    alive -= c->active;
+    c->active = 0;
 }
 
 static void give_up(struct connection *c)
@@ -379,27 +389,28 @@ static void give_up(struct connection *c)
     for (int lane = 0; lane < c->lanes; lane++)
         if (c->lane[lane].busy)
             errors++, c->lane[lane].busy = 0;
-    drop(c);
+    close(c->fd);
+    c->fd = -1;
+    rest(c);
 }
 
-/* Ask on every free lane as long as there is time; close the connection when it has no more to do. */
+/* Ask on every free lane as long as there is time. */
 static void go_on(struct connection *c)
 {
     int busy = 0, in_time = now_ns() < stop_at;
     for (int lane = 0; lane < c->lanes; lane++) {
         if (!c->lane[lane].busy && c->left && in_time) {
-            if (reconnect) {
-                uint64_t asked = now_ns();
-                if (c->fd >= 0)
-                    close(c->fd);
-                if (open_connection(c)) {
-                    errors++, alive--;
-                    return;
-                }
-                begin(&c->lane[lane]);
-                c->lane[lane].asked = asked;
-            } else
-                begin(&c->lane[lane]);
+            uint64_t asked = now_ns();
+            if (reconnect && c->fd >= 0) {
+                close(c->fd);
+                c->fd = -1;
+            }
+            if (c->fd < 0 && (!reconnect || open_connection(c))) {
+                errors++;
+                rest(c);
+                return;
+            }
+            c->lane[lane] = (struct lane){.asked = asked, .busy = 1};
             c->left--;
             mode.ask(c, lane);
         }
@@ -408,7 +419,7 @@ static void go_on(struct connection *c)
     if (flush(epoll, c->fd, &c->out, &c->waiting, c))
         give_up(c);
     else if (!busy)
-        drop(c);
+        rest(c);
 }
 
 static void serve(struct connection *c, uint32_t what)
@@ -426,19 +437,53 @@ static void serve(struct connection *c, uint32_t what)
         go_on(c);
 }
 
-static void run_clients(void)
+static int count;
+static struct connection *all;
+
+/* Let every connection make its requests and wait for their answers. */
+static void run(uint64_t each, double spread)
 {
-    int count = (int)number("connections", "1"), begun = 0;
-    double spread = number("spread", "0") * 1e6;
+    int begun = 0;
+    started = now_ns();
+    stop_at = started + (uint64_t)(number("seconds", "1") * 1e9);
+    uint64_t end = stop_at + (uint64_t)(number("drain", "5") * 1e9);
+    for (alive = 0; alive < count; alive++) {
+        all[alive].left = each;
+        all[alive].active = 1;
+    }
+    for (uint64_t now = started; alive && now < end; now = now_ns()) {
+        struct epoll_event found[EVENTS_A_TURN];
+        uint64_t until = end;
+        for (; begun < count; begun++) {
+            uint64_t at = started + (uint64_t)(spread * begun / count);
+            if (at > now) {
+                until = at < end ? at : end;
+                break;
+            }
+            go_on(&all[begun]);
+        }
+        now = now_ns();
+        uint64_t nap = until > now && alive ? until - now : 0;
+        struct timespec timeout = {(time_t)(nap / 1000000000u), (long)(nap % 1000000000u)};
+        int ready = epoll_pwait2(epoll, found, EVENTS_A_TURN, &timeout, NULL);
+        for (int i = 0; i < ready; i++)
+            serve(found[i].data.ptr, found[i].events);
+    }
+}
+
+static void run_clients(struct buffer warm_up)
+{
     uint64_t each = (uint64_t)number("each", "0");
-    struct connection *all = calloc((size_t)count, sizeof *all);
+    double spread = number("spread", "0") * 1e6;
+    const char *measured = option("cpu", ""), *beside = option("beside", "");
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+    count = (int)number("connections", "1");
+    all = calloc((size_t)count, sizeof *all);
     address_size = parse_address(option("to", NULL), &address);
     for (int i = 0; i < count; i++) {
-        all[i].left = each ? each : UINT64_MAX;
         all[i].lanes = (int)number("lanes", "1");
         all[i].fd = -1;
         if (all[i].lanes > MAX_LANES)
@@ -446,31 +491,26 @@ static void run_clients(void)
         if (!reconnect && open_connection(&all[i]))
             die("cannot connect: %s", strerror(errno));
     }
-    alive = count;
-    double cpu = cpu_s();
-    started = now_ns();
-    stop_at = started + (uint64_t)(number("seconds", "1") * 1e9);
-    for (uint64_t now = started; alive && now < stop_at; now = now_ns()) {
-        struct epoll_event found[EVENTS_A_TURN];
-        uint64_t until = stop_at;
-        for (; begun < count; begun++) {
-            uint64_t at = started + (uint64_t)(spread * begun / count);
-            if (at > now) {
-                until = at < stop_at ? at : stop_at;
-                break;
-            }
-            go_on(&all[begun]);
-        }
-        if (!alive)
-            break;
-        now = now_ns();
-        uint64_t nap = until > now ? until - now : 0;
-        struct timespec timeout = {(time_t)(nap / 1000000000u), (long)(nap % 1000000000u)};
-        int ready = epoll_pwait2(epoll, found, EVENTS_A_TURN, &timeout, NULL);
-        for (int i = 0; i < ready; i++)
-            serve(found[i].data.ptr, found[i].events);
+    if (warm_up.end) {
+        struct buffer saved = request;
+        request = warm_up;
+        run((uint64_t)all[0].lanes, spread);
+        if (errors || alive)
+            die("the warm-up failed on %d of %d connections", (int)errors + alive, count);
+        request = saved;
+        memset(&latency, 0, sizeof latency);
+        memset(&first_event, 0, sizeof first_event);
+        memset(&event_age, 0, sizeof event_age);
+        ops = events_seen = bytes_seen = 0;
     }
+    expected = (uint64_t)number("events", "0");
+    double own = cpu_by(CLOCK_PROCESS_CPUTIME_ID);
+    double server_cpu = cpu_of(measured), beside_cpu = cpu_of(beside);
+    run(each ? each : UINT64_MAX, spread);
     double seconds = (double)(now_ns() - started) / 1e9;
+    server_cpu = cpu_of(measured) - server_cpu;
+    beside_cpu = cpu_of(beside) - beside_cpu;
+    own = cpu_by(CLOCK_PROCESS_CPUTIME_ID) - own;
     uint64_t unfinished = 0;
     for (int i = 0; i < count; i++) {
         for (int lane = 0; lane < all[i].lanes; lane++)
@@ -479,9 +519,9 @@ static void run_clients(void)
             unfinished += all[i].left;
     }
     printf("{\"ops\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"unfinished\": %" PRIu64
-           ", \"wall_s\": %.6f, \"generator_cpu_s\": %.6f, \"events\": %" PRIu64
-           ", \"bytes\": %" PRIu64,
-           ops, errors, unfinished, seconds, cpu_s() - cpu, events_seen, bytes_seen);
+           ", \"wall_s\": %.6f, \"generator_cpu_s\": %.6f, \"server_cpu_s\": %.6f"
+           ", \"beside_cpu_s\": %.6f, \"events\": %" PRIu64 ", \"bytes\": %" PRIu64,
+           ops, errors, unfinished, seconds, own, server_cpu, beside_cpu, events_seen, bytes_seen);
     print_histogram("", &latency);
     print_histogram("first_event_", &first_event);
     print_histogram("event_", &event_age);
@@ -702,18 +742,19 @@ static int rpc_streamed;
 static size_t msgid_at;
 
 /* `[0, msgid, "completion.create", [{path, body, stream}]]`; the msgid, five bytes, is the lane. */
-static void rpc_prepare(void)
+static struct buffer rpc_request(const char *path)
 {
-    struct buffer body = read_file(option("body", NULL));
+    struct buffer made = {0}, body = read_file(path);
     u8 size[4] = {(u8)(body.end >> 24), (u8)(body.end >> 16), (u8)(body.end >> 8), (u8)body.end};
-    append(&request, "\x94\x00", 2);
-    msgid_at = request.end;
-    append(&request, "\xce\0\0\0\0\xb1" "completion.create" "\x91\x83\xa4" "path", 30);
-    append(&request, "\xb1/chat/completions\xa6stream", 25);
-    append(&request, rpc_streamed ? "\xc3" : "\xc2", 1);
-    append(&request, "\xa4" "body\xc6", 6);
-    append(&request, size, 4);
-    append(&request, body.bytes, body.end);
+    append(&made, "\x94\x00", 2);
+    msgid_at = made.end;
+    append(&made, "\xce\0\0\0\0\xb1" "completion.create" "\x91\x83\xa4" "path", 30);
+    append(&made, "\xb1/chat/completions\xa6stream", 25);
+    append(&made, rpc_streamed ? "\xc3" : "\xc2", 1);
+    append(&made, "\xa4" "body\xc6", 6);
+    append(&made, size, 4);
+    append(&made, body.bytes, body.end);
+    return made;
 }
 
 static void rpc_ask(struct connection *c, int lane)
@@ -753,10 +794,10 @@ static int rpc_response(struct connection *c, const u8 *p, const u8 *end)
 
 static int rpc_notification(struct connection *c, const u8 *p, const u8 *end)
 {
-    size_t size, count;
+    size_t size, values;
     const u8 *method = p, *params = mp_skip(p, end);
-    method = mp_head(method, end, &size, &count);
-    const u8 *map = mp_head(params, end, &(size_t){0}, &count);
+    method = mp_head(method, end, &size, &values);
+    const u8 *map = mp_head(params, end, &(size_t){0}, &values);
     const u8 *id = mp_get(map, end, "stream");
     struct lane *lane = NULL;
     for (int i = 0; id && i < c->lanes; i++)
@@ -771,7 +812,7 @@ static int rpc_notification(struct connection *c, const u8 *p, const u8 *end)
     const u8 *chunk = mp_get(map, end, "chunk");
     if (size != 11 || memcmp(method, "stream.data", 11) || !chunk)
         return -1;
-    chunk = mp_head(chunk, end, &size, &count);
+    chunk = mp_head(chunk, end, &size, &values);
     meter(lane, chunk, size);
     if ((lane->unused += size) >= WINDOW / 2) { /* lazily: a message per half window */
         uint32_t stream = (uint32_t)lane->stream, nbytes = (uint32_t)lane->unused;
@@ -1062,10 +1103,10 @@ static void run_upstream(void)
 
 /* -- main -------------------------------------------------------------------------------------------------- */
 
-int main(int count, char **words)
+int main(int argc, char **words)
 {
-    const char *name = count > 1 ? words[1] : "";
-    options = count > 1 ? words + 2 : words + 1;
+    const char *name = argc > 1 ? words[1] : "";
+    options = argc > 1 ? words + 2 : words + 1;
     signal(SIGPIPE, SIG_IGN);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!strcmp(name, "upstream"))
@@ -1083,9 +1124,13 @@ int main(int count, char **words)
     } else if (!strcmp(name, "rpc")) {
         rpc_streamed = (int)number("stream", "0");
         mode = (struct mode){rpc_ask, rpc_take, gone_is_failure};
-        rpc_prepare();
+        request = rpc_request(option("body", NULL));
     } else
         die("say rtt, http, rpc or upstream, see the top of load.c");
-    run_clients();
+    const char *warm = option("warm", "");
+    struct buffer warm_up = {0};
+    if (*warm)
+        warm_up = mode.ask == rpc_ask ? rpc_request(warm) : read_file(warm);
+    run_clients(warm_up);
     return 0;
 }
