@@ -37,6 +37,8 @@ HELLO = {"protocol": 1, "name": "copilot-broker", "version": "0", "features": []
 class Stream:
     chunks: Iterable[Any]
     error: ErrorInfo | None = None
+    status: int = 0
+    headers: dict[str, str] | None = None
 
 
 SILENCE = object()
@@ -147,7 +149,7 @@ class _Peer:
             self._connection.send_error(request.msgid, answer)
         elif isinstance(answer, Stream):
             self._streamed = True
-            stream = self._connection.open_stream(request.msgid)
+            stream = self._connection.open_stream(request.msgid, answer.status, answer.headers)
             self._server._start(self._stream, stream, answer)
         elif answer is not SILENCE:
             self._connection.send_result(request.msgid, answer)
