@@ -1,0 +1,155 @@
+"""`copilot-cred models`: the table, what is left out of it, and which model is the default."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from client.cli.running import Terminal, run
+from copilot_broker.cli.catalogue import default_model, read_models
+from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.messages import ErrorInfo
+from fakes.wire_server import WireServer
+
+
+def entry(model, **more):
+    return {
+        "id": model,
+        "name": model.upper(),
+        "vendor": "OpenAI",
+        "model_picker_enabled": True,
+        "capabilities": {"type": "chat"},
+        **more,
+    }
+
+
+FULL = entry(
+    "gpt-4.1",
+    name="GPT-4.1",
+    vendor="Azure OpenAI",
+    is_chat_default=True,
+    billing={"is_premium": False, "multiplier": 0},
+    policy={"state": "enabled", "terms": "…"},
+    capabilities={
+        "type": "chat",
+        "limits": {"max_context_window_tokens": 128000},
+        "supports": {"vision": True, "tool_calls": True},
+    },
+)
+CLAUDE = entry(
+    "claude-x",
+    name="Claude \x1b[31mX",
+    vendor="Anthropic",
+    preview=True,
+    policy={"state": "unconfigured"},
+    billing={"multiplier": 0.33},
+    supported_endpoints=["/chat/completions", "/v1/messages"],
+)
+CODEX = entry("codex", supported_endpoints=["/responses", "ws:/responses"])
+EMBEDDING = entry("embed", capabilities={"type": "embeddings"})
+HIDDEN = entry("old", model_picker_enabled=False)
+BROKEN = [
+    {},
+    {"id": 8},
+    {"id": ""},
+    {"id": "bare"},
+    {"id": "odd", "name": 1, "billing": [], "capabilities": {"limits": None, "supports": 3}},
+    {"id": "odder", "policy": "no", "supported_endpoints": [None, 4], "capabilities": {"type": 1}},
+    {
+        "id": "oddest",
+        "billing": {"multiplier": True},
+        "capabilities": {"limits": {"max_context_window_tokens": "many"}},
+    },
+]
+ENTRIES = [CLAUDE, FULL, CODEX, {**FULL, "name": "a twin"}, EMBEDDING, HIDDEN, *BROKEN]
+
+
+def listing(entries):
+    return {"account": "default", "models": entries}
+
+
+@pytest.fixture
+def server():
+    with WireServer({"models.list": listing(ENTRIES)}) as server:
+        yield server
+
+
+def test_table_shows_those_to_choose_from(server):
+    done = run("models", env=server.env)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "id                 name           vendor        context  premium  endpoints               can           notes",
+        "claude-x           Claude ?[31mX  Anthropic     -        0.33     chat messages           -             preview, policy unconfigured",
+        "gpt-4.1 (default)  GPT-4.1        Azure OpenAI  128 k    0        chat                    vision tools  -",
+        "codex              CODEX          OpenAI        -        -        responses ws:responses  -             -",
+        *(
+            f"{broken:17}  -              -             -        -        chat                    -             -"
+            for broken in ("bare", "odd", "odder", "oddest")
+        ),
+    ]
+    assert done.stderr == "2 not shown; to see them too: copilot-cred models --all\n"
+    assert server.calls("models.list") == [{}]
+
+
+def test_all_shows_the_others_too_and_says_what_they_are(server):
+    shown = run("models", "--all", "--account", "work", env=server.env)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    rows = {line.split()[0]: line for line in shown.stdout.splitlines()}
+    assert rows["embed"].endswith("embeddings")
+    assert rows["old"].endswith("not for choosing")
+    assert server.calls("models.list") == [{"account": "work"}]
+
+
+def test_json_is_what_github_says(server):
+    done = run("models", "--json", env=server.env)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert json.loads(done.stdout) == ENTRIES
+
+
+def test_a_terminal_shows_the_same(server):
+    with Terminal("models", env={**server.env, "COLUMNS": "200"}) as terminal:
+        assert terminal.ends() == 0
+        for words in ("gpt-4.1 (default)", "128 k", "vision tools", "policy unconfigured", "0.33"):
+            assert words in terminal.shown
+
+
+def test_no_models_at_all_names_the_next_step(server):
+    server.answers["models.list"] = listing([])
+    done = run("models", env=server.env)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("copilot-cred refresh\n")
+
+
+@pytest.mark.parametrize("error_class", ErrorClass)
+def test_the_class_of_the_error_is_the_exit_code(server, error_class):
+    server.answers["models.list"] = ErrorInfo(error_class, "code", "it is so", "mend it: mend")
+    done = run("models", env=server.env)
+    assert (done.returncode, done.stdout) == (int(error_class), "")
+    assert done.stderr == "copilot-cred: it is so\n  hint: mend it: mend\n"
+
+
+def test_without_a_broker(tmp_path):
+    done = run("models", env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.endswith("systemctl --user start copilot-broker.socket\n")
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([entry("a"), FULL, CODEX], "gpt-4.1"),
+        ([entry("a"), entry("b", is_chat_fallback=True)], "b"),
+        ([CODEX, EMBEDDING, HIDDEN, entry("a")], "a"),
+        ([CODEX, HIDDEN], "old"),
+        ([{**FULL, "policy": {"state": "disabled"}}, entry("a")], "a"),
+        ([{**FULL, "supported_endpoints": ["/responses"]}, entry("a")], "a"),
+        ([{"id": "bare"}], "bare"),
+        ([CODEX, EMBEDDING, CLAUDE], None),
+        ([], None),
+    ],
+)
+def test_default_is_githubs_own_or_the_next_that_can_answer(entries, expected):
+    found = default_model(read_models(entries))
+    assert (found.id if found else None) == expected
