@@ -90,7 +90,8 @@ class Proxy:
             reply = await self._act_on(reply, request, lease, headers)
         if not is_watched:
             return Answer(reply, lease.account)
-        turn = {"INITIATOR": headers["x-initiator"], "REASON": reason}
+        said = headers["x-initiator"]
+        turn = {"INITIATOR": said if said in ("user", "agent") else "other", "REASON": reason}
         return WatchedAnswer(reply, lease.account, turn, began_at, self._monotonic)
 
     async def models(self, account: str | None) -> tuple[str, list[dict[str, Any]]]:
