@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 PARTS = {"cli": "cli_cells", "token": "token_cells", "proxy": "proxy_cells", "idle": "idle_cells"}
 """First word of the groups' names → the file with `prepare(stage) -> Part`."""
+GENERATOR_LIMIT = 0.95
+"""Share of its core above which a generator is as slow as what it measures."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,13 +125,31 @@ def _report(
     if lines:
         table.show(title, headings, lines)
     print()
-    for note in stage.notes:
+    for note in [*_generator_notes(results), *stage.notes]:
         print(note)
     for name, reason in stage.skipped.items():
         print(f"left out: {name}: {reason}")
     for (group, row), why in results.failed.items():
         print(f"FAILED: {group}: {row}: {why}")
     return missed
+
+
+def _generator_notes(results: harness.Results) -> list[str]:
+    """Say how busy the generator's own core was: below all of it, the server set the pace."""
+    shares = {
+        f"{group}: {row}": figure.median
+        for group in results.samples
+        for row in results.rows(group)
+        if (figure := results.figure(group, row, "generator_core")) is not None
+    }
+    if not shares:
+        return []
+    busiest = max(shares, key=shares.__getitem__)
+    notes = [f"the load generator used at most {shares[busiest]:.0%} of its core ({busiest})"]
+    limited = [name for name, share in shares.items() if share > GENERATOR_LIMIT]
+    if limited:
+        notes.append(f"its own limit, not the server's, is the rate of: {'; '.join(limited)}")
+    return notes
 
 
 def _about(stage: Stage, seed: int) -> dict[str, Any]:

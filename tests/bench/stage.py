@@ -23,7 +23,7 @@ from bench.harness import Sample
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench import ours, peers
 
@@ -188,18 +188,33 @@ class Stage:
 
     def generate(self, *words: str) -> dict[str, float]:
         """Run the load generator on its core to its end; return the figures that it prints."""
+        with self.generating(*words) as seen:
+            pass
+        return seen
+
+    @contextlib.contextmanager
+    def generating(self, *words: str) -> Iterator[dict[str, float]]:
+        """Run the load generator on its core beside the block; its figures are there afterwards."""
         with servers.on_core(self.cores.generator):
-            done = subprocess.run(
+            process = subprocess.Popen(
                 [str(self.load), *words],
-                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                timeout=GENERATOR_PATIENCE,
-                check=False,
             )
-        if done.returncode:
-            raise servers.ServerError(f"the generator says: {done.stderr.strip()}")
-        return dict(json.loads(done.stdout))
+        seen: dict[str, float] = {}
+        try:
+            yield seen
+            out, err = process.communicate(timeout=GENERATOR_PATIENCE)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        if process.returncode:
+            raise servers.ServerError(f"the generator says: {err.strip()}")
+        seen.update(json.loads(out))
 
     def sample(self, server: servers.Server, *words: str) -> Sample:
         """Let the generator loose on a server; return what it saw and the CPU of the server's tree.

@@ -10,18 +10,21 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from bench import ours, peers
-from bench.harness import Cell, Column, Goal, Group, Part
+from bench.harness import Cell, Column, Goal, Group, Part, Sample
+from bench.servers import ServerError
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.harness import Figure, Results, Sample
+    from bench.harness import Figure, Results
     from bench.servers import Server
     from bench.stage import Stage
 
@@ -43,6 +46,17 @@ COLUMNS = (
     Column("generator_core", "generator", ratio=False),
 )
 CONNECTIONS = (1, 8, 64)
+BESIDE = "token-beside"
+QUIET_ROW = f"{OURS}, quiet"
+BESIDE_ROW = f"{OURS}, beside streams"
+STREAMS = 200
+SMOKE_STREAMS = 10
+PACED = b'{"model":"bench-paced-3000-10","stream":true,"messages":[]}'
+"""Events for longer than anybody listens."""
+BEGINNING = 0.6
+"""Seconds until all streams run; half of it they begin, one after the other."""
+MARGIN = 0.2
+"""Seconds that they outlast the gets."""
 SSH_REQUEST_IDENTITIES = struct.pack(">IB", 1, 11)
 """One byte of payload, SSH_AGENTC_REQUEST_IDENTITIES (draft-ietf-sshm-ssh-agent, 3.5)."""
 
@@ -81,6 +95,7 @@ def prepare(stage: Stage) -> Part:
         doors += _peers(stage)
     groups = [_group(stage, doors, connections) for connections in CONNECTIONS]
     groups.append(_group(stage, doors, 8, reconnect=True))
+    groups.append(_beside_streams(stage, broker, doors))
     return Part(tuple(groups), _goals())
 
 
@@ -173,9 +188,65 @@ def _group(stage: Stage, doors: list[Door], connections: int, *, reconnect: bool
     )
 
 
+def _beside_streams(stage: Stage, broker: ours.Broker, doors: list[Door]) -> Group:
+    """Compare gets from a quiet daemon with gets while it forwards streams.
+
+    Both generators and the upstream share a core, which alone makes gets slower. The floor, asked
+    while as many streams run past every proxy, shows by how much.
+    """
+    streams = SMOKE_STREAMS if stage.is_smoke else STREAMS
+    body = _file(stage, "paced.json", PACED)
+    url = urlsplit(stage.upstream)
+    head = f"POST /chat/completions HTTP/1.1\r\nHost: {url.netloc}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(PACED)}\r\n\r\n"
+    request = _file(stage, "paced.http", head.encode() + PACED)
+    through = ("rpc", f"to=unix:{broker.socket}", f"body={body}", "stream=1")
+    past = ("http", f"to=tcp:{url.netloc}", f"request={request}")
+    length = BEGINNING + stage.scale.seconds + MARGIN
+    more = (f"connections={streams}", f"seconds={length}", f"spread={BEGINNING * 500:.0f}")
+    found = {door.name: door for door in doors}
+
+    def cell(name: str, door: Door, load: tuple[str, ...] = ()) -> Cell:
+        words = door.words(stage, connections=1, reconnect=False)
+
+        def run() -> Sample:
+            if not load:
+                return stage.sample(door.server, *words)
+            with stage.generating(*load, *more) as seen:
+                time.sleep(BEGINNING)
+                sample = stage.sample(door.server, *words)
+            if seen["errors"] or not seen["events"]:
+                raise ServerError(f"{seen['errors']:.0f} of {streams} streams failed")
+            events = {"events_s": seen["events"] / seen["wall_s"]}
+            return Sample(sample.ops, sample.wall, sample.cpu, {**sample.more, **events})
+
+        return Cell(name, run, is_ours=door.name == OURS)
+
+    return Group(
+        BESIDE,
+        f"1 kept connection, quiet and beside {streams} streams with an event each 10 ms",
+        QUIET_ROW,
+        (
+            Column("p50_us", "p50 us"),
+            Column("p99_us", "p99 us"),
+            Column("ops_s", "gets/s", ratio=False),
+            Column("events_s", "events/s", ratio=False),
+        ),
+        (
+            cell(QUIET_ROW, found[OURS]),
+            cell(BESIDE_ROW, found[OURS], through),
+            cell(f"{MSGPACK}, quiet", found[MSGPACK]),
+            cell(f"{MSGPACK}, {streams} streams past it", found[MSGPACK], past),
+        ),
+    )
+
+
 def _goals() -> tuple[Goal, ...]:
     def held(key: str, group: str, under: str) -> Callable[[Results], Figure | None]:
         return lambda results: results.ratio(key, (group, OURS), (group, under))
+
+    def beside(results: Results) -> Figure | None:
+        return results.ratio("p50_us", (BESIDE, BESIDE_ROW), (BESIDE, QUIET_ROW))
 
     group = "token-8"
     return (
@@ -183,4 +254,5 @@ def _goals() -> tuple[Goal, ...]:
         Goal(
             f"a token, CPU of {SSH_AGENT}'s, 8 connections", 1.5, held("cpu_us", group, SSH_AGENT)
         ),
+        Goal(f"a token beside {STREAMS} streams, p50 / quiet", 1.5, beside),
     )
