@@ -1,4 +1,4 @@
-"""The bodies of the simulated api.github.com and Copilot API."""
+"""The bodies of the simulated api.github.com."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 
-__all__ = ["MODELS", "bad_credentials", "exchanged", "no_access", "no_user_agent", "not_found"]
+__all__ = ["bad_credentials", "exchanged", "no_access", "no_user_agent", "not_found"]
 
 
 def bad_credentials() -> web.Response:
@@ -88,44 +88,3 @@ def exchanged(
         "telemetry": 0,
         "a_field_of_tomorrow": {"nested": [None]},
     }
-
-
-def _model(model_id: str, kind: str, **more: Any) -> dict[str, Any]:
-    return {
-        "id": model_id,
-        "object": "model",
-        "name": f"{model_id} (simulated)",
-        "vendor": "Simulator",
-        "version": model_id,
-        "preview": False,
-        "model_picker_enabled": kind == "chat",
-        "capabilities": {
-            "type": kind,
-            "family": model_id,
-            "tokenizer": "o200k_base",
-            "limits": {"max_context_window_tokens": 128000, "max_output_tokens": 16384},
-            "supports": {"streaming": True, "tool_calls": True},
-        },
-        **more,
-    }
-
-
-MODELS: dict[str, Any] = {
-    "object": "list",
-    "data": [
-        _model(
-            "sim-chat",
-            "chat",
-            billing={"is_premium": False, "multiplier": 0},
-            is_chat_default=True,
-        ),
-        _model("sim-chat", "chat"),  # the real list has duplicates
-        _model(
-            "sim-premium", "chat", policy={"state": "unconfigured", "terms": "Simulated terms"}
-        ),
-        _model("sim-responses", "chat", supported_endpoints=["/responses"]),
-        _model("sim-embedding", "embeddings"),
-        _model("sim-completion", "completion"),
-        {"object": "model"},  # and malformed entries
-    ],
-}

@@ -1,13 +1,19 @@
 """`/_control/`: how tests and demos pull the simulator's strings.
 
-POST /_control/faults    {"path": "/user", "responses": [Fault, …]}   see `world.Fault`
-POST /_control/settings  {"token_lifetime": 5, …}
+POST /_control/faults    {"path": "/user", "responses": [Fault, …]}   see `faults.Fault`
+                         {"path"?: "/chat/completions", "named": ["402_date", …]}
+                         (both at once: the named ones come first)
+POST /_control/settings  {"token_lifetime": 5, "chat_quirks": ["comments"], …}  see `settings`
 GET  /_control/settings
+GET  /_control/names     names of the faults, and of the quirks with what they are
 POST /_control/approve   {"user_code"?: "…", "login"?: "…"}   without a code: the newest
 POST /_control/deny      {"user_code"?: "…"}
 POST /_control/revoke    {}                                   no token minted so far works any more
-GET  /_control/requests  ?path=…                              credentials as fingerprints
+GET  /_control/requests  ?path=…                              see `records.RecordedRequest`
+GET  /_control/last_body ?x_request_id=…   length and sha256 of the last completion's body, as sent
 POST /_control/reset     {}                                   forget grants, faults and requests
+
+Quirks of one answer only: ask for the model `sim-quirk-NAME` or `sim-quirk-NAME+NAME`.
 """
 
 from __future__ import annotations
@@ -17,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from brokerd.simulator.world import Fault
+from brokerd.simulator import quirks, refusals
+from brokerd.simulator.copilot import CHAT_PATH
+from brokerd.simulator.faults import Fault
 
 
 if TYPE_CHECKING:
@@ -40,18 +48,23 @@ class ControlRoutes:
         app.router.add_post(f"{PREFIX}faults", self.faults)
         app.router.add_post(f"{PREFIX}settings", self.change_settings)
         app.router.add_get(f"{PREFIX}settings", self.settings)
+        app.router.add_get(f"{PREFIX}names", self.names)
         app.router.add_post(f"{PREFIX}approve", self.approve)
         app.router.add_post(f"{PREFIX}deny", self.deny)
         app.router.add_post(f"{PREFIX}revoke", self.revoke)
         app.router.add_get(f"{PREFIX}requests", self.requests)
+        app.router.add_get(f"{PREFIX}last_body", self.last_body)
         app.router.add_post(f"{PREFIX}reset", self.reset)
 
     async def faults(self, request: web.Request) -> web.Response:
         """Queue faults for a path."""
         body = await _json(request)
         try:
-            faults = [Fault(**each) for each in body["responses"]]
-            self.world.queue_faults(str(body["path"]), faults)
+            named = body["named"] if "responses" not in body else body.get("named", [])
+            faults = [refusals.named(each, self.world.wall()) for each in named]
+            faults += [Fault(**each) for each in body.get("responses", [])]
+            path = str(body.get("path", CHAT_PATH) if named else body["path"])
+            self.world.queue_faults(path, faults)
         except (KeyError, TypeError) as error:
             return web.json_response({"error": f"bad fault: {error}"}, status=400)
         return web.json_response({"queued": len(faults)})
@@ -62,11 +75,18 @@ class ControlRoutes:
             self.world.settings.change(await _json(request))
         except KeyError as error:
             return web.json_response({"error": f"unknown setting: {error}"}, status=400)
+        except (TypeError, ValueError) as error:
+            return web.json_response({"error": str(error)}, status=400)
         return web.json_response(asdict(self.world.settings))
 
     async def settings(self, _request: web.Request) -> web.Response:
         """Show the settings."""
         return web.json_response(asdict(self.world.settings))
+
+    async def names(self, _request: web.Request) -> web.Response:
+        """Show what there is to choose from."""
+        told = {name: quirk.about for name, quirk in quirks.QUIRKS.items()}
+        return web.json_response({"faults": refusals.NAMES, "quirks": told})
 
     async def approve(self, request: web.Request) -> web.Response:
         """Do what the person would do with the Authorize button."""
@@ -91,6 +111,22 @@ class ControlRoutes:
         path = request.query.get("path")
         shown = [asdict(each) for each in self.world.requests if path in (None, each.path)]
         return web.json_response({"requests": shown})
+
+    async def last_body(self, request: web.Request) -> web.Response:
+        """Tell what the last completion's answer was, to the byte; 404 before there is one."""
+        wanted = request.query.get("x_request_id")
+        for each in reversed(self.world.requests):
+            if each.path == CHAT_PATH and wanted in (None, each.request_id):
+                shown = {
+                    "x_request_id": each.request_id,
+                    "status": each.status,
+                    "length": each.sent,
+                    "sha256": each.sent_sha256,
+                    "finished": each.finished,
+                    "cancelled": each.cancelled,
+                }
+                return web.json_response(shown)
+        return web.json_response({"error": "no such completion"}, status=404)
 
     async def reset(self, _request: web.Request) -> web.Response:
         """Forget all but settings and tokens."""

@@ -1,7 +1,7 @@
-"""The routes of github.com, api.github.com and the Copilot API, on one server.
+"""The routes of github.com and api.github.com, on one server.
 
-Rows and shapes: the device flow, `GET /user`, the exchange and `GET /models`, with the answers
-that the real ones give to good and to bad requests.
+Rows and shapes: the device flow, `GET /user` and the exchange, with the answers that the real ones
+give to good and to bad requests.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class GitHubRoutes:
         app.router.add_post("/login/device", self.hear_person)
         app.router.add_get("/user", self.user)
         app.router.add_get("/copilot_internal/v2/token", self.exchange, allow_head=False)
-        app.router.add_get("/models", self.models)
 
     # github.com
 
@@ -178,15 +177,6 @@ class GitHubRoutes:
     def _signed_in(self, request: web.Request) -> GitHubGrant | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         return self.world.github_grant(token) if scheme.lower() in ("token", "bearer") else None
-
-    # api.githubcopilot.com
-
-    async def models(self, request: web.Request) -> web.Response:
-        """`GET {api}/models`."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self.world.accepts_copilot_token(token):
-            return web.Response(text="unauthorized: token expired\n", status=401)
-        return web.json_response(answers.MODELS)
 
 
 async def _parameters(request: web.Request) -> Mapping[str, str]:

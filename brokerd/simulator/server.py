@@ -7,24 +7,18 @@ no loop yet or must not share one (`copilot-brokerd --simulate`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import threading
-import time
-import uuid
-from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from aiohttp import web
 
-from brokerd.simulator import answers
-from brokerd.simulator.control import PREFIX, ControlRoutes
+from brokerd.simulator.connections import Connections
+from brokerd.simulator.control import ControlRoutes
+from brokerd.simulator.copilot import CopilotRoutes
+from brokerd.simulator.front import Front
 from brokerd.simulator.github import GitHubRoutes
-from brokerd.simulator.world import Fault, RecordedRequest, Settings, World
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+from brokerd.simulator.settings import Settings
+from brokerd.simulator.world import World
 
 
 __all__ = ["Simulator", "SimulatorThread"]
@@ -33,25 +27,6 @@ HOST = "127.0.0.1"  # never anything else: it signs everybody in
 # A fault's body may be what a test calls far too big.
 MAX_CONTROL_BODY = 64 * 1024 * 1024
 START_TIMEOUT = 10.0
-# All others may hold what nobody should read in a list of requests.
-SHOWN_HEADERS = frozenset(
-    {
-        "accept", "content-type", "user-agent", "editor-version", "editor-plugin-version",
-        "copilot-integration-id", "x-github-api-version", "openai-intent", "x-interaction-type",
-    }
-)  # fmt: skip
-
-
-class _FaultyResponse(web.StreamResponse):
-    """A response that does without some headers, also those that aiohttp adds by itself."""
-
-    withheld: Sequence[str] = ()
-
-
-async def _withhold(_request: web.Request, response: web.StreamResponse) -> None:
-    if isinstance(response, _FaultyResponse):
-        for name in response.withheld:
-            response.headers.popall(name, None)
 
 
 class Simulator:
@@ -66,17 +41,19 @@ class Simulator:
         self._port = port
         self._github = GitHubRoutes(self.world)
         self._runner: web.AppRunner | None = None
-        self._closing = asyncio.Event()
+        self._connections = Connections()
 
     async def start(self, port: int | None = None) -> None:
         """Listen; port 0 takes a free one. OSError when the port is taken."""
-        app = web.Application(middlewares=[self._middleware()], client_max_size=MAX_CONTROL_BODY)
+        self._connections = Connections()
+        front = Front(self.world, self._connections)
+        app = web.Application(middlewares=[front.middleware()], client_max_size=MAX_CONTROL_BODY)
         self._github.add_to(app)
+        CopilotRoutes(self.world).add_to(app)
         ControlRoutes(self.world).add_to(app)
-        app.on_response_prepare.append(_withhold)
-        self._closing.clear()
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
+        self._connections.watch(self._runner.server)
         site = web.TCPSite(self._runner, HOST, self._port if port is None else port)
         await site.start()
         self._port = self._runner.addresses[0][1]
@@ -84,7 +61,7 @@ class Simulator:
 
     async def close(self) -> None:
         """Stop listening; a later `start` takes the same port again."""
-        self._closing.set()
+        self._connections.end_waits()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -95,100 +72,6 @@ class Simulator:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    def _middleware(self) -> Any:
-        @web.middleware
-        async def middleware(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
-            if request.path.startswith(PREFIX):
-                return await handler(request)
-            recorded = self._record(request)
-            answer = await self._answer(request, handler)
-            recorded.status = answer.status
-            return answer
-
-        return middleware
-
-    async def _answer(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        fault = self.world.take_fault(request.path)
-        if fault is not None:
-            await self._pause(fault.delay)
-        if fault is not None and (fault.status is not None or fault.reset):
-            return await self._misbehave(request, fault)
-        answer = await self._true_answer(request, handler)
-        answer.headers.update(self._usual_headers())
-        return answer
-
-    @staticmethod
-    async def _true_answer(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        if not request.headers.get("User-Agent"):
-            return answers.no_user_agent()
-        try:
-            return await handler(request)
-        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            return answers.not_found()
-
-    def _usual_headers(self) -> dict[str, str]:
-        return {
-            "Date": formatdate(self.world.wall(), usegmt=True),
-            "x-github-request-id": uuid.uuid4().hex.upper(),
-            "Cache-Control": "no-store",
-        }
-
-    async def _misbehave(self, request: web.Request, fault: Fault) -> web.StreamResponse:
-        headers: dict[str, str | None] = {**self._usual_headers()}
-        if isinstance(fault.body, str):
-            payload = fault.body.encode()
-            headers["Content-Type"] = "text/plain; charset=utf-8"
-        else:
-            payload = web.json_response(fault.body).body  # type: ignore[assignment]
-            headers["Content-Type"] = "application/json"
-        for name, value in fault.headers.items():
-            headers = {key: kept for key, kept in headers.items() if key.lower() != name.lower()}
-            headers[name] = value
-        if fault.reset and request.transport is not None:
-            request.transport.abort()
-        answer = _FaultyResponse(status=fault.status or 200)
-        answer.withheld = [name for name, value in fault.headers.items() if value is None]
-        answer.headers.update({key: value for key, value in headers.items() if value is not None})
-        if fault.reset:
-            return answer
-        answer.content_length = len(payload)
-        await answer.prepare(request)
-        pieces = [payload] if not fault.drip else [payload[i : i + 1] for i in range(len(payload))]
-        for piece in pieces:
-            await answer.write(piece)
-            await self._pause(fault.drip)
-            if self._closing.is_set():
-                break
-        return answer
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not past the end of the simulator."""
-        if seconds > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), seconds)
-
-    def _record(self, request: web.Request) -> RecordedRequest:
-        headers = {
-            name.lower(): value
-            for name, value in request.headers.items()
-            if name.lower() in SHOWN_HEADERS
-        }
-        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-        if secret:
-            fingerprint = hashlib.sha256(secret.encode()).hexdigest()[:8]
-            headers["authorization"] = f"{scheme} sha256:{fingerprint}"
-        recorded = RecordedRequest(
-            request.method, request.path, time.monotonic(), time.time(), headers
-        )
-        self.world.requests.append(recorded)
-        return recorded
 
 
 class SimulatorThread:

@@ -10,59 +10,25 @@ import secrets
 import time
 import zlib
 from collections import defaultdict, deque
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from brokerd.simulator import minting
+from brokerd.simulator.faults import Fault
 from brokerd.simulator.minting import Person
+from brokerd.simulator.settings import Settings
 
 
-__all__ = ["DeviceGrant", "Fault", "RecordedRequest", "Settings", "World"]
+if TYPE_CHECKING:
+    from brokerd.simulator.records import RecordedRequest
+
+
+__all__ = ["DeviceGrant", "Fault", "Settings", "World"]
 
 # A test or a demo asks a few thousand times; an endless one keeps the newest.
 MAX_RECORDED = 20_000
 # GitHub's user codes: eight consonants and digits nobody can misread, a hyphen in the middle.
 USER_CODE_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"
-
-
-@dataclass
-class Settings:
-    """What a run of the simulator is like; each may be changed while it runs. Times in seconds."""
-
-    auto_approve: bool = False
-    """Approve each device code as soon as it is issued."""
-    token_lifetime: float = 1800
-    refresh_in: float = 1500
-    device_interval: float = 5
-    device_expires_in: float = 900
-    enforce_pacing: bool = True
-    """Answer `slow_down` to whoever polls faster than `interval`."""
-    clock_offset: float = 0
-    """How far GitHub's clock is ahead of ours: moves `Date` and `expires_at`."""
-    login: str = "octocat"
-    user_id: int = 583231
-    sku: str = "monthly_subscriber"
-    api_base: str | None = None
-    """`endpoints.api` of the exchange; None = this server."""
-    exchange_form: str = "full"
-    """`full`, `minimal` (three fields) or `odd` (drifted types, unknown fields)."""
-    no_access: str | None = None
-    """A notification id: refuse each exchange with a 403 ErrorEnvelope that carries it."""
-    refused_clients: list[str] = field(default_factory=list)
-    """Client ids whose tokens the exchange does not know (404)."""
-    known_clients: list[str] | None = None
-    """Client ids that may start a device grant; None = any."""
-    device_flow_disabled: bool = False
-    github_token_expires_in: float | None = None
-    """Issue expiring tokens with a refresh token, as GitHub Apps may."""
-
-    def change(self, changes: dict[str, Any]) -> None:
-        """Set some; an unknown name raises KeyError and changes nothing."""
-        unknown = changes.keys() - {each.name for each in fields(self)}
-        if unknown:
-            raise KeyError(", ".join(sorted(unknown)))
-        for name, value in changes.items():
-            setattr(self, name, value)
 
 
 @dataclass
@@ -80,38 +46,6 @@ class DeviceGrant:
     decision: str = "pending"
     """`pending`, `approved`, `denied` or `spent`."""
     person: Person | None = None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One answer to give instead of, or on the way to, the true one."""
-
-    status: int | None = None
-    """None = the true answer (after `delay`)."""
-    headers: dict[str, str | None] = field(default_factory=dict)
-    """None as value takes a header away."""
-    body: Any = ""
-    """A string goes out as it is, anything else as JSON."""
-    delay: float = 0
-    reset: bool = False
-    """Drop the connection instead of answering."""
-    drip: float = 0
-    """Seconds between the bytes of the body."""
-
-
-@dataclass
-class RecordedRequest:
-    """A request as it may be shown: no body, credentials as fingerprints."""
-
-    method: str
-    path: str
-    monotonic: float
-    """time.monotonic() on arrival."""
-    time: float
-    """Unix seconds."""
-    headers: dict[str, str]
-    status: int = 0
-    """0 while no answer is on its way."""
 
 
 class World:

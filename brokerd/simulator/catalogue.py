@@ -1,0 +1,123 @@
+"""The simulated Copilot's models: one of each sort, with the blemishes of the real list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brokerd.simulator import quirks
+
+
+__all__ = ["MODELS", "MODEL_QUIRKS", "chat_model"]
+
+CHAT = "/chat/completions"
+VISION_LIMITS = {
+    "max_prompt_images": 5,
+    "max_prompt_image_size": 3145728,
+    "supported_media_types": ["image/jpeg", "image/png", "image/webp", "image/gif"],
+}
+# What some models always do (names from `quirks.QUIRKS`).
+MODEL_QUIRKS = {"sim-claude": ("bare",)}
+
+
+def _model(
+    model_id: str,
+    kind: str = "chat",
+    *,
+    multiplier: float = 0,
+    vision: bool = False,
+    limits: dict[str, int] | None = None,
+    supports: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    chat = {
+        "max_context_window_tokens": 144000,
+        "max_prompt_tokens": 128000,
+        "max_output_tokens": 16384,
+        "max_non_streaming_output_tokens": 16384,
+    }
+    capabilities: dict[str, Any] = {
+        "type": kind,
+        "object": "model_capabilities",
+        "family": model_id,
+        "tokenizer": "o200k_base" if kind == "chat" else "cl100k_base",
+        "limits": {**(chat if kind == "chat" else {}), **(limits or {})},
+        "supports": {"streaming": True, "tool_calls": True, "parallel_tool_calls": True}
+        if kind == "chat"
+        else {},
+    }
+    capabilities["supports"] |= supports or {}
+    if vision:
+        capabilities["supports"]["vision"] = True
+        capabilities["limits"]["vision"] = VISION_LIMITS
+    model = {
+        "id": model_id,
+        "object": "model",
+        "name": f"{model_id} (simulated)",
+        "vendor": "Simulator",
+        "version": f"{model_id}-2026-01-01",
+        "preview": False,
+        "model_picker_enabled": kind == "chat",
+        "is_chat_default": False,
+        "is_chat_fallback": False,
+        "capabilities": capabilities,
+    }
+    if kind == "chat":
+        model["billing"] = {"is_premium": multiplier > 0, "multiplier": multiplier}
+    return model | more
+
+
+def _policy(state: str) -> dict[str, str]:
+    return {"state": state, "terms": "Simulated terms"}
+
+
+_DEFAULT = _model(
+    "sim-chat", vision=True, is_chat_default=True, is_chat_fallback=True,
+    model_picker_category="versatile",
+)  # fmt: skip
+
+MODELS: dict[str, Any] = {
+    "object": "list",
+    "data": [
+        _DEFAULT,
+        _DEFAULT | {"model_picker_enabled": False},  # the real list has duplicates
+        _model(
+            "sim-claude", multiplier=1, vision=True, vendor="Anthropic",
+            policy=_policy("enabled"), supported_endpoints=[CHAT, "/v1/messages"],
+            supports={"thinking": True, "max_thinking_budget": 32000},
+        ),
+        _model(
+            "sim-enabled", multiplier=10, policy=_policy("enabled"), preview=True,
+            model_picker_category="powerful",
+            billing={"is_premium": True, "multiplier": 10, "restricted_to": ["pro_plus", "max"]},
+            warning_messages=[{"code": "preview", "message": "Simulated warning"}],
+        ),
+        _model("sim-premium", multiplier=1, policy=_policy("unconfigured")),
+        _model("sim-disabled", multiplier=0.33, policy=_policy("disabled")),
+        _model("sim-small", multiplier=0.25, limits={"max_prompt_tokens": 100}),
+        _model("sim-large", limits={"max_prompt_tokens": 16_000_000}),
+        _model("sim-responses", multiplier=1,
+               supported_endpoints=["/responses", "ws:/responses"]),
+        _model("sim-embedding", "embeddings", limits={"max_inputs": 512},
+               supports={"dimensions": True}),
+        _model("sim-completion", "completion"),
+        {"object": "model"},  # and entries that lack parts
+        {"id": "sim-unfinished", "object": "model", "name": "no capabilities"},
+    ],
+}  # fmt: skip
+
+_CHAT_MODELS: dict[str, dict[str, Any]] = {
+    each["id"]: each
+    for each in reversed(MODELS["data"])
+    if each.get("capabilities", {}).get("type") == "chat"
+}
+
+
+def chat_model(model_id: Any) -> dict[str, Any] | None:
+    """Give the entry of a chat model that may be used; a quirk's alias stands for sim-chat."""
+    if not isinstance(model_id, str):
+        return None
+    if quirks.of_alias(model_id) is not None:
+        return _DEFAULT
+    model = _CHAT_MODELS.get(model_id)
+    usable = model is not None and model.get("policy", {}).get("state", "enabled") == "enabled"
+    return model if usable else None

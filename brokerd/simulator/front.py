@@ -1,0 +1,169 @@
+"""What every request passes: it is recorded, and a fault may be waiting for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import replace
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import http_exceptions, web
+
+from brokerd.simulator import answers, copilot
+from brokerd.simulator.control import PREFIX
+from brokerd.simulator.records import record
+from brokerd.simulator.sending import Outgoing, Sent, in_pieces, send
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from brokerd.simulator.connections import Connection, Connections
+    from brokerd.simulator.faults import Fault
+    from brokerd.simulator.records import RecordedRequest
+    from brokerd.simulator.world import World
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+__all__ = ["Front"]
+
+COPILOT_PATHS = frozenset({copilot.CHAT_PATH, copilot.MODELS_PATH})
+BROKEN_BODY = (
+    aiohttp.ClientError,
+    http_exceptions.HttpProcessingError,
+    web.RequestPayloadError,
+    OSError,
+)
+
+
+class Front:
+    """The one middleware."""
+
+    def __init__(self, world: World, connections: Connections) -> None:
+        self.world = world
+        self.connections = connections
+
+    def middleware(self) -> Any:
+        """Give what aiohttp wants."""
+
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path.startswith(PREFIX):
+                return await handler(request)
+            connection = self.connections.of(request)
+            if connection is None:  # lost before its request was looked at
+                return Sent(499, reusable=False)
+            recorded = record(request, connection.number)
+            self.world.requests.append(recorded)
+            answer = await self._answer(request, handler, recorded, connection)
+            recorded.status = recorded.status or answer.status
+            return answer
+
+        return middleware
+
+    async def _answer(
+        self,
+        request: web.Request,
+        handler: Handler,
+        recorded: RecordedRequest,
+        connection: Connection,
+    ) -> web.StreamResponse:
+        fault = self.world.take_fault(request.path)
+        chat = request.method == "POST" and request.path == copilot.CHAT_PATH
+        body: bytes | None = None
+        early = fault is not None and fault.early and fault.status is not None
+        if chat and not early:
+            body = await _read_body(request, recorded)
+            if body is None:
+                recorded.cancelled = True
+                return Sent(499, reusable=False)
+        if fault is not None:
+            await connection.pause(fault.delay)
+            if fault.reset:
+                await connection.drop(hard=fault.hard)
+                return Sent(499, reusable=False)
+            if fault.status is not None:
+                faulty = _faulty(fault, self._usual_headers(request))
+                return await send(request, recorded, connection, faulty)
+        if body is not None and request.headers.get("User-Agent"):
+            usual = self._usual_headers(request)
+            outgoing = copilot.answer_chat(self.world, request, body, usual)
+            await connection.pause(self.world.settings.chat_head_delay)
+            return await send(request, recorded, connection, _touched(outgoing, fault))
+        answer = await self._true_answer(request, handler)
+        usual = self._usual_headers(request)
+        if fault is not None and isinstance(answer, web.Response):
+            kept = {**dict(answer.headers), **usual}
+            payload = answer.body if isinstance(answer.body, bytes) else b""
+            outgoing = Outgoing(answer.status, kept, [payload])
+            return await send(request, recorded, connection, _touched(outgoing, fault))
+        answer.headers.update(usual)
+        recorded.request_id = usual.get("x-request-id")
+        return answer
+
+    @staticmethod
+    async def _true_answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.headers.get("User-Agent"):
+            return answers.no_user_agent()
+        try:
+            return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+            return answers.not_found()
+
+    def _usual_headers(self, request: web.Request) -> dict[str, str]:
+        headers = {
+            "Date": formatdate(self.world.wall(), usegmt=True),
+            "x-github-request-id": uuid.uuid4().hex.upper(),
+            "Cache-Control": "no-store",
+        }
+        if request.path in COPILOT_PATHS:
+            headers["x-request-id"] = copilot.wanted_id(request)
+        return headers
+
+
+async def _read_body(request: web.Request, recorded: RecordedRequest) -> bytes | None:
+    """Read it as it comes, so that a body cut short is on record too; None = it was."""
+    pieces = []
+    recorded.body_length = 0
+    try:
+        async for piece in request.content.iter_any():
+            pieces.append(piece)
+            recorded.body_length += len(piece)
+    except BROKEN_BODY:
+        recorded.body_complete = False
+        return None
+    body = b"".join(pieces)
+    recorded.body_complete = True
+    recorded.body_sha256 = hashlib.sha256(body).hexdigest()
+    return body
+
+
+def _faulty(fault: Fault, usual: dict[str, str]) -> Outgoing:
+    if isinstance(fault.body, str):
+        payload = fault.body.encode()
+        kind = "text/plain; charset=utf-8"
+    else:
+        payload = json.dumps(fault.body).encode()
+        kind = "application/json"
+    outgoing = Outgoing(
+        fault.status or 200,
+        {**usual, "Content-Type": kind},
+        in_pieces(payload, 1) if fault.drip else [payload],
+        fault.framing,
+        interval=fault.drip,
+    )
+    return _touched(outgoing, fault)
+
+
+def _touched(outgoing: Outgoing, fault: Fault | None) -> Outgoing:
+    """Lay a fault's headers over an answer's, and its cuts."""
+    if fault is None:
+        return outgoing
+    headers = dict(outgoing.headers)
+    for name, value in fault.headers.items():
+        headers = {key: kept for key, kept in headers.items() if key.lower() != name.lower()}
+        headers[name] = value
+    return replace(outgoing, headers=headers, fault=fault)

@@ -1,0 +1,98 @@
+"""What a run of the simulator is like: one flat table, changed by name while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from brokerd.simulator import quirks
+
+
+__all__ = ["FRAMINGS", "Settings"]
+
+FRAMINGS = ("auto", "chunked", "length", "close")
+
+
+@dataclass
+class Settings:
+    """All that can be set. Times in seconds, sizes in bytes."""
+
+    auto_approve: bool = False
+    """Approve each device code as soon as it is issued."""
+    token_lifetime: float = 1800
+    refresh_in: float = 1500
+    device_interval: float = 5
+    device_expires_in: float = 900
+    enforce_pacing: bool = True
+    """Answer `slow_down` to whoever polls faster than `interval`."""
+    clock_offset: float = 0
+    """How far GitHub's clock is ahead of ours: moves `Date` and `expires_at`."""
+    login: str = "octocat"
+    user_id: int = 583231
+    sku: str = "monthly_subscriber"
+    api_base: str | None = None
+    """`endpoints.api` of the exchange; None = this server."""
+    exchange_form: str = "full"
+    """`full`, `minimal` (three fields) or `odd` (drifted types, unknown fields)."""
+    no_access: str | None = None
+    """A notification id: refuse each exchange with a 403 ErrorEnvelope that carries it."""
+    refused_clients: list[str] = field(default_factory=list)
+    """Client ids whose tokens the exchange does not know (404)."""
+    known_clients: list[str] | None = None
+    """Client ids that may start a device grant; None = any."""
+    device_flow_disabled: bool = False
+    github_token_expires_in: float | None = None
+    """Issue expiring tokens with a refresh token, as GitHub Apps may."""
+
+    copilot_host: str | None = None
+    """`Host` (with port) that the Copilot API answers to; any other gets 421. None = any."""
+    require_editor: bool = True
+    """Refuse who sends neither `Editor-Version` nor `Copilot-Integration-Id` (400)."""
+    premium_remaining: float = 87.5
+    """Percent of the premium requests left, told in the quota headers."""
+    chat_quirks: list[str] = field(default_factory=list)
+    """Names from `quirks.QUIRKS`, for every chat answer."""
+    chat_chunks: int | None = None
+    """Streamed events that carry text; None = one a word."""
+    chat_chunk_bytes: int | None = None
+    """Length of each such event's text; None = a word's."""
+    chat_head_delay: float = 0
+    """Before the answer's head."""
+    chat_first_delay: float = 0
+    """Between the head and the first byte of the body."""
+    chat_interval: float = 0
+    """From one write to the next, kept on the average."""
+    chat_framing: str = "auto"
+    """`chunked`, `length`, `close` (until the connection's end); auto = chunked for streams,
+    else length."""
+    chat_events_per_write: int = 1
+    """Events in one write, which is one HTTP chunk; 0 = all, in one write with the head."""
+    chat_split: int | None = None
+    """Cut the body after every so many bytes instead, without regard to events."""
+    chat_tcp_split: int | None = None
+    """Cut what goes on the wire, head and chunk sizes included, after every so many bytes."""
+
+    def __post_init__(self) -> None:
+        self._check({each.name: getattr(self, each.name) for each in fields(self)})
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Set some.
+
+        A name nobody knows raises KeyError, a value that can't be meant ValueError; both change
+        nothing.
+        """
+        unknown = changes.keys() - {each.name for each in fields(self)}
+        if unknown:
+            raise KeyError(", ".join(sorted(unknown)))
+        self._check(changes)
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    @staticmethod
+    def _check(values: dict[str, Any]) -> None:
+        quirks.check(values.get("chat_quirks", []))
+        if values.get("chat_framing", "auto") not in FRAMINGS:
+            raise ValueError(f"chat_framing is one of {', '.join(FRAMINGS)}")
+        for name in ("chat_split", "chat_tcp_split"):
+            if values.get(name) is not None and values[name] < 1:
+                raise ValueError(f"{name} is at least 1")
