@@ -33,7 +33,7 @@ from brokerd.stores.file import FileStore
 from brokerd.stores.index import AccountIndex
 from brokerd.stores.ladder import LoginStores
 from brokerd.stores.memory import MemoryStore
-from brokerd.upstream import Upstream, UpstreamSettings, headers_for_client, preset_for
+from brokerd.upstream import Upstream, UpstreamSettings, preset_for
 
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class _Daemon:
             gate,
             peercred.peer_of,
             version=__version__,
-            headers_for_client=headers_for_client,
+            # Asked anew each time: a reload swaps the upstream.
+            headers_for_client=lambda: self._upstream.headers_for_client(),  # noqa: PLW0108
             login_request=self._login_request,
             extra_status=self._extra_status,
             about_app=_about_app,
@@ -309,6 +310,7 @@ def _upstream(config: Config) -> Upstream:
             copilot=config.urls.copilot,
             proxy=config.network.proxy,
             ca_file=config.network.ca_file,
+            identity=config.identity,
         )
     )
 

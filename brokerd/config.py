@@ -20,6 +20,7 @@ from brokerd.core.setting_checks import (
     NotAllowedError,
     account_name,
     client_id,
+    header_value,
     host,
     one_of,
     origin,
@@ -29,6 +30,7 @@ from brokerd.core.settings import (
     DEFAULT_ACCOUNT,
     AccountSettings,
     Config,
+    IdentitySettings,
     LogSettings,
     NetworkSettings,
     StoreSettings,
@@ -46,6 +48,7 @@ __all__ = [
     "AccountSettings",
     "Config",
     "ConfigError",
+    "IdentitySettings",
     "LogSettings",
     "NetworkSettings",
     "StoreSettings",
@@ -227,5 +230,9 @@ _TABLES: dict[str, tuple[Callable[..., object], _Checks]] = {
         {"kind": one_of("auto", "secret-service", "file", "memory")},
     ),
     "network": (NetworkSettings, {"proxy": proxy, "ca_file": _ca_file}),
+    "identity": (
+        IdentitySettings,
+        dict.fromkeys(IdentitySettings.__dataclass_fields__, header_value),
+    ),
     "log": (LogSettings, {"level": one_of("debug", "info", "warning", "error")}),
 }

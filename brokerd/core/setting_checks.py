@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["NotAllowedError", "account_name", "client_id", "host", "one_of", "origin", "proxy"]
+__all__ = [
+    "NotAllowedError",
+    "account_name",
+    "client_id",
+    "header_value",
+    "host",
+    "one_of",
+    "origin",
+    "proxy",
+]
 
 
 class NotAllowedError(ValueError):
@@ -83,6 +92,13 @@ def origin(value: str) -> str | None:
     if value.lower().rstrip("/") != origin:
         raise allowed
     return origin
+
+
+def header_value(value: str) -> str:
+    """Check what goes out as a header (RFC 9110 §5.5, its ASCII part)."""
+    if not re.fullmatch(r"([!-~]([ -~]{0,198}[!-~])?)?", value):
+        raise NotAllowedError("up to 200 visible ASCII characters, or empty to send none")
+    return value
 
 
 def proxy(value: str) -> str | None:

@@ -15,6 +15,7 @@ __all__ = [
     "DEFAULT_ACCOUNT",
     "AccountSettings",
     "Config",
+    "IdentitySettings",
     "LogSettings",
     "NetworkSettings",
     "StoreSettings",
@@ -64,6 +65,22 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True)
+class IdentitySettings:
+    """Who we say we are; `[identity]`. "" leaves a header out, `{version}` is our own version."""
+
+    user_agent: str = "copilot-broker/{version}"
+    editor_version: str = "copilot-broker/{version}"
+    editor_plugin_version: str = "copilot-broker/{version}"
+    integration_id: str = "vscode-chat"
+    """The one borrowed value: it selects the integrator for exchanged tokens, and only ids known
+    to GitHub are served."""
+    copilot_api_version: str = "2025-05-01"
+    """X-GitHub-Api-Version for Copilot; a withdrawn one is answered with 466."""
+    exchange_api_version: str = "2025-04-01"
+    """The same for the exchange."""
+
+
+@dataclass(frozen=True)
 class LogSettings:
     """What is logged; `[log]`."""
 
@@ -80,6 +97,7 @@ class Config:
     urls: UrlSettings = UrlSettings()
     store: StoreSettings = StoreSettings()
     network: NetworkSettings = NetworkSettings()
+    identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
 
     def account(self, name: str) -> AccountSettings:

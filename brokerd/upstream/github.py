@@ -6,13 +6,16 @@ means is in `parsing` and `refusals`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from brokerd.upstream import identity, parsing
+from brokerd.upstream import parsing
+from brokerd.upstream.copilot import Copilot
 from brokerd.upstream.hosts import OriginAllowList, UpstreamSettings, urls_for
 from brokerd.upstream.http import HttpClient
+from brokerd.upstream.identity import Identity
 from brokerd.upstream.refusals import refusal, with_proxy_hint
+from brokerd.upstream.tls import Trust
 
 
 if TYPE_CHECKING:
@@ -39,16 +42,24 @@ class HttpGitHub:
     All raise TransientError when asking again may help, PermanentError when it does not.
     """
 
-    def __init__(self, host_urls: Urls, *, http: HttpClient, permitted: OriginAllowList) -> None:
+    def __init__(
+        self,
+        host_urls: Urls,
+        *,
+        http: HttpClient,
+        permitted: OriginAllowList,
+        identity: Identity | None = None,
+    ) -> None:
         self._urls = host_urls
         self._http = http
         self._permitted = permitted
+        self._identity = identity or Identity()
 
     async def request_device_code(self, client_id: str, scope: str) -> DeviceCode:
         """Start the device authorization grant (RFC 8628 §3.1)."""
         form = {"client_id": client_id} | ({"scope": scope} if scope else {})
         answer = await self._http.post_form(
-            self._urls.login, "/login/device/code", identity.for_login(), form
+            self._urls.login, "/login/device/code", self._identity.for_login(), form
         )
         error = (parsing.fields_of(answer) or {}).get("error")
         if error in ("device_flow_disabled", "unauthorized_client"):
@@ -67,7 +78,7 @@ class HttpGitHub:
         answer = await self._http.post_form(
             self._urls.login,
             "/login/oauth/access_token",
-            identity.for_login(),
+            self._identity.for_login(),
             {
                 "client_id": client_id,
                 "device_code": code.device_code,
@@ -83,14 +94,14 @@ class HttpGitHub:
 
     async def identify(self, token: GitHubToken) -> User:
         """Whose token is this: `GET /user`."""
-        answer = await self._http.get(self._urls.api, "/user", identity.for_user(token))
+        answer = await self._http.get(self._urls.api, "/user", self._identity.for_user(token))
         self._demand_success(answer)
         return parsing.user(answer)
 
     async def exchange(self, token: GitHubToken) -> CopilotToken:
         """GitHub token → Copilot token; the endpoint is undocumented, see `parsing`."""
         answer = await self._http.get(
-            self._urls.api, "/copilot_internal/v2/token", identity.for_exchange(token)
+            self._urls.api, "/copilot_internal/v2/token", self._identity.for_exchange(token)
         )
         if answer.status == 404 and answer.headers.get("x-github-request-id"):
             raise PermanentError(
@@ -105,23 +116,6 @@ class HttpGitHub:
         self._demand_success(answer)
         return parsing.copilot_token(answer, self._urls, self._permitted)
 
-    async def models(self, token: CopilotToken) -> list[dict[str, Any]]:
-        """`GET {api}/models`: GitHub's own entries, each id once."""
-        origin = self._permitted.copilot_origin(token.api_base)
-        headers = identity.for_copilot(token, "model-access")
-        answer = await self._http.get(origin, "/models", headers)
-        if answer.status == 401:  # of the Copilot token; the login is not in question
-            raise PermanentError(
-                Failure(
-                    ErrorClass.DENIED,
-                    "copilot_token_rejected",
-                    "the Copilot API does not accept the token",
-                    "Run: copilot-cred refresh",
-                )
-            )
-        self._demand_success(answer)
-        return parsing.models(answer)
-
     def _demand_success(self, answer: Answer) -> None:
         if answer.status != 200:
             raise refusal(answer, self._permitted)
@@ -133,11 +127,15 @@ def _client_refused(answer: Answer, code: str, message: str) -> PermanentError:
 
 
 class Upstream:
-    """All hosts over one HTTP client; call it with a host, close it at the end."""
+    """All hosts of one configuration; call it with a host, close it at the end."""
 
     def __init__(self, settings: UpstreamSettings = UpstreamSettings()) -> None:  # noqa: B008 - frozen
         self._settings = settings
-        self._http = HttpClient(settings)
+        self._identity = Identity(settings.identity)
+        trust = Trust(settings.ca_file)
+        self._http = HttpClient(settings, trust=trust)
+        self.copilot = Copilot(settings, http=self._http, identity=self._identity, trust=trust)
+        """The port `brokerd.ports.CopilotApi`."""
 
     def __call__(self, host: str) -> HttpGitHub:
         """Return GitHub at `host`; PermanentError (USAGE) for a host without Copilot."""
@@ -145,8 +143,14 @@ class Upstream:
             urls_for(host, self._settings),
             http=self._http,
             permitted=OriginAllowList(host, self._settings),
+            identity=self._identity,
         )
 
+    def headers_for_client(self) -> dict[str, str]:
+        """Headers that whoever uses a Copilot token should send with it."""
+        return self._identity.for_client()
+
     async def aclose(self) -> None:
-        """Give back what the client holds."""
+        """Let what is under way end, within bounds, then give back what is held."""
+        await self.copilot.aclose()
         await self._http.aclose()

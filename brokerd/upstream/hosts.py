@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from brokerd.core.settings import IdentitySettings
 from brokerd.errors import ErrorClass, Failure, PermanentError
 
 
@@ -42,6 +43,7 @@ class UpstreamSettings:
     proxy: str | None = field(default=None, repr=False)
     """May hold a password."""
     ca_file: Path | None = None
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
 
 
 @dataclass(frozen=True)

@@ -6,41 +6,41 @@
   suspend looks alive until it times out.
 - No cookie is taken: one client asks for several people.
 - Nothing is decompressed: a bounded answer stays bounded.
-- Proxies come from the configuration, else from the environment; NO_PROXY holds for both, and
-  loopback is never asked through a proxy.
+- Through which proxy a request goes is said in `routes`, not by httpx.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import sys
 import types
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
-from urllib.request import getproxies
 
-from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
+from brokerd.errors import ErrorClass, Failure, TransientError
 from brokerd.upstream import network_errors
 from brokerd.upstream.hosts import UpstreamSettings
+from brokerd.upstream.routes import route_to
+from brokerd.upstream.tls import Trust
 
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
-    from pathlib import Path
 
     import httpx
+
+    from brokerd.upstream.routes import Route
 
 
 __all__ = ["Answer", "HttpClient", "Timeouts"]
 
 # The longest true answer is the model list, some 200 KB.
 MAX_BODY = 2 * 1024 * 1024
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-# Keys of `getproxies` that stand for a proxy; `no` does not.
-PROXIED = frozenset({"https", "all"})
+# Few are under way at a time; more would be a loop of ours.
+MAX_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,12 @@ class HttpClient:
         settings: UpstreamSettings = UpstreamSettings(),  # noqa: B008 - frozen
         *,
         timeouts: Timeouts = Timeouts(),
+        trust: Trust | None = None,
     ) -> None:
         self._settings = settings
         self._timeouts = timeouts
-        self._client: httpx.AsyncClient | None = None
+        self._trust = trust or Trust(settings.ca_file)
+        self._clients: dict[str | None, httpx.AsyncClient] = {}  # by the proxy's address
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -95,10 +97,11 @@ class HttpClient:
 
         A later request makes a new one.
         """
-        client, self._client = self._client, None
-        if client is not None:
+        clients, self._clients = self._clients, {}
+        if clients:
             await self._idle.wait()
-            await client.aclose()
+            for client in clients.values():
+                await client.aclose()
 
     async def _ask(
         self,
@@ -111,20 +114,19 @@ class HttpClient:
         _prepare_import()
         import httpx  # noqa: PLC0415 - on first use: 5 MB and 100 ms
 
-        if self._client is None:
-            self._client = _make_client(self._settings, self._timeouts)
+        route = route_to(origin, self._settings.proxy)
+        client = self._client_for(route)
         answer: Answer | None = None
         self._under_way += 1
         self._idle.clear()
         try:
             async with asyncio.timeout(self._timeouts.total):
-                async with self._client.stream(
+                async with client.stream(
                     method, origin + path, headers=headers, data=form
                 ) as response:
                     answer = await _receive(response, origin)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            proxied = self._settings.proxy is not None or bool(PROXIED & getproxies().keys())
-            failure = network_errors.describe(error, origin, proxied=proxied)
+            failure = network_errors.describe(error, origin, proxied=route.proxy is not None)
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -134,6 +136,14 @@ class HttpClient:
             # request, and the request holds the credential.
             raise TransientError(failure)
         return answer
+
+    def _client_for(self, route: Route) -> httpx.AsyncClient:
+        url = None if route.proxy is None else route.proxy.url
+        client = self._clients.get(url)
+        if client is None:
+            client = _make_client(url, self._trust.context(), self._timeouts)
+            self._clients[url] = client
+        return client
 
 
 async def _receive(response: httpx.Response, origin: str) -> Answer:
@@ -161,66 +171,23 @@ def _prepare_import() -> None:
         sys.modules["httpx._main"] = stub
 
 
-def _make_client(settings: UpstreamSettings, timeouts: Timeouts) -> httpx.AsyncClient:
-    """Make the client; PermanentError (USAGE) names the setting that cannot be used."""
+def _make_client(
+    proxy: str | None, context: ssl.SSLContext, timeouts: Timeouts
+) -> httpx.AsyncClient:
     import httpx  # noqa: PLC0415 - on first use: 5 MB and 100 ms
 
     for name in ("httpx", "httpcore"):  # a line for each request, and none that says why
         logging.getLogger(name).setLevel(logging.WARNING)
-    context = _tls_context(settings.ca_file)
-    limits = httpx.Limits(max_connections=16, max_keepalive_connections=0)
-    mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
-    try:
-        if settings.proxy is not None:
-            # Both schemes by name: these patterns are those of HTTP_PROXY and HTTPS_PROXY, which
-            # would otherwise be more specific than ours and win.
-            proxy = httpx.Proxy(settings.proxy)
-            if not proxy.url.host:
-                raise ValueError("no host")  # noqa: TRY301 - as httpx does for other addresses
-            transport = httpx.AsyncHTTPTransport(verify=context, proxy=proxy, limits=limits)
-            mounts = {"http://": transport, "https://": transport}
-        mounts |= {f"all://{host}": None for host in LOOPBACK}
-        return httpx.AsyncClient(
-            verify=context,
-            mounts=mounts,
-            auth=httpx.Auth(),  # changes nothing, and so keeps 0.23 from asking ~/.netrc
-            headers={"Accept-Encoding": "identity"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect),
-            limits=limits,
-        )
-    except (ValueError, ImportError, httpx.InvalidURL):
-        pass  # raised below, free of a context that quotes the address and its password
-    raise PermanentError(
-        Failure(
-            ErrorClass.USAGE,
-            "proxy_unusable",
-            "the proxy's address cannot be used (http:// and https:// can)",
-            network_errors.PROXY_HINT,
-        )
+    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
+    client = httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(
+            verify=context, proxy=None if proxy is None else httpx.Proxy(proxy), limits=limits
+        ),
+        trust_env=False,  # neither proxies nor ~/.netrc
+        headers={"Accept-Encoding": "identity"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        follow_redirects=False,
+        timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect),
     )
-
-
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Trust what the system trusts, and `ca_file` besides."""
-    context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not paths.cafile and not paths.capath:
-        import certifi  # noqa: PLC0415 - comes with httpx; only where the system has no store
-
-        context.load_verify_locations(certifi.where())
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:  # ssl.SSLError too: not a certificate
-            raise PermanentError(
-                Failure(
-                    ErrorClass.USAGE,
-                    "ca_file_unusable",
-                    f"{ca_file} cannot be used: {error.strerror or 'no certificates in it'}",
-                    "Mend network.ca_file in config.toml, then: "
-                    "systemctl --user restart copilot-broker",
-                )
-            ) from None
-    return context
+    del client.headers["User-Agent"]  # httpx's own; ours comes with the request, or none does
+    return client

@@ -1,7 +1,7 @@
 """Who we say we are: the headers of every request to GitHub and Copilot, in one table.
 
-We give our own name wherever that is accepted. `Copilot-Integration-Id` is the one borrowed value:
-it selects the integrator for exchanged tokens, and only ids known to GitHub are served.
+The values are `[identity]` of the configuration. By default we give our own name wherever that is
+accepted; the integration id is the one borrowed value.
 """
 
 from __future__ import annotations
@@ -9,22 +9,15 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from brokerd.core.settings import IdentitySettings
 from brokerd.errors import ErrorClass, Failure, PermanentError
 
 
 if TYPE_CHECKING:
-    from brokerd.core.tokens import CopilotToken, GitHubToken
+    from brokerd.core.tokens import GitHubToken
 
 
-__all__ = [
-    "VERSION",
-    "for_copilot",
-    "for_exchange",
-    "for_login",
-    "for_user",
-    "headers_for_client",
-    "is_presentable",
-]
+__all__ = ["VERSION", "Identity", "is_presentable", "presentable"]
 
 
 def _version() -> str:
@@ -35,58 +28,71 @@ def _version() -> str:
 
 
 VERSION = _version()
-NAME = f"copilot-broker/{VERSION}"
-INTEGRATION_ID = "vscode-chat"
-# The versions the official client sends to each; a withdrawn one is answered with 466.
-EXCHANGE_API_VERSION = "2025-04-01"
-COPILOT_API_VERSION = "2025-05-01"
 # Longer than any token of GitHub's; longer than this is no token.
 MAX_TOKEN_LENGTH = 8192
 
-_EDITOR = {
-    "User-Agent": NAME,
-    "Editor-Version": NAME,
-    "Editor-Plugin-Version": NAME,
-    "Copilot-Integration-Id": INTEGRATION_ID,
-}
+
+class Identity:
+    """The table, filled once; each method returns a fresh dict of headers."""
+
+    def __init__(self, settings: IdentitySettings = IdentitySettings()) -> None:  # noqa: B008 - frozen
+        self._agent = _filled({"User-Agent": settings.user_agent})
+        self._editor = self._agent | _filled(
+            {
+                "Editor-Version": settings.editor_version,
+                "Editor-Plugin-Version": settings.editor_plugin_version,
+                "Copilot-Integration-Id": settings.integration_id,
+            }
+        )
+        self._exchange = self._editor | _filled(
+            {"X-GitHub-Api-Version": settings.exchange_api_version}
+        )
+        self._copilot = self._editor | _filled(
+            {"X-GitHub-Api-Version": settings.copilot_api_version}
+        )
+
+    def for_login(self) -> dict[str, str]:
+        """Headers for github.com; without `Accept` it answers in forms."""
+        return self._agent | {"Accept": "application/json"}
+
+    def for_user(self, token: GitHubToken) -> dict[str, str]:
+        """Headers for `GET /user`."""
+        return self.for_login() | {"Authorization": f"token {presentable(token.value)}"}
+
+    def for_exchange(self, token: GitHubToken) -> dict[str, str]:
+        """Headers for the exchange."""
+        return self.for_user(token) | self._exchange
+
+    def for_copilot(self, token: str, intent: str) -> dict[str, str]:
+        """Headers for small calls to the Copilot API; `intent` is what `OpenAI-Intent` says."""
+        return self._copilot | {
+            "Accept": "application/json",
+            "Authorization": f"Bearer {presentable(token)}",
+            "OpenAI-Intent": intent,
+            "X-Interaction-Type": intent,
+        }
+
+    def for_client(self) -> dict[str, str]:
+        """Headers that whoever uses a Copilot token should send with it, without credentials."""
+        return dict(self._copilot)
 
 
-def for_login() -> dict[str, str]:
-    """Headers for github.com; without `Accept` it answers in forms."""
-    return {"User-Agent": NAME, "Accept": "application/json"}
-
-
-def for_user(token: GitHubToken) -> dict[str, str]:
-    """Headers for `GET /user`."""
-    return for_login() | {"Authorization": f"token {_presentable(token.value)}"}
-
-
-def for_exchange(token: GitHubToken) -> dict[str, str]:
-    """Headers for the exchange."""
-    return for_user(token) | _EDITOR | {"X-GitHub-Api-Version": EXCHANGE_API_VERSION}
-
-
-def for_copilot(token: CopilotToken, intent: str) -> dict[str, str]:
-    """Headers for the Copilot API; `intent` is what `OpenAI-Intent` says."""
-    return headers_for_client() | {
-        "Accept": "application/json",
-        "Authorization": f"Bearer {_presentable(token.value)}",
-        "OpenAI-Intent": intent,
-        "X-Interaction-Type": intent,
-    }
-
-
-def headers_for_client() -> dict[str, str]:
-    """Headers that whoever uses a Copilot token should send with it, `Authorization` apart."""
-    return _EDITOR | {"X-GitHub-Api-Version": COPILOT_API_VERSION}
+def _filled(headers: dict[str, str]) -> dict[str, str]:
+    return {name: value.replace("{version}", VERSION) for name, value in headers.items() if value}
 
 
 def is_presentable(token: str) -> bool:
     """Whether it can stand in a header: visible ASCII without spaces (RFC 6750 §2.1)."""
-    return 0 < len(token) <= MAX_TOKEN_LENGTH and all("!" <= letter <= "~" for letter in token)
+    return (
+        0 < len(token) <= MAX_TOKEN_LENGTH
+        and token.isascii()
+        and token.isprintable()
+        and " " not in token
+    )
 
 
-def _presentable(token: str) -> str:
+def presentable(token: str) -> str:
+    """Return `token`; PermanentError (LOGIN_REQUIRED) for what could not stand in a header."""
     if is_presentable(token):
         return token
     raise PermanentError(

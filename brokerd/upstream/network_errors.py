@@ -1,4 +1,6 @@
-"""httpx's exceptions → our failures: the one table, with words for a person.
+"""What breaks below HTTP → our failures: the one table, with words for a person.
+
+It knows the exceptions of httpx and of `dial` by their names, and asyncio's.
 
 No text of an exception is passed on unless the operating system or the TLS library wrote it:
 others quote what was being sent.
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind", bound=BaseException)
 
 
-__all__ = ["describe"]
+__all__ = ["ASK_AGAIN_HINT", "PROXY_HINT", "describe"]
 
 # What OpenSSL and strerror(3) say is short; this guards against what is not theirs.
 MAX_REASON = 120
@@ -28,6 +30,7 @@ MAX_REASON = 120
 NETWORK_HINT = (
     "Check the network; a kept login is tried again by itself, a new one by: copilot-cred login"
 )
+ASK_AGAIN_HINT = "Check the network, then ask again; what the broker sees: copilot-cred status"
 PROXY_HINT = (
     "Check network.proxy in config.toml or HTTPS_PROXY in the service's environment, then: "
     "systemctl --user restart copilot-broker"
@@ -38,13 +41,19 @@ TLS_HINT = (
 )
 
 
-def describe(error: Exception, origin: str, *, proxied: bool = False) -> Failure:
+def describe(
+    error: Exception,
+    origin: str,
+    *,
+    proxied: bool = False,
+    network_hint: str = NETWORK_HINT,
+) -> Failure:
     """Say what kept us from an answer of `origin`; always worth another try later.
 
-    `proxied`: a proxy is configured, so that it may be the one that is not there.
+    `proxied`: the way leads through a proxy, so that it may be the one that is not there.
     """
     way = f"{origin} or the proxy before it" if proxied else origin
-    hint = PROXY_HINT if proxied else NETWORK_HINT
+    hint = PROXY_HINT if proxied else network_hint
     kinds = {kind.__name__ for kind in type(error).__mro__}
     cause = _find(error, ssl.SSLError)
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -56,9 +65,11 @@ def describe(error: Exception, origin: str, *, proxied: bool = False) -> Failure
         reason = (cause.reason or "handshake failed").lower().replace("_", " ")
         return _failure("tls_failed", f"no TLS with {origin}: {reason[:MAX_REASON]}", TLS_HINT)
     if "ProxyError" in kinds:
-        return _failure("proxy_failed", f"the proxy opens no way to {origin}", PROXY_HINT)
+        status = getattr(error, "status", 0)
+        answer = f": it answers {status}" if status else ""
+        return _failure("proxy_failed", f"the proxy opens no way to {origin}{answer}", PROXY_HINT)
     if "TimeoutException" in kinds or isinstance(error, TimeoutError):
-        return _failure("network_timeout", f"no answer from {origin} in time", NETWORK_HINT)
+        return _failure("network_timeout", f"no answer from {origin} in time", network_hint)
     if "ConnectError" in kinds:
         if _find(error, socket.gaierror) is not None:
             return _failure("dns_failed", f"no address found for {way}", hint)
@@ -67,7 +78,7 @@ def describe(error: Exception, origin: str, *, proxied: bool = False) -> Failure
         return _failure(
             "network_unreachable", f"no connection to {way}{reason[:MAX_REASON]}", hint
         )
-    return _failure("network_broken", f"the connection to {origin} broke off", NETWORK_HINT)
+    return _failure("network_broken", f"the connection to {origin} broke off", network_hint)
 
 
 def _failure(code: str, message: str, hint: str) -> Failure:

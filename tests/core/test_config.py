@@ -11,6 +11,7 @@ from brokerd.config import (
     AccountSettings,
     Config,
     ConfigError,
+    IdentitySettings,
     LogSettings,
     NetworkSettings,
     StoreSettings,
@@ -63,6 +64,7 @@ def test_the_example_names_every_key():
         "urls": UrlSettings,
         "store": StoreSettings,
         "network": NetworkSettings,
+        "identity": IdentitySettings,
         "log": LogSettings,
     }
     assert re.findall(r"^\[(.*)\]$", text, re.MULTILINE) == list(keys)
@@ -91,6 +93,13 @@ def test_every_key_is_read(tmp_path):
         [network]
         proxy = "http://me:pw@proxy:3128"
         ca_file = "{ca}"
+        [identity]
+        user_agent = "me/1 (x; y)"
+        editor_version = ""
+        editor_plugin_version = "plugin/{{version}}"
+        integration_id = "copilot-developer-cli"
+        copilot_api_version = "2026-06-01"
+        exchange_api_version = "2026-01-09"
         [log]
         level = "debug"
         """)
@@ -105,6 +114,14 @@ def test_every_key_is_read(tmp_path):
         ),
         store=StoreSettings("file"),
         network=NetworkSettings("http://me:pw@proxy:3128", ca),
+        identity=IdentitySettings(
+            "me/1 (x; y)",
+            "",
+            "plugin/{version}",
+            "copilot-developer-cli",
+            "2026-06-01",
+            "2026-01-09",
+        ),
         log=LogSettings("debug"),
     )
     assert config.account("work") is config.accounts["work"]
@@ -155,6 +172,9 @@ def test_a_mistake_is_a_permanent_usage_error():
         ("[network]\nproxy = 'http://h:x'\n", 2, ["network.proxy"]),
         ("[network]\nca_file = 'ca.pem'\n", 2, ["network.ca_file must be the absolute path"]),
         ("[network]\nca_file = '/no/such.pem'\n", 2, ["existing PEM file"]),
+        ("[identity]\nuser_agent = ' a'\n", 2, ["identity.user_agent", "visible ASCII"]),
+        ('[identity]\neditor_version = "a\\r\\nb: c"\n', 2, ["visible ASCII"]),
+        ("[identity]\neditor_version = 'é'\n", 2, ["visible ASCII"]),
         ("x = " + "[" * 5000 + "]" * 5000, None, ["nested too deep"]),
     ],
 )

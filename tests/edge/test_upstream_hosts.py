@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from brokerd.core.tokens import CopilotToken, GitHubToken
+from brokerd.core.settings import IdentitySettings
+from brokerd.core.tokens import GitHubToken
 from brokerd.errors import ErrorClass, PermanentError
 from brokerd.upstream import (
     PRESETS,
+    Identity,
     OriginAllowList,
     Upstream,
     UpstreamSettings,
     Urls,
-    headers_for_client,
-    identity,
     preset_for,
     urls_for,
 )
 from brokerd.upstream.hosts import origin_of
+from brokerd.upstream.identity import VERSION
 
 
 PLAIN = UpstreamSettings()
@@ -142,17 +143,43 @@ def test_presets_have_names_ids_and_an_app():
 
 
 def test_headers_for_clients_hold_no_credential():
-    headers = headers_for_client()
+    upstream = Upstream()
+    headers = upstream.headers_for_client()
     assert "Authorization" not in headers
     assert headers["Copilot-Integration-Id"] == "vscode-chat"
     assert headers["User-Agent"].startswith("copilot-broker/")
     headers["User-Agent"] = "changed"
-    assert headers_for_client()["User-Agent"] != "changed"
+    assert upstream.headers_for_client()["User-Agent"] != "changed"
+
+
+def test_identity_is_configured_header_by_header():
+    ours = IdentitySettings(
+        user_agent="me/{version}",
+        editor_version="",
+        integration_id="copilot-developer-cli",
+        copilot_api_version="2026-06-01",
+        exchange_api_version="2026-01-09",
+    )
+    upstream = Upstream(UpstreamSettings(identity=ours))
+    assert upstream.headers_for_client() == {
+        "User-Agent": f"me/{VERSION}",
+        "Editor-Plugin-Version": f"copilot-broker/{VERSION}",
+        "Copilot-Integration-Id": "copilot-developer-cli",
+        "X-GitHub-Api-Version": "2026-06-01",
+    }
+    assert Identity(ours).for_exchange(GitHubToken("t")) == {
+        "User-Agent": f"me/{VERSION}",
+        "Accept": "application/json",
+        "Authorization": "token t",
+        "Editor-Plugin-Version": f"copilot-broker/{VERSION}",
+        "Copilot-Integration-Id": "copilot-developer-cli",
+        "X-GitHub-Api-Version": "2026-01-09",
+    }
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "a\n", "é", "\x7f", "x" * 10_000])
 def test_what_is_no_token_is_never_put_in_a_header(bad):
     with pytest.raises(PermanentError, match="copilot-cred login"):
-        identity.for_exchange(GitHubToken(bad))
+        Identity().for_exchange(GitHubToken(bad))
     with pytest.raises(PermanentError):
-        identity.for_copilot(CopilotToken(bad, 1, 1, ""), "model-access")
+        Identity().for_copilot(bad, "model-access")

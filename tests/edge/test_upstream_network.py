@@ -358,7 +358,7 @@ async def test_debug_logs_hold_no_secret(caplog):
         async with simulated() as it:
             token = it.token()
             copilot = await it.github.exchange(token)
-            await it.github.models(copilot)
+            await it.copilot.models("github.com", copilot.api_base, copilot.value)
     assert token.value not in caplog.text
     assert copilot.value not in caplog.text
 

@@ -10,6 +10,7 @@ from brokerd.core.tokens import GitHubToken
 from brokerd.simulator import Simulator
 from brokerd.simulator.world import Fault
 from brokerd.upstream import (
+    Copilot,
     HttpClient,
     HttpGitHub,
     OriginAllowList,
@@ -32,6 +33,7 @@ class Simulated:
     simulator: Simulator
     github: HttpGitHub
     http: HttpClient
+    copilot: Copilot
 
     def fault(self, path: str, status: int | None = None, body: Any = "", **more: Any) -> None:
         self.simulator.world.queue_faults(path, [Fault(status=status, body=body, **more)])
@@ -55,7 +57,8 @@ async def simulated(
         github = HttpGitHub(
             urls_for(host, chosen), http=http, permitted=OriginAllowList(host, chosen)
         )
+        copilot = Copilot(chosen, http=http)
         try:
-            yield Simulated(simulator, github, http)
+            yield Simulated(simulator, github, http, copilot)
         finally:
-            await http.aclose()
+            await copilot.aclose(patience=0)

@@ -1,0 +1,196 @@
+"""An answer on its way: the port `brokerd.ports.Reply` over one exchange of an `h1.Connection`.
+
+The connection stores here what nobody takes yet; as soon as a receiver takes it, `push` is the
+receiver's own `data` and the connection calls it directly, once per read. What is stored is
+bounded: by `limit` for `read`, else by pausing the connection, which costs two reads at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from brokerd.errors import ErrorClass, Failure, TransientError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from brokerd.ports import Receiver
+
+
+__all__ = ["Exchange", "H1Reply", "upstream_failure"]
+
+AGAIN_HINT = "Ask again; what the broker sees: copilot-cred status"
+
+
+def upstream_failure(code: str, message: str) -> Failure:
+    """Make the failure of an exchange that was begun; whether it was served cannot be known."""
+    return Failure(ErrorClass.TEMPORARY, code, message, AGAIN_HINT)
+
+
+class Exchange(Protocol):
+    """What an answer needs of the connection that brings it."""
+
+    origin: str
+
+    def pause_reading(self) -> None:
+        """Read no more; twice is no error."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read on; twice is no error."""
+        ...
+
+    def cut(self) -> None:
+        """Close at once; this exchange hears nothing more."""
+        ...
+
+
+class H1Reply:
+    """See `brokerd.ports.Reply`; the connection calls `arrived`, `store`, `push` and `finish`."""
+
+    __slots__ = (
+        "_connection",
+        "_held",
+        "_limit",
+        "_origin",
+        "_over",
+        "_paused",
+        "_receiver",
+        "_size",
+        "_taken",
+        "_waiter",
+        "failure",
+        "headers",
+        "push",
+        "status",
+    )
+
+    def __init__(self, connection: Exchange, waiter: asyncio.Future[None]) -> None:
+        self.status = 0  # until the head is there
+        self.headers: Mapping[str, str] = {}
+        self.failure: Failure | None = None
+        self.push: Callable[[bytes], None] | None = None
+        self._origin = connection.origin
+        self._connection: Exchange | None = connection  # None: the exchange is over
+        self._waiter: asyncio.Future[None] | None = waiter
+        self._receiver: Receiver | None = None
+        self._held: list[bytes] = []
+        self._size = 0
+        self._limit: int | None = None
+        self._taken = False
+        self._paused = False
+        self._over = False
+
+    # The connection's side.
+
+    def arrived(self) -> None:
+        """Know that the head is there, or that no more of it comes: wake who waits."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def store(self, chunk: bytes) -> None:
+        """Keep what nobody takes now."""
+        self._held.append(chunk)
+        self._size += len(chunk)
+        connection = self._connection
+        if connection is None or self._receiver is not None:
+            return  # all is there; or paused already, and these are the rest of that read
+        if self._limit is None:
+            if len(self._held) > 1:
+                connection.pause_reading()
+        elif self._size > self._limit:
+            connection.cut()
+            self.finish(self._too_long())
+
+    def finish(self, failure: Failure | None) -> None:
+        """Know that nothing follows; None: the body is whole."""
+        if self._over:
+            return
+        self._over = True
+        self.failure = failure
+        self._connection = None
+        self.arrived()
+        if self._receiver is not None and not self._paused and not self._held:
+            self._end()
+
+    # The holder's side.
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; TransientError when it is cut or longer than `limit` bytes."""
+        self._take()
+        self._limit = limit
+        connection = self._connection
+        if self._size > limit:
+            self.close()
+            self.failure = self._too_long()
+        elif connection is not None:
+            connection.resume_reading()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
+        held, self._held = self._held, []
+        if self.failure is not None:
+            raise TransientError(self.failure)
+        return held[0] if len(held) == 1 else b"".join(held)
+
+    def stream_to(self, receiver: Receiver) -> None:
+        """Push what has arrived and then what arrives, until the end or `close`."""
+        self._take()
+        self._receiver = receiver
+        self._flow()
+
+    def pause(self) -> None:
+        """Take no more from upstream; the receiver hears nothing until `resume`."""
+        self._paused = True
+        self.push = None
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resume(self) -> None:
+        """Go on; may call the receiver before it returns."""
+        if self._paused:
+            self._paused = False
+            self._flow()
+
+    def close(self) -> None:
+        """Want no more; what is still under way is cut at once."""
+        self._receiver = self.push = None
+        self._held = []
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cut()
+            self._over = True
+            self.failure = upstream_failure("upstream_cut", "the answer was given up")
+            self.arrived()
+
+    def _take(self) -> None:
+        if self._taken:
+            raise RuntimeError("the body is read or streamed once")
+        self._taken = True
+
+    def _flow(self) -> None:
+        while self._held and self._receiver is not None and not self._paused:
+            held, self._held = self._held, []
+            self._receiver.data(held[0] if len(held) == 1 else b"".join(held))
+        if self._receiver is None or self._paused:
+            return
+        if self._over:
+            self._end()
+        elif self._connection is not None:
+            self.push = self._receiver.data
+            self._connection.resume_reading()
+
+    def _end(self) -> None:
+        receiver, self._receiver, self.push = self._receiver, None, None
+        if receiver is not None:
+            receiver.ended(self.failure)
+
+    def _too_long(self) -> Failure:
+        text = f"the answer of {self._origin} is longer than {self._limit} bytes"
+        return upstream_failure("upstream_too_long", text)
