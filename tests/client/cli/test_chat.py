@@ -1,0 +1,441 @@
+"""`copilot-cred chat`: what it asks, what it prints and when, and how it ends when something ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from client.cli.running import COMMAND, PATIENCE, Terminal, run
+from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.messages import ErrorInfo
+from fakes.wire_server import Stream, WireServer
+
+
+MODELS = {
+    "account": "default",
+    "models": [{"id": "other"}, {"id": "base", "is_chat_fallback": True}],
+}
+EVENTS = {"content-type": "text/event-stream"}
+CUT = ErrorInfo(ErrorClass.TEMPORARY, "upstream_cut", "Copilot broke off", "ask again: again")
+PROMPT = "the-canary-prompt"
+
+
+def event(text=None, **more):
+    choice = {"index": 0, "delta": {} if text is None else {"content": text}, **more}
+    return f"data: {json.dumps({'choices': [choice]})}\n\n".encode()
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def streamed(*chunks, error=None, status=200, headers=None):
+    return Stream(chunks, error, status, headers or EVENTS)
+
+
+def whole(body, status=200, headers=None):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return {"status": status, "headers": headers or {}, "body": data, "account": "default"}
+
+
+@pytest.fixture
+def server():
+    answer = streamed(event("Hel"), event("lo"), event(finish_reason="stop"), DONE)
+    with WireServer({"models.list": MODELS, "completion.create": answer}) as server:
+        yield server
+
+
+def asked(server):
+    [params] = server.calls("completion.create")
+    return json.loads(params["body"])
+
+
+def chat(server, *args, **options):
+    return run("chat", *args, env=server.env, **options)
+
+
+def started(server, *args, **options):
+    return subprocess.Popen(
+        [*COMMAND, "chat", "--model", "m", *args],
+        env=server.env,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **{"stdin": subprocess.DEVNULL, **options},
+    )
+
+
+# -- what is asked --------------------------------------------------------------------------------
+
+
+def test_a_question_and_nothing_else_is_asked(server):
+    done = chat(server, "what", "is", "it?")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello\n", "")
+    [params] = server.calls("completion.create")
+    assert json.loads(params.pop("body")) == {
+        "model": "base",
+        "messages": [{"role": "user", "content": "what is it?"}],
+        "stream": True,
+    }
+    assert params["stream"] is True
+    assert params["headers"] == {"x-initiator": "user"}
+    assert "account" not in params
+
+
+def test_options_reach_copilot(server):
+    server.answers["completion.create"] = whole({"choices": [{"message": {"content": "Hi"}}]})
+    options = ["--model", "gpt-4.1", "--system", "be brief", "--temperature", "0.5"]
+    options += ["--max-tokens", "9", "--account", "work", "--no-stream"]
+    done = chat(server, *options, "why?")
+    assert (done.returncode, done.stdout) == (0, "Hi\n")
+    assert asked(server) == {
+        "model": "gpt-4.1",
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": "why?"},
+        ],
+        "stream": False,
+        "temperature": 0.5,
+        "max_tokens": 9,
+    }
+    [params] = server.calls("completion.create")
+    assert params["account"] == "work"
+    assert not params.get("stream")
+    assert params["headers"] == {"x-initiator": "user"}
+    assert server.calls("models.list") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "prompt"),
+    [
+        ([], "from stdin\n", "from stdin\n"),
+        (["-"], "from stdin\n", "from stdin\n"),
+        (["explain:"], "a diff: é\n", "explain:\n\na diff: é\n"),
+        (["explain:", "-"], "a diff\n", "explain:\n\na diff\n"),
+        (["explain"], " \n", "explain"),
+        (["--", "-x"], "", "-x"),
+    ],
+)
+def test_stdin_is_the_question_or_goes_with_it(server, words, stdin, prompt):
+    done = chat(server, *words, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    assert asked(server)["messages"] == [{"role": "user", "content": prompt}]
+
+
+def test_a_terminal_is_read_only_when_asked_to(server):
+    with Terminal("chat", "-", env=server.env) as terminal:
+        terminal.press("typed\n\x04")
+        assert terminal.ends() == 0
+    assert asked(server)["messages"][0]["content"] == "typed\n"
+    with Terminal("chat", env=server.env) as terminal:
+        assert terminal.ends() == 2
+        assert "there is no question" in terminal.shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "words"),
+    [
+        ([], b"", "there is no question"),
+        ([" "], b"\n", "there is no question"),
+        ([], b"\xff\xfe", "not UTF-8"),
+        ([b"\xff"], b"", "not UTF-8"),
+        ([], b"x" * (8 * 1024 * 1024 + 1), "more than 8 MiB"),
+        (["--temperature", "3", "x"], b"", "from 0 to 2"),
+        (["--temperature", "nan", "x"], b"", "from 0 to 2"),
+        (["--max-tokens", "0", "x"], b"", "1 or more"),
+        (["--max-tokens", "many", "x"], b"", "--max-tokens"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_is_a_usage_error_that_names_the_help(
+    server, arguments, stdin, words
+):
+    done = subprocess.run(
+        [*COMMAND, "chat", *arguments],
+        env=server.env,
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    shown = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert words in shown
+    assert shown.endswith("copilot-cred chat --help\n")
+    assert "Traceback" not in shown
+    assert server.calls("completion.create") == []
+
+
+def test_no_model_to_ask_is_told(server):
+    server.answers["models.list"] = {"models": [{"id": "x", "policy": {"state": "disabled"}}]}
+    done = chat(server, "x")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.endswith("copilot-cred models --all\n")
+
+
+# -- what is printed ------------------------------------------------------------------------------
+
+
+def test_text_is_printed_when_it_comes(server):
+    go_on = threading.Event()
+
+    def answer():
+        yield event("first ")[:-20]
+        yield event("first ")[-20:]
+        assert go_on.wait(PATIENCE)
+        yield event("second")
+        yield DONE
+
+    server.answers["completion.create"] = Stream(answer(), None, 200, EVENTS)
+    with started(server, "x") as process:
+        assert process.stdout.read(6) == b"first "
+        go_on.set()
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (0, b"second\n", b"")
+
+
+def test_no_newline_is_added_to_one(server):
+    server.answers["completion.create"] = streamed(event("a\n"), event("b\n"), DONE)
+    assert chat(server, "x").stdout == "a\nb\n"
+
+
+def test_what_copilot_puts_between_does_no_harm(server):
+    server.answers["completion.create"] = streamed(
+        b": comment\n\n",
+        b'data: {"choices":[],"prompt_filter_results":[]}\n\n',
+        b'data: {"choices":null,"copilot_references":[]}\n\n',
+        b'data: {"choices":[{"delta":{"role":"assistant","content":null}}]}\n\n',
+        event("ok"),
+        b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n',
+        DONE,
+    )
+    done = chat(server, "x")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+NASTY = "a\x1b]0;owned\x07\tb\r\x9b31mc\x7f\x00"
+
+
+@pytest.mark.parametrize("how", [["--no-stream"], []])
+def test_a_terminal_gets_nothing_that_drives_it(server, how):
+    server.answers["completion.create"] = (
+        whole({"choices": [{"message": {"content": NASTY}}]})
+        if how
+        else streamed(event(NASTY), DONE)
+    )
+    with Terminal("chat", "--model", "m", *how, "x", env=server.env) as terminal:
+        assert terminal.ends() == 0
+    assert terminal.shown == "a]0;owned\tb31mc\r\n"
+    assert chat(server, "--model", "m", *how, "x").stdout == NASTY.replace("\r", "\n") + "\n"
+
+
+def test_json_of_a_stream_is_one_event_a_line(server):
+    server.answers["completion.create"] = streamed(event("é\x1b") + event("b"), DONE)
+    done = chat(server, "--json", "x")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["choices"][0]["delta"]["content"] for line in lines] == ["é\x1b", "b"]
+    assert done.stdout.isascii()
+
+
+def test_json_without_a_stream_is_the_answer_as_it_is(server):
+    body = b'{"choices": [ ],\n "usage":{"total_tokens":3}}'
+    server.answers["completion.create"] = whole(body)
+    done = chat(server, "--json", "--no-stream", "x")
+    assert (done.returncode, done.stdout) == (0, body.decode() + "\n")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"), [("length", "--max-tokens"), ("content_filter", "content filter")]
+)
+def test_an_answer_cut_off_is_told(server, reason, words):
+    server.answers["completion.create"] = streamed(event("a"), event(finish_reason=reason), DONE)
+    done = chat(server, "x")
+    assert (done.returncode, done.stdout) == (0, "a\n")
+    assert words in done.stderr
+
+
+def test_an_answer_without_text_is_told(server):
+    server.answers["completion.create"] = streamed(event(finish_reason="tool_calls"), DONE)
+    done = chat(server, "x")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("copilot-cred chat --json\n")
+
+
+# -- how it ends ----------------------------------------------------------------------------------
+
+
+REFUSALS = [
+    (400, b'{"error":{"message":"Not supported.","code":"x"}}', 2, "400: Not supported\n"),
+    (401, b"unauthorized: no permission\n", 5, "401: unauthorized: no permission\n"),
+    (401, b'{"authorize_url":"https://a.example/b"}', 5, "see: https://a.example/b\n"),
+    (402, b'{"error":{"message":"quota used up"}}', 5, "quota used up\n"),
+    (403, b"access denied", 5, "403: access denied\n"),
+    (404, b"", 2, "404\n"),
+    (413, b"<html><h1>too large</h1>", 2, "413\n"),
+    (422, b"filtered", 5, "422: filtered\n"),
+    (429, b'{"message":"slow down"}', 7, "again in: 30 s\n"),
+    (466, b"update your client", 5, "466: update your client\n"),
+    (503, b"\x1b[31mred\x1b[0m", 7, "503: [31mred [0m\n"),
+]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0])
+def test_a_refusal_is_a_sentence_and_a_class(server, stream, refusal):
+    status, body, code, words = refusal
+    headers = {"content-type": "text/plain"} | ({"retry-after": "30"} if status == 429 else {})
+    server.answers["completion.create"] = (
+        streamed(body[:9], body[9:] or b" ", status=status, headers=headers)
+        if stream
+        else whole(body, status, headers)
+    )
+    done = chat(server, *([] if stream else ["--no-stream"]), "x")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert "\n  hint: " in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_an_error_in_the_midst_leaves_what_came(server):
+    broken = b'data: {"error":{"message":"it is overloaded","code":"model_overloaded"}}\n\n'
+    for how, out in (([], "Hel\n"), (["--json"], None)):
+        server.answers["completion.create"] = streamed(event("Hel"), broken, DONE)
+        done = chat(server, *how, "x")
+        assert done.returncode == 7
+        assert "it is overloaded" in done.stderr
+        assert done.stdout == out or len(done.stdout.splitlines()) == 2
+
+
+def test_copilot_dying_midway_leaves_what_came(server):
+    server.answers["completion.create"] = streamed(event("Hel"), error=CUT)
+    done = chat(server, "x")
+    assert (done.returncode, done.stdout) == (7, "Hel\n")
+    assert done.stderr == "copilot-cred: Copilot broke off\n  hint: ask again: again\n"
+
+
+def test_the_broker_dying_midway_leaves_what_came(server):
+    def answer():
+        yield event("Hel")
+        server.hang_up()
+
+    server.answers["completion.create"] = Stream(answer(), None, 200, EVENTS)
+    done = chat(server, "x")
+    assert (done.returncode, done.stdout) == (3, "Hel\n")
+    assert done.stderr.endswith("systemctl --user start copilot-broker.socket\n")
+
+
+@pytest.fixture
+def endless(server):
+    """A server whose answer begins, and goes on when told to."""
+    go_on = threading.Event()
+
+    def answer():
+        yield event("Hel")
+        go_on.wait(PATIENCE)
+        for _ in range(1000):
+            yield event("lo")
+
+    server.answers["completion.create"] = lambda _params: Stream(answer(), None, 200, EVENTS)
+    server.go_on = go_on
+    yield server
+    go_on.set()
+
+
+def test_ctrl_c_stops_at_once_and_leaves_upstream(endless):
+    with started(endless, "x") as process:
+        assert process.stdout.read(3) == b"Hel"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (130, b"\n", b"")
+    assert endless.left.wait(PATIENCE)
+
+
+def test_ctrl_c_before_the_answer_begins(server):
+    waiting = threading.Event()
+    never = threading.Event()
+
+    def answer(_params):
+        waiting.set()
+        never.wait(PATIENCE)
+
+    server.answers["completion.create"] = answer
+    with started(server, "x") as process:
+        assert waiting.wait(PATIENCE)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    never.set()
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_a_reader_who_has_had_enough_ends_it_quietly(endless):
+    with started(endless, "x") as process:
+        assert process.stdout.read(3) == b"Hel"
+        process.stdout.close()
+        endless.go_on.set()
+        assert process.wait(PATIENCE) == 141
+        assert process.stderr.read() == b""
+    assert endless.left.wait(PATIENCE)
+
+
+def test_a_closed_stdout_costs_no_question(server):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "chat", "x"],
+        env=server.env,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "stdout is closed" in done.stderr
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("error_class", ErrorClass)
+@pytest.mark.parametrize("method", ["models.list", "completion.create"])
+def test_the_class_of_the_brokers_error_is_the_exit_code(server, method, error_class):
+    server.answers[method] = ErrorInfo(error_class, "code", "it is so", "mend it: mend")
+    done = chat(server, "x")
+    assert (done.returncode, done.stdout) == (int(error_class), "")
+    assert done.stderr == "copilot-cred: it is so\n  hint: mend it: mend\n"
+
+
+def test_without_a_broker(tmp_path):
+    env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)}
+    for more in ([], ["--model", "m"]):
+        done = run("chat", *more, "x", env=env)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr.endswith("systemctl --user start copilot-broker.socket\n")
+
+
+def test_nobody_else_sees_a_question_from_stdin(endless):
+    with started(endless, "-", stdin=subprocess.PIPE) as process:
+        process.stdin.write(PROMPT.encode())
+        process.stdin.close()
+        assert process.stdout.read(3) == b"Hel"
+        here = Path("/proc", str(process.pid))
+        assert PROMPT.encode() not in (here / "cmdline").read_bytes()
+        assert (here / "task" / str(process.pid) / "children").read_text() == ""
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE)
+    assert asked(endless)["messages"][0]["content"] == PROMPT
+
+
+def test_a_defect_does_not_tell_the_question(server):
+    server.answers["completion.create"] = whole({"choices": "none"})
+    done = chat(server, "--no-stream", PROMPT)
+    assert PROMPT not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_worth_reading():
+    done = run("chat", "--help", env={})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    for words in ("examples:", "git diff", "stdin", "130", "[DONE]", "--no-stream"):
+        assert words in done.stdout
