@@ -1,9 +1,9 @@
 """The least that a token broker in Python can cost: an asyncio.Protocol that answers, nothing else.
 
-    python -I floors.py bytes   SOCKET REQUEST REPLY     answers with the bytes of the file REPLY
-    python -I floors.py msgpack SOCKET REQUEST REPLY     decodes each request, encodes each answer
+    python -IS floors.py bytes   SOCKET REQUEST REPLY PATH...   answers with the bytes of REPLY
+    python -IS floors.py msgpack SOCKET REQUEST REPLY PATH...   decodes requests, encodes answers
 
-REQUEST and REPLY hold what a real client sends and what the real broker answered to it. No
+It starts as bare as our daemon does, without the site's hooks; PATHs are where packages are. REQUEST and REPLY hold what a real client sends and what the real broker answered to it. No
 credentials are checked, nothing is counted or written down: what a broker costs beyond these is what
 it does.
 """
@@ -47,7 +47,8 @@ class MessagePack(asyncio.Protocol):
             self.transport.write(self.packer.pack([1, msgid, None, self.result]))
 
 
-async def main(kind, path, request, reply):
+async def main(kind, path, request, reply, *packages):
+    sys.path += packages
     Bytes.request, Bytes.reply = Path(request).read_bytes(), Path(reply).read_bytes()
     floor = Bytes
     if kind == "msgpack":

@@ -1,8 +1,8 @@
 """The product as a user installs it, in `build/bench/` of the checkout; nothing outside it changes.
 
 The wheel is built from the checkout and installed twice: with the daemon's extras into a virtual
-environment like the one `packaging/set-up` makes, and alone into a plain one, for which set-up
-itself then writes the commands into a private home. All of it is kept: the environments as long as
+environment like the one `packaging/set-up` makes, and alone into a plain one; for both set-up itself
+then writes the commands into a private home. All of it is kept: the environments as long as
 pyproject.toml is the same, the wheel as long as the sources are.
 """
 
@@ -36,7 +36,8 @@ SHIPPED = (
     "README.md",
 )
 COMPILE = ("-O2", "-Wall", "-Wextra", "-Werror")
-LAUNCHER = "copilot-cred"
+HOME = "home"
+"""Folder in an environment for which set-up writes its commands."""
 
 
 class InstallError(Exception):
@@ -67,7 +68,7 @@ def running() -> Installed:
         python,
         daemon=(str(python), "-P", "-c", code),
         client_python=python,
-        cred=python.parent / LAUNCHER,
+        cred=python.parent / "copilot-cred",
         launcher=None,
     )
 
@@ -80,7 +81,6 @@ def from_checkout(root: Path, say: Callable[[str], None]) -> Installed:
     venv = build / f"venv-{_digest([root / 'pyproject.toml'])}"
     python = venv / "bin/python"
     client = venv / "client"
-    home = venv / "home"
     stamp = venv / "installed"
     digest = _digest(root / name for name in SHIPPED)
     if not stamp.exists() or stamp.read_text() != digest:
@@ -94,17 +94,19 @@ def from_checkout(root: Path, say: Callable[[str], None]) -> Installed:
             _pip(python, "--python", client, "install", wheel)
         for again in ((), ("--python", client)):
             _pip(python, *again, "install", "--no-deps", "--force-reinstall", wheel)
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(mode=0o700)
-        _run(root / "packaging/set-up", "--from", client, env=_home(home))
+        for installed in (venv, client):
+            home = installed / HOME
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(mode=0o700)
+            _run(root / "packaging/set-up", "--from", installed, env=_environ(home))
         stamp.write_text(digest)
         say(f"built in {time.monotonic() - since:.0f} s")
     return Installed(
         python,
-        daemon=(str(venv / "bin/copilot-brokerd"),),
+        daemon=(str(venv / HOME / ".local/bin/copilot-brokerd"),),
         client_python=client / "bin/python",
-        cred=client / "bin" / LAUNCHER,
-        launcher=home / ".local/bin" / LAUNCHER,
+        cred=client / "bin/copilot-cred",
+        launcher=client / HOME / ".local/bin/copilot-cred",
     )
 
 
@@ -150,7 +152,7 @@ def _run(*argv: str | Path, env: dict[str, str] | None = None) -> None:
         raise InstallError(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}")
 
 
-def _home(home: Path) -> dict[str, str]:
+def _environ(home: Path) -> dict[str, str]:
     path = os.environ.get("PATH", os.defpath)
     return {"PATH": path, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
 

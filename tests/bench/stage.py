@@ -114,6 +114,14 @@ class Stage:
         return self.installed.python
 
     @cached_property
+    def package_paths(self) -> list[str]:
+        """Where that interpreter finds packages, for one that starts with -IS."""
+        code = "import sys; print(*sys.path, sep='\\n')"
+        argv = [str(self.python), "-I", "-c", code]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
+        return [path for path in done.stdout.splitlines() if "-packages" in path]
+
+    @cached_property
     def load(self) -> Path:
         """The compiled load generator and stand-in upstream (load.c)."""
         return install.compiled(ROOT, HERE / "load.c", self.say)

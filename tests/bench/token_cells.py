@@ -150,8 +150,8 @@ def floors(stage: Stage, broker: ours.Broker) -> list[Door]:
         path = stage.folder / f"{kind}.sock"
         if name not in stage.servers:
             reply = stage.folder / f"{model.name}.reply"
-            argv = [stage.python, "-I", script, kind, path, model.request, reply]
-            stage.start(name, argv, ready=path.exists)
+            argv = [stage.python, "-IS", script, kind, path, model.request, reply]
+            stage.start(name, [*argv, *stage.package_paths], ready=path.exists)
         doors.append(Door(name, stage.servers[name], path, model.request, model.reply))
     return doors
 
