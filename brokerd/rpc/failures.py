@@ -13,7 +13,14 @@ from copilot_broker.wire.errors import RemoteProtocolError
 from copilot_broker.wire.messages import ErrorInfo
 
 
-__all__ = ["SHUTTING_DOWN", "TOO_MANY_REQUESTS", "bad_params", "error_info", "error_of"]
+__all__ = [
+    "REQUEST_CANCELLED",
+    "SHUTTING_DOWN",
+    "TOO_MANY_REQUESTS",
+    "bad_params",
+    "error_info",
+    "error_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +40,14 @@ TOO_MANY_REQUESTS = ErrorInfo(
     "Wait for answers or open another connection: copilot-cred get",
     retry_after=1.0,
 )
+
+REQUEST_CANCELLED = ErrorInfo(
+    ErrorClass.TEMPORARY,
+    "request_cancelled",
+    "the request was taken back before its answer",
+    "Ask again",
+)
+"""For whoever asked for it by `request.cancel`: the answer that MessagePack-RPC owes them."""
 
 _INTERNAL = ErrorInfo(
     ErrorClass.INTERNAL,

@@ -1,4 +1,4 @@
-"""What each method does: parameters → broker → result. Two tables, one row a method.
+"""What each method does: parameters → broker or proxy → result. One table, one row a method.
 
 The gate has allowed the operation before anything here runs, and is told of every token that is
 about to leave; a token's result is sent with no await after that.
@@ -8,39 +8,54 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from brokerd.rpc.failures import bad_params
 from brokerd.rpc.shapes import (
     account_map,
+    completion_map,
+    completion_request,
     lease_map,
-    number_param,
     progress_map,
+    reply_account,
     text_param,
     token_map,
+    token_params,
     watch_map,
 )
+from copilot_broker.wire.limits import MAX_LARGE_FRAME
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from brokerd.broker import Broker
+    from brokerd.core.completions import CompletionRequest
     from brokerd.gate import Caller
-    from brokerd.views import LoginRequest
+    from brokerd.ports import Reply
+    from brokerd.proxy import Proxy
+    from brokerd.views import LeasedToken, LoginRequest
 
 
-__all__ = ["FEATURES", "PROTOCOL", "Call", "Methods"]
+__all__ = ["BODY_MAX", "FEATURES", "PROTOCOL", "Call", "Later", "Methods", "Opening"]
 
 PROTOCOL = 1
 """The wire's version; additions are optional keys and features, so it should stay."""
 
-FEATURES = ("accounts", "streams", "text_errors", "notify_wrapper")
+FEATURES = (
+    "accounts",
+    "streams",
+    "text_errors",
+    "notify_wrapper",
+    "completions",
+    "models",
+    "request_cancel",
+)
 """What a caller may rely on besides the methods themselves."""
 
-DEFAULT_MIN_VALID = 60.0
-"""Seconds a token should live on when the caller does not say: enough to start one request."""
+BODY_MAX = MAX_LARGE_FRAME - 256 * 1024
+"""Bytes of a completion that is answered whole: what a client's frame holds beside the headers."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +70,33 @@ class Call:
 Answer = dict[str, object]
 
 
+@dataclass(frozen=True)
+class Later:
+    """An answer that has to be waited for; nothing has begun before `start`."""
+
+    start: Callable[[], Awaitable[Answer]]
+    """Does it. Raises BrokerError."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A completion that is wanted in pieces; nothing has begun before `start`."""
+
+    start: Callable[[], Awaitable[Reply]]
+    """Asks upstream and returns with the head. Raises BrokerError."""
+
+
+Begun: TypeAlias = "Answer | Later | Opening | AsyncGenerator[Answer, None]"
+"""What a method returns: its answer, what there is to wait for, or the chunks of its stream."""
+
+
 class Methods:
-    """The tables, and what their rows need."""
+    """The table, and what its rows need."""
 
     def __init__(
         self,
         broker: Broker,
+        proxy: Proxy,
         *,
         version: str,
         headers_for_client: Callable[[], Mapping[str, str]],
@@ -69,41 +105,37 @@ class Methods:
         about_app: Callable[[LoginRequest], Mapping[str, str]],
     ) -> None:
         self._broker = broker
+        self._proxy = proxy
         self._version = version
         self._headers = headers_for_client
         self._login_request = login_request
         self._extra_status = extra_status
         self._about_app = about_app
         self._started = time.monotonic()
-        self._unary: dict[str, Callable[[Call], Awaitable[Answer]]] = {
+        self._table: dict[str, Callable[[Call], Begun]] = {
             "broker.hello": self._hello,
             "broker.status": self._status,
             "broker.refresh": self._refresh,
             "token.get": self._get,
+            "token.watch": self._watch,
+            "completion.create": self._complete,
+            "models.list": self._models,
+            "account.login": self._login,
             "account.logout": self._logout,
             "account.list": self._list,
             "account.use": self._use,
         }
-        self._streaming: dict[str, Callable[[Call], AsyncGenerator[Answer, None]]] = {
-            "token.watch": self._watch,
-            "account.login": self._login,
-        }
 
-    async def answer(self, call: Call) -> Answer:
-        """Do it and return the result. Raises BrokerError."""
-        return await self._unary[call.method](call)
+    def begin(self, call: Call) -> Begun:
+        """Answer at once, or return what there is to wait for; nothing has begun then.
 
-    def stream(self, call: Call) -> AsyncGenerator[Answer, None] | None:
-        """Return the chunks of a method that streams, None for one that does not.
-
-        Raises PermanentError (USAGE) for parameters that make no sense; nothing has begun then.
+        Raises BrokerError, PermanentError (USAGE) for parameters that make no sense.
         """
-        opener = self._streaming.get(call.method)
-        return None if opener is None else opener(call)
+        return self._table[call.method](call)
 
     # -- broker.* -----------------------------------------------------------------------------
 
-    async def _hello(self, call: Call) -> Answer:
+    def _hello(self, call: Call) -> Answer:
         return {
             "protocol": PROTOCOL,
             "name": "copilot-broker",
@@ -112,7 +144,7 @@ class Methods:
             "scope": call.caller.scope.label,
         }
 
-    async def _status(self, _call: Call) -> Answer:
+    def _status(self, _call: Call) -> Answer:
         return {
             "version": self._version,
             "pid": os.getpid(),
@@ -122,17 +154,33 @@ class Methods:
             **self._extra_status(),
         }
 
-    async def _refresh(self, call: Call) -> Answer:
-        return lease_map(await self._broker.refresh(text_param(call.params, "account")))
+    def _refresh(self, call: Call) -> Later:
+        account = text_param(call.params, "account")
+
+        async def refreshed() -> Answer:
+            return lease_map(await self._broker.refresh(account))
+
+        return Later(refreshed)
 
     # -- token.* ------------------------------------------------------------------------------
 
-    async def _get(self, call: Call) -> Answer:
-        lease = await self._broker.lease(
-            text_param(call.params, "account"),
-            min_valid=number_param(call.params, "min_valid", DEFAULT_MIN_VALID),
-            reject=text_param(call.params, "reject"),
-        )
+    def _get(self, call: Call) -> Answer | Later:
+        account, min_valid, reject = token_params(call.params)
+        if reject is None:
+            found = self._broker.leasable(account, min_valid)
+            if found is not None:
+                lease, expires_at, expires_in = found
+                return self._lent(
+                    call, replace(lease, expires_at=expires_at, expires_in=expires_in)
+                )
+
+        async def leased() -> Answer:
+            lease = await self._broker.lease(account, min_valid=min_valid, reject=reject)
+            return self._lent(call, lease)
+
+        return Later(leased)
+
+    def _lent(self, call: Call, lease: LeasedToken) -> Answer:
         result = token_map(lease, self._headers())
         call.caller.grant(call.method, lease.account, lease.token_id)
         return result
@@ -149,6 +197,33 @@ class Methods:
 
         return chunks()
 
+    # -- completions --------------------------------------------------------------------------
+
+    def _complete(self, call: Call) -> Later | Opening:
+        request = completion_request(call.params)
+        if request.stream:
+            return Opening(lambda: self._proxy.open(request))
+        return Later(lambda: self._whole(call, request))
+
+    async def _whole(self, call: Call, request: CompletionRequest) -> Answer:
+        reply = await self._proxy.open(request)
+        try:
+            call.caller.complete(reply_account(reply))
+            result = completion_map(reply, await reply.read(BODY_MAX))
+        finally:
+            reply.close()
+        call.caller.prove_alive(call.method)
+        return result
+
+    def _models(self, call: Call) -> Later:
+        account = text_param(call.params, "account")
+
+        async def listed() -> Answer:
+            name, models = await self._proxy.models(account)
+            return {"account": name, "models": models}
+
+        return Later(listed)
+
     # -- account.* ----------------------------------------------------------------------------
 
     def _login(self, call: Call) -> AsyncGenerator[Answer, None]:
@@ -164,21 +239,30 @@ class Methods:
 
         return chunks()
 
-    async def _logout(self, call: Call) -> Answer:
-        await self._broker.logout(text_param(call.params, "account"))
-        return {}
+    def _logout(self, call: Call) -> Later:
+        account = text_param(call.params, "account")
 
-    async def _list(self, _call: Call) -> Answer:
+        async def signed_out() -> Answer:
+            await self._broker.logout(account)
+            return {}
+
+        return Later(signed_out)
+
+    def _list(self, _call: Call) -> Answer:
         views = self._broker.accounts()
         default = next((view.name for view in views if view.default), None)
         return {"accounts": [account_map(view) for view in views], "default": default}
 
-    async def _use(self, call: Call) -> Answer:
+    def _use(self, call: Call) -> Later:
         account = text_param(call.params, "account")
         if account is None:
             raise bad_params("account must be a string")
-        await self._broker.use(account)
-        return {"default": account}
+
+        async def used() -> Answer:
+            await self._broker.use(account)
+            return {"default": account}
+
+        return Later(used)
 
 
 class _Closing:

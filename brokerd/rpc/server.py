@@ -17,6 +17,7 @@ import resource
 from typing import TYPE_CHECKING, Any
 
 from brokerd.errors import BrokerError
+from brokerd.rpc.express import ExpressLane
 from brokerd.rpc.methods import Methods
 from brokerd.rpc.session import Session
 from copilot_broker.wire.limits import CONNECTIONS, RESERVED_FILES, TOTAL_BUFFERS, Limits
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from brokerd.broker import Broker
     from brokerd.core.peer import PeerOf
     from brokerd.gate import Gate
+    from brokerd.proxy import Proxy
     from brokerd.views import LoginRequest
 
 
@@ -46,8 +48,8 @@ ends the pause at once."""
 LINGER = 0.5
 """Seconds that a stopping broker waits for callers who just connected, and for last bytes."""
 
-FILES_PER_CONNECTION = 2
-"""Its socket and the pidfd of its process."""
+FILES_PER_CONNECTION = 3
+"""Its socket, the pidfd of its process, and a socket to upstream for its completion."""
 
 MIN_CONNECTIONS = 8
 """Even under an absurd file limit some callers are served, at the expense of the reserve."""
@@ -73,6 +75,7 @@ class RpcServer:
         gate: Gate,
         peer_of: PeerOf,
         *,
+        proxy: Proxy,
         version: str,
         headers_for_client: Callable[[], Mapping[str, str]],
         login_request: Callable[[dict[str, Any]], LoginRequest],
@@ -84,6 +87,7 @@ class RpcServer:
     ) -> None:
         """Prepare; nothing is accepted before `serve`.
 
+        `headers_for_client` gives what callers should send upstream with a token.
         `about_app` gives `app` and `notice` of the login screen: what is being approved.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
@@ -91,12 +95,14 @@ class RpcServer:
         self._peer_of = peer_of
         self._methods = Methods(
             broker,
+            proxy,
             version=version,
             headers_for_client=headers_for_client,
             login_request=login_request,
             extra_status=extra_status,
             about_app=about_app,
         )
+        self._express = ExpressLane(broker, headers_for_client)
         self._limits = limits or Limits()
         if connections is None:
             connections = connections_bound(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -194,7 +200,8 @@ class RpcServer:
             peer.close()
             sock.close()
             return
-        self._held[Session(sock, caller, self._methods, self, self._limits)] = 0
+        session = Session(sock, caller, self._methods, self._express, self, limits=self._limits)
+        self._held[session] = 0
 
     def _on_accept_failed(self, error: OSError) -> None:
         """Pause, never spin; where the machine has run out of something, let one idle go."""

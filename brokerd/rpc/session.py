@@ -2,9 +2,7 @@
 
 Bytes are read only while there is room for what they may cause: not while more than `OUT_HIGH`
 waits to be written, and no faster than events are handled (`EVENTS_PER_TURN`, so that one busy
-caller does not keep the loop from the others). Of `REQUESTS_IN_FLIGHT` + 1 requests the last is
-refused (`too_many_requests`) rather than left unread, because the credit that lets earlier ones
-end comes through the same socket. A stream is in flight until its end.
+caller does not keep the loop from the others).
 
 The connection dies with the process that opened it, with its end of file, and with the first
 breach of the protocol; whatever it had asked for is cancelled then.
@@ -14,29 +12,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from typing import TYPE_CHECKING, Protocol
 
-from brokerd.rpc.failures import SHUTTING_DOWN, TOO_MANY_REQUESTS, error_info
-from brokerd.rpc.methods import Call, Methods
-from copilot_broker.wire.connection import (
-    Connection,
+from brokerd.rpc.channel import Channel
+from brokerd.rpc.failures import SHUTTING_DOWN
+from brokerd.rpc.in_flight import InFlight
+from copilot_broker.wire.connection import Connection, Role
+from copilot_broker.wire.errors import RemoteProtocolError
+from copilot_broker.wire.events import (
     ConnectionEnded,
     Event,
+    RequestCancel,
     RequestReceived,
-    Role,
     StreamCancel,
     StreamCredit,
 )
-from copilot_broker.wire.errors import RemoteProtocolError
 from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT, Limits
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    import socket
 
     from brokerd.gate import Caller
-    from copilot_broker.wire.messages import ErrorInfo
+    from brokerd.rpc.express import ExpressLane
+    from brokerd.rpc.methods import Methods
 
 
 __all__ = ["EVENTS_PER_TURN", "OUT_HIGH", "RECV_CHUNK", "Owner", "Session"]
@@ -46,6 +45,9 @@ log = logging.getLogger(__name__)
 RECV_CHUNK = 16 * 1024
 """Bytes read at once: many requests, yet few enough that a flood of tiny ones takes one turn of
 the loop only some milliseconds."""
+
+RECV_LARGE = 256 * 1024
+"""Bytes read at once of a message that is known to be long: a prompt is no flood."""
 
 EVENTS_PER_TURN = 32
 """Events handled before others have their turn; as many as the wire keeps decoded."""
@@ -82,76 +84,75 @@ class Session:
         sock: socket.socket,
         caller: Caller,
         methods: Methods,
+        express: ExpressLane,
         owner: Owner,
+        *,
         limits: Limits,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
-        self._sock = sock
         self._caller = caller
-        self._methods = methods
+        self._express = express
         self._owner = owner
         self._wire = Connection(Role.SERVER, limits=limits)
-        self._out = bytearray()
-        self._room = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._streams: dict[int, asyncio.Task[None]] = {}
+        self._requests = InFlight(self._wire, caller, methods, self)
+        self._channel = Channel(
+            sock,
+            on_readable=self._on_readable,
+            on_writable=self._on_writable,
+            on_lost=self._on_lost,
+        )
+        self._held_before = 0
         self._turn_due: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
-        self._reading = self._writing = False
-        self._asked = self._refusing = self._closed = False
-        self._linger = False
+        self._asked = self._refusing = self._linger = False
+        self.closed = False
+        """It is over; nothing can be told any more."""
         self._pidfd = -1 if caller.peer.pidfd is None else caller.peer.pidfd.fileno()
         if self._pidfd >= 0:  # readable once the process has ended (pidfd_open(2))
             self._loop.add_reader(self._pidfd, self._on_peer_gone)
-        self._set_reading(True)
+        self._channel.read_on(True)
 
     # -- what the server asks -----------------------------------------------------------------
 
     @property
     def idle(self) -> bool:
         """No request is in flight."""
-        return not self._tasks
+        return not self._requests
 
     @property
     def may_be_evicted(self) -> bool:
         """Idle, and no request of its lies in the socket that we have not got round to read."""
-        if self._tasks or not self._reading:
-            return not self._tasks
-        try:
-            return not self._sock.recv(1, socket.MSG_PEEK)
-        except OSError:  # EAGAIN: nothing there
-            return True
+        return self.idle and not (self._channel.reading and self._channel.has_arrived())
 
     @property
     def settled(self) -> bool:
         """Nothing is in flight, nothing unwritten, and a caller that just came has asked."""
-        return not (self._tasks or self._out or self._linger)
+        return not (self._requests or self._channel.unwritten or self._linger)
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
         """What is in flight; after `close`, what is still being cancelled."""
-        return frozenset(self._tasks)
+        return self._requests.tasks
 
     @property
     def held(self) -> int:
         """Bytes kept for this connection, both directions."""
-        return self._wire.buffered + len(self._out)
+        return self._wire.buffered + self._channel.unwritten + self._requests.kept
 
     def start_refusing(self) -> None:
-        """Serve what had arrived by now, refuse what comes later, end all streams.
+        """Serve what had arrived by now, refuse what comes later, end endless streams.
 
         Who connected and has not asked yet is still served once: connecting and asking are two
         steps, and a broker that restarts between them should not be noticed.
         """
         self._on_readable()
-        if self._closed:
+        if self.closed:
             return
         self._linger = not self._asked and self._loop.time() < self._since + JUST_NOW
         self._refusing = True
-        for task in self._streams.values():
-            task.cancel()
+        self._requests.start_refusing()
         self._owner.session_idle(self)
 
     def stop_lingering(self) -> None:
@@ -160,59 +161,98 @@ class Session:
 
     def give_up(self) -> None:
         """Cancel what is in flight; its callers are told."""
-        for task in self._tasks:
-            task.cancel()
+        self._requests.give_up()
 
     def close(self, reason: str) -> None:
         """End it now; closing twice is no error. `reason` is for the log."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         extra = {"REASON": reason, "PEER_PID": self._caller.peer.pid}
         log.debug("connection closed", extra=extra)
         for handle in (self._timer, self._turn_due):
             if handle is not None:
                 handle.cancel()
-        self._set_reading(False)
-        self._set_writing(False)
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
-        for task in self._tasks:
-            task.cancel()
-        self._wire = Connection(Role.SERVER)  # what it held is free, even if we are kept alive
-        self._out.clear()
+        self._requests.close()
+        self._wire.discard()  # what it held is free, even if we are kept alive
         self._caller.close()
-        self._sock.close()
+        self._channel.close()
         self._owner.session_closed(self)
 
-    # -- the socket ---------------------------------------------------------------------------
+    # -- what requests ask (`Link`) -----------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be written without holding too much."""
+        return self._channel.unwritten + self._wire.unsent < OUT_HIGH
+
+    def transmit(self) -> None:
+        """Write what can be written; the rest waits for the socket."""
+        if self.closed:
+            return
+        if data := self._wire.data_to_send():
+            self._channel.write(data)
+        self.tell_held()
+
+    def one_less(self) -> None:
+        """Tell the server when nothing is in flight any more."""
+        if not self.closed and self.idle:
+            self._owner.session_idle(self)
+
+    def tell_held(self) -> None:
+        """Tell the server if it has changed; mostly it is nothing, before and after."""
+        held = self.held
+        if held != self._held_before:
+            self._held_before = held
+            self._owner.session_held(self)
+
+    # -- what arrives -------------------------------------------------------------------------
 
     def _on_peer_gone(self) -> None:
         self.close("peer_gone")
 
+    def _on_lost(self) -> None:
+        self.close("connection_lost")
+
     def _on_readable(self) -> None:
-        if self._closed or not self._reading:
+        wire, channel = self._wire, self._channel
+        if self.closed or not channel.reading:
             return
-        try:
-            data = self._sock.recv(RECV_CHUNK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.close("connection_lost")
+        quiet = wire.is_quiet
+        size = RECV_CHUNK if quiet else max(RECV_CHUNK, min(wire.missing, RECV_LARGE))
+        data = channel.receive(size)
+        if data is None:
             return
         self._owner.session_moved(self)
+        quiet = quiet and not (self._refusing or channel.unwritten)
+        if quiet and len(self._requests) < REQUESTS_IN_FLIGHT:
+            answer = self._express.answer(data, self._caller)
+            if answer is not None:
+                self._asked = True
+                channel.write(answer)
+                if channel.unwritten:
+                    self.tell_held()
+                self._owner.session_idle(self)
+                return
+            self._express.learn(data)
         try:
-            self._wire.receive_data(data, self._loop.time())
+            wire.receive_data(data, self._loop.time())
         except RemoteProtocolError as error:
             self._on_breach(error)
             return
         self._turn()
 
     def _on_writable(self) -> None:
-        self._write()
-        if not self._closed and len(self._out) < OUT_HIGH:
-            self._room.set()
-            self._turn()
+        """Go on with what waited for room."""
+        self.tell_held()
+        if self.settled:
+            self._owner.session_idle(self)
+        if self.has_room:
+            self._requests.room_came()
+            if not self.closed:
+                self._turn()
 
     def _on_timer(self) -> None:
         self._timer_at = None
@@ -227,7 +267,7 @@ class Session:
         """Close: after a breach nothing that follows can be understood."""
         extra = {"REASON": error.code, "PEER_PID": self._caller.peer.pid}
         log.warning("protocol breached", extra=extra)
-        self._transmit()  # answers to what came before it
+        self.transmit()  # answers to what came before it
         self.close(error.code)
 
     def _turn(self) -> None:
@@ -237,80 +277,33 @@ class Session:
             self._turn_due = None
         unfinished = True
         for _ in range(EVENTS_PER_TURN):
-            if self._closed or len(self._out) >= OUT_HIGH:
+            if self.closed or not self.has_room:
                 break
             event = self._wire.next_event()
             if event is None:
                 unfinished = False
                 break
             self._handle(event)
-            self._out += self._wire.data_to_send()
-        self._transmit()
-        if self._closed:
+        self.transmit()
+        if self.closed:
             return
-        if unfinished and len(self._out) < OUT_HIGH:
-            self._turn_due = self._loop.call_soon(self._turn)
-        self._set_reading(not unfinished)
-        self._arm()
-
-    def _transmit(self) -> None:
-        """Write what can be written; the rest waits for the socket."""
-        if self._closed:
-            return
-        self._out += self._wire.data_to_send()
-        if not self._writing:
-            self._write()
-        self._owner.session_held(self)
-
-    def _write(self) -> None:
-        try:
-            while self._out:
-                del self._out[: self._sock.send(self._out)]
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            self.close("connection_lost")
-            return
-        self._set_writing(bool(self._out))
-        self._owner.session_held(self)
         if self.settled:
             self._owner.session_idle(self)
-
-    def _set_reading(self, wanted: bool) -> None:
-        if wanted and not self._reading:
-            self._loop.add_reader(self._sock, self._on_readable)
-        elif self._reading and not wanted:
-            self._loop.remove_reader(self._sock)
-        self._reading = wanted
-
-    def _set_writing(self, wanted: bool) -> None:
-        if wanted and not self._writing:
-            self._loop.add_writer(self._sock, self._on_writable)
-        elif self._writing and not wanted:
-            self._loop.remove_writer(self._sock)
-        self._writing = wanted
-
-    def _arm(self) -> None:
-        """Follow the wire's deadline."""
-        at = self._wire.deadline()
-        if at == self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = None if at is None else self._loop.call_at(at, self._on_timer)
-
-    # -- requests -----------------------------------------------------------------------------
+        if unfinished and self.has_room:
+            self._turn_due = self._loop.call_soon(self._turn)
+        self._channel.read_on(not unfinished)
+        self._arm()
 
     def _handle(self, event: Event) -> None:
         match event:
             case RequestReceived():
                 self._begin(event)
-            case StreamCredit():
-                self._room.set()
-            case StreamCancel():
-                if (task := self._streams.get(event.stream)) is not None:
-                    task.cancel()
+            case StreamCredit(stream):
+                self._requests.credit_came(stream)
+            case StreamCancel(stream):
+                self._requests.cancel_stream(stream)
+            case RequestCancel(msgid):
+                self._requests.cancel_request(msgid)
             case ConnectionEnded(error):
                 if error is None:
                     self.close("end_of_file")
@@ -322,82 +315,17 @@ class Session:
     def _begin(self, request: RequestReceived) -> None:
         served = not self._refusing or self._linger
         self._asked, self._linger = True, False
-        if not served:
-            self._wire.send_error(request.msgid, SHUTTING_DOWN)
-            return
-        if len(self._tasks) >= REQUESTS_IN_FLIGHT:
-            self._wire.send_error(request.msgid, TOO_MANY_REQUESTS)
-            return
-        call = Call(self._caller, request.method, request.params)
-        try:
-            self._caller.check(call.method)
-            if call.method == "broker.hello":
-                self._wire.apply_hello(request.params)
-            chunks = self._methods.stream(call)
-        except Exception as error:  # noqa: BLE001 - each ends as an answer
-            self._wire.send_error(request.msgid, error_info(error, call.method))
-            return
-        if chunks is None:
-            self._track(self._loop.create_task(self._answer(request.msgid, call)))
-            return
-        stream = self._wire.open_stream(request.msgid)
-        task = self._loop.create_task(self._pump(stream, call, chunks))
-        self._streams[stream] = task
-        # In a callback, as a task that is cancelled before its first step runs no code of its own.
-        task.add_done_callback(lambda task: self._end_stream(stream, call, task))
-        self._track(task)
-
-    def _track(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._untrack)
-
-    def _untrack(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not self._closed and self.idle:
-            self._owner.session_idle(self)
-
-    async def _answer(self, msgid: int, call: Call) -> None:
-        """Answer one request; between the gate's last look and the write there is no await."""
-        error: ErrorInfo | None = None
-        result: object = None
-        try:
-            result = await self._methods.answer(call)
-        except asyncio.CancelledError:
-            if self._closed:
-                raise
-            error = SHUTTING_DOWN
-        except Exception as raised:  # noqa: BLE001 - each ends as an answer
-            error = error_info(raised, call.method)
-        if self._closed:
-            return
-        if error is None:
-            self._wire.send_result(msgid, result)
+        if served:
+            self._requests.begin(request)
         else:
-            self._wire.send_error(msgid, error)
-        self._transmit()
+            self._wire.send_error(request.msgid, SHUTTING_DOWN)
 
-    async def _pump(
-        self, stream: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
-    ) -> None:
-        """Send chunks as fast as their receiver grants credit."""
-        try:
-            async for chunk in chunks:
-                while self._wire.stream_credit(stream) <= 0 or len(self._out) >= OUT_HIGH:
-                    self._room.clear()
-                    await self._room.wait()
-                self._caller.prove_alive(call.method)
-                self._wire.send_stream_data(stream, chunk)
-                self._transmit()
-        finally:
-            await chunks.aclose()
-
-    def _end_stream(self, stream: int, call: Call, task: asyncio.Task[None]) -> None:
-        del self._streams[stream]
-        error: ErrorInfo | None = None
-        if task.cancelled():
-            error = SHUTTING_DOWN if self._refusing else None
-        elif (raised := task.exception()) is not None:
-            error = error_info(raised, call.method)
-        if not self._closed:
-            self._wire.end_stream(stream, error)  # nothing if its receiver cancelled it
-            self._transmit()
+    def _arm(self) -> None:
+        """Follow the wire's deadline."""
+        at = self._wire.deadline()
+        if at == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = None if at is None else self._loop.call_at(at, self._on_timer)

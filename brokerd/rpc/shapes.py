@@ -5,6 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from brokerd.core.completions import (
+    DEFAULT_PATH,
+    CompletionRequest,
+    checked_headers,
+    normal_path,
+)
 from brokerd.rpc.failures import bad_params, error_of
 from brokerd.views import LoginSucceeded, LoginWaiting, UserCodeIssued
 
@@ -12,18 +18,30 @@ from brokerd.views import LoginSucceeded, LoginWaiting, UserCodeIssued
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from brokerd.ports import Reply
     from brokerd.views import AccountView, LeasedToken, LoginProgress, WatchState
 
 
 __all__ = [
+    "DEFAULT_MIN_VALID",
     "account_map",
+    "completion_map",
+    "completion_request",
     "lease_map",
     "number_param",
     "progress_map",
+    "reply_account",
     "text_param",
     "token_map",
+    "token_params",
     "watch_map",
 ]
+
+DEFAULT_MIN_VALID = 60.0
+"""Seconds a token should live on when the caller does not say: enough to start one request."""
+
+ACCOUNT_HEADER = "x-copilot-broker-account"
+"""Names the account that a completion was made with; the proxy sets it."""
 
 
 def text_param(params: Mapping[str, Any], name: str) -> str | None:
@@ -45,6 +63,53 @@ def number_param(params: Mapping[str, Any], name: str, default: float) -> float:
         if math.isfinite(number) and number >= 0:
             return number
     raise bad_params(f"{name} must be a number of seconds, 0 or more")
+
+
+def token_params(params: Mapping[str, Any]) -> tuple[str | None, float, str | None]:
+    """Return account, min_valid and reject of a `token.get`. Raises PermanentError (USAGE)."""
+    account = text_param(params, "account")
+    min_valid = number_param(params, "min_valid", DEFAULT_MIN_VALID)
+    return account, min_valid, text_param(params, "reject")
+
+
+def completion_request(params: Mapping[str, Any]) -> CompletionRequest:
+    """Return what a `completion.create` asks for. Raises PermanentError (USAGE)."""
+    body = params.get("body")
+    if isinstance(body, str):
+        body = body.encode()
+    if not isinstance(body, bytes):
+        raise bad_params("body must be given, as bytes or as a string")
+    stream = params.get("stream")
+    if not isinstance(stream, bool | None):
+        raise bad_params("stream must be true or false")
+    headers = params.get("headers")
+    if headers == []:  # Lua cannot tell an empty map from an empty array
+        headers = None
+    if not isinstance(headers, dict | None):
+        raise bad_params("headers must be a map of strings")
+    path = text_param(params, "path")
+    return CompletionRequest(
+        body=body,
+        path=DEFAULT_PATH if path is None else normal_path(path),
+        stream=bool(stream),
+        account=text_param(params, "account"),
+        headers=checked_headers(headers or {}),
+    )
+
+
+def reply_account(reply: Reply) -> str:
+    """Name the account that the completion was made with."""
+    return reply.headers.get(ACCOUNT_HEADER, "")
+
+
+def completion_map(reply: Reply, body: bytes) -> dict[str, object]:
+    """Show what upstream answered, whatever its status."""
+    return {
+        "status": reply.status,
+        "headers": dict(reply.headers),
+        "body": body,
+        "account": reply_account(reply),
+    }
 
 
 def lease_map(lease: LeasedToken) -> dict[str, object]:

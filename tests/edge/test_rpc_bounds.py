@@ -275,7 +275,7 @@ async def test_the_client_sees_the_end_when_the_door_closes(door):
 
 @pytest.mark.parametrize(
     ("files", "bound"),
-    [(65536, CONNECTIONS), (-1, CONNECTIONS), (1024, 480), (16, MIN_CONNECTIONS)],
+    [(65536, CONNECTIONS), (-1, CONNECTIONS), (1024, 320), (16, MIN_CONNECTIONS)],
 )
 def test_the_bound_leaves_files_for_everybody_else(files, bound):
     assert connections_bound(files) == bound

@@ -75,6 +75,8 @@ class FakeBroker:
         self.login_left = asyncio.Event()
         self.login_request: LoginRequest | None = None
         self.views = [a_view()]
+        self.at_hand: LeasedToken | None = None
+        self.on_change_callbacks: list = []
 
     async def _answer(self) -> LeasedToken:
         self.waiting += 1
@@ -89,6 +91,16 @@ class FakeBroker:
     async def lease(self, account=None, *, min_valid=60.0, reject=None, timeout=None):
         self.calls.append(("lease", account, min_valid, reject))
         return await self._answer()
+
+    def leasable(self, account, min_valid):
+        """Nothing is at hand unless the test says so: set `at_hand` to a lease."""
+        if self.at_hand is None or min_valid > self.at_hand.expires_in:
+            return None
+        self.calls.append(("leasable", account, min_valid))
+        return self.at_hand, self.at_hand.expires_at, self.at_hand.expires_in
+
+    def on_change(self, callback):
+        self.on_change_callbacks.append(callback)
 
     def reject(self, account, token_id):
         self.calls.append(("reject", account, token_id))

@@ -21,6 +21,7 @@ from brokerd.rpc.server import RpcServer
 from brokerd.views import LoginRequest
 from copilot_broker.wire.connection import Connection, ConnectionEnded, ResponseReceived, Role
 from fakes.broker import FakeBroker
+from fakes.proxy import FakeProxy
 
 
 __all__ = ["PATIENCE", "Door", "WireClient", "until"]
@@ -42,6 +43,7 @@ class Door:
     def __init__(self, path: Path, *, gate: Gate | None = None, peers=peer_of, **options) -> None:
         self.path = path
         self.broker = FakeBroker()
+        self.proxy = FakeProxy()
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(str(path))
         self.socket.listen(1024)
@@ -49,6 +51,7 @@ class Door:
             self.broker,
             gate or Gate(),
             peers,
+            proxy=self.proxy,
             version="1.2.3",
             headers_for_client=lambda: {"Editor-Version": "copilot-broker/1.2.3"},
             login_request=lambda params: LoginRequest(

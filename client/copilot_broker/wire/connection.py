@@ -158,6 +158,11 @@ class Connection:
         return len(self._incoming) + self._outgoing_size
 
     @property
+    def unsent(self) -> int:
+        """Bytes that `data_to_send` would return."""
+        return self._outgoing_size
+
+    @property
     def missing(self) -> int:
         """Bytes that the message which has begun lacks, as far as its headers tell."""
         return self._prescan.missing(self._incoming)
@@ -292,6 +297,13 @@ class Connection:
         for stream in self._streams.values():
             stream.wrap(wrapper)
 
+    def discard(self) -> None:
+        """Be over, at once and in silence: nothing is held, sent or told from now on."""
+        self._end(None)
+        self._events.clear()
+        self._outgoing.clear()
+        self._outgoing_size = 0
+
     # -- inside -------------------------------------------------------------------------------
 
     def _must_be(self, role: Role) -> None:
@@ -366,8 +378,8 @@ class Connection:
         return message
 
     def _refuse_large(self, error: RemoteProtocolError) -> None:
-        """Tell whoever sends too much why, where it can be told: the connection ends after it."""
-        found = self._prescan.msgid_of(self._incoming)
+        """Tell whoever sends too long a prompt why; the connection ends after it."""
+        found = self._prescan.large_msgid(self._incoming)
         msgid = None if found is None else whole_msgid(found)
         if self._role is Role.SERVER and msgid is not None and msgid not in self._unanswered:
             hint = "Send less; see client/PROTOCOL.md"

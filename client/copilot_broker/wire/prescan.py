@@ -100,10 +100,10 @@ class Prescan:
         """Bytes that the message lacks, as far as what was walked tells."""
         return max(0, self._position - len(buffer))
 
-    def msgid_of(self, buffer: bytearray | bytes) -> bytes | None:
-        """Return the encoded msgid of the request that has begun; None where there is none."""
+    def large_msgid(self, buffer: bytearray | bytes) -> bytes | None:
+        """Return the encoded msgid of the large request that has begun; None for anything else."""
         starts = self._elements
-        if len(starts) <= _METHOD or buffer[starts[0]] != _REQUEST:
+        if len(starts) <= _PARAMS or self._bound != self._limits.large_frame:
             return None
         return bytes(buffer[starts[_MSGID] : starts[_METHOD]])
 

@@ -1,0 +1,117 @@
+"""One non-blocking socket in the event loop, and the bytes that it has not taken yet."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+__all__ = ["Channel"]
+
+
+class Channel:
+    """Reads when asked to, writes what it can at once and the rest when the socket takes it.
+
+    It bounds nothing: whoever writes looks at `unwritten` before.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        on_readable: Callable[[], None],
+        on_writable: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """`on_writable` is called after some of what waited was written, `on_lost` on any error.
+
+        Nothing is read or called before `read_on`.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._on_readable = on_readable
+        self._on_writable = on_writable
+        self._on_lost = on_lost
+        self._out = bytearray()
+        self._writing = False
+        self.reading = False
+        """Whether `on_readable` is called."""
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes that wait for the socket."""
+        return len(self._out)
+
+    def receive(self, size: int) -> bytes | None:
+        """Return what has arrived, b"" at its end; None when nothing has, or all is lost."""
+        try:
+            return self._sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            self._on_lost()
+            return None
+
+    def has_arrived(self) -> bool:
+        """Whether bytes lie in the socket that nobody has got round to read."""
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:  # EAGAIN: nothing there
+            return False
+
+    def write(self, data: bytes) -> None:
+        """Write it after what waits already."""
+        if self._out:
+            self._out += data
+            return
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._on_lost()
+            return
+        if sent < len(data):
+            with memoryview(data) as whole:
+                self._out += whole[sent:]
+            self._watch_writing(True)
+
+    def read_on(self, wanted: bool) -> None:
+        """Begin or cease to call `on_readable`."""
+        if wanted and not self.reading:
+            self._loop.add_reader(self._sock, self._on_readable)
+        elif self.reading and not wanted:
+            self._loop.remove_reader(self._sock)
+        self.reading = wanted
+
+    def close(self) -> None:
+        """Close the socket; what was not written is lost."""
+        self.read_on(False)
+        self._watch_writing(False)
+        self._out.clear()
+        self._sock.close()
+
+    def _flush(self) -> None:
+        try:
+            while self._out:
+                del self._out[: self._sock.send(self._out)]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._on_lost()
+            return
+        if not self._out:
+            self._watch_writing(False)
+        self._on_writable()
+
+    def _watch_writing(self, wanted: bool) -> None:
+        if wanted and not self._writing:
+            self._loop.add_writer(self._sock, self._flush)
+        elif self._writing and not wanted:
+            self._loop.remove_writer(self._sock)
+        self._writing = wanted

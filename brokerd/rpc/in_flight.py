@@ -1,0 +1,311 @@
+"""The requests of one connection that are under way, from the gate's word to the last answer.
+
+What can be answered at once never waits. A method that has to wait is a task; so is a stream of
+maps (`token.watch`, `account.login`) for as long as it runs, and a streamed completion until its
+head is there: from then on upstream's reads drive it (`completion_stream`). Each counts as in
+flight until its end; of `REQUESTS_IN_FLIGHT` + 1 the last is refused (`too_many_requests`) rather
+than left unread, because the credit that lets earlier ones end comes through the same socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from brokerd.rpc.completion_stream import CompletionStream
+from brokerd.rpc.failures import (
+    REQUEST_CANCELLED,
+    SHUTTING_DOWN,
+    TOO_MANY_REQUESTS,
+    error_info,
+    error_of,
+)
+from brokerd.rpc.methods import Call, Later, Methods, Opening
+from brokerd.rpc.shapes import reply_account
+from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine
+
+    from brokerd.errors import Failure
+    from brokerd.gate import Caller
+    from copilot_broker.wire.connection import Connection
+    from copilot_broker.wire.events import RequestReceived
+    from copilot_broker.wire.messages import ErrorInfo
+
+
+__all__ = ["InFlight", "Link"]
+
+
+class Link(Protocol):
+    """What requests need of their connection."""
+
+    @property
+    def closed(self) -> bool:
+        """Nothing can be told any more."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be written without holding too much."""
+        ...
+
+    def transmit(self) -> None:
+        """Write what the wire has to say; the connection may be closed after it."""
+        ...
+
+    def tell_held(self) -> None:
+        """Note that `kept` has changed; the connection may be closed after it."""
+        ...
+
+    def one_less(self) -> None:
+        """Note that something is no longer in flight."""
+        ...
+
+
+class InFlight:
+    """See the module's docstring. It is the `Outlet` of its completion streams."""
+
+    def __init__(self, wire: Connection, caller: Caller, methods: Methods, link: Link) -> None:
+        self._wire = wire
+        self._caller = caller
+        self._methods = methods
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[int, asyncio.Task[None]] = {}
+        """msgid → the task that will answer it."""
+        self._unwanted: set[int] = set()
+        """Of those, the ones whose caller has cancelled them."""
+        self._pumps: dict[int, asyncio.Task[None]] = {}
+        self._flows: dict[int, CompletionStream] = {}
+        self._stalled: dict[int, CompletionStream] = {}
+        """Flows that wait for credit or room, in the order in which they came to."""
+        self._room = asyncio.Event()
+        self._refusing = False
+
+    def __len__(self) -> int:
+        return len(self._tasks) + len(self._flows)
+
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[None]]:
+        """What runs; after `close`, what is still being cancelled."""
+        return frozenset(self._tasks)
+
+    @property
+    def kept(self) -> int:
+        """Bytes that stalled completions hold."""
+        return sum(flow.kept for flow in self._stalled.values()) if self._stalled else 0
+
+    def begin(self, request: RequestReceived) -> None:
+        """Ask the gate, then begin; what can be answered at once is answered when this returns."""
+        msgid = request.msgid
+        if len(self) >= REQUESTS_IN_FLIGHT:
+            self._wire.send_error(msgid, TOO_MANY_REQUESTS)
+            return
+        call = Call(self._caller, request.method, request.params)
+        try:
+            self._caller.check(call.method)
+            if call.method == "broker.hello":
+                self._wire.apply_hello(request.params)
+            begun = self._methods.begin(call)
+        except Exception as error:  # noqa: BLE001 - each ends as an answer
+            self._wire.send_error(msgid, error_info(error, call.method))
+            return
+        if isinstance(begun, dict):
+            self._wire.send_result(msgid, begun)
+        elif isinstance(begun, Opening):
+            self._wait_for(msgid, self._open(msgid, call, begun))
+        elif isinstance(begun, Later):
+            self._wait_for(msgid, self._answer(msgid, call, begun))
+        else:
+            self._begin_stream(msgid, call, begun)
+
+    def cancel_request(self, msgid: int) -> None:
+        """Give up what still waits for its answer; it is answered with an error."""
+        if (task := self._waiting.get(msgid)) is not None:
+            self._unwanted.add(msgid)
+            task.cancel()
+
+    def cancel_stream(self, stream: int) -> None:
+        """Give up a stream that the wire has ended already."""
+        if (flow := self._forget_flow(stream)) is not None:
+            flow.stop()
+            self._link.one_less()
+        elif (task := self._pumps.get(stream)) is not None:
+            task.cancel()
+
+    def credit_came(self, stream: int) -> None:
+        """Go on with a stream whose receiver has granted more."""
+        if (flow := self._stalled.pop(stream, None)) is not None:
+            flow.go_on()
+        else:
+            self._room.set()
+
+    def room_came(self) -> None:
+        """Go on with all streams, those first that have waited longest."""
+        self._room.set()
+        for stream in list(self._stalled):
+            if not self._link.has_room:
+                break
+            if (flow := self._stalled.pop(stream, None)) is not None:
+                flow.go_on()
+
+    def start_refusing(self) -> None:
+        """End the streams that would never end by themselves; completions may."""
+        self._refusing = True
+        for task in self._pumps.values():
+            task.cancel()
+
+    def give_up(self) -> None:
+        """Cancel everything; its callers are told."""
+        for task in self._tasks:
+            task.cancel()
+        for stream, flow in list(self._flows.items()):
+            self._forget_flow(stream)
+            flow.stop()
+            self._wire.end_stream(stream, SHUTTING_DOWN)
+        self._link.transmit()
+        self._link.one_less()
+
+    def close(self) -> None:
+        """Cancel everything; nobody is told."""
+        for task in self._tasks:
+            task.cancel()
+        flows = list(self._flows.values())
+        self._flows.clear()
+        self._stalled.clear()
+        for flow in flows:
+            flow.stop()
+
+    # -- one answer ---------------------------------------------------------------------------
+
+    def _wait_for(self, msgid: int, answering: Coroutine[None, None, None]) -> None:
+        task = self._track(answering)
+        self._waiting[msgid] = task
+        # In a callback, as a task that is cancelled before its first step runs no code of its own.
+        task.add_done_callback(lambda task: self._answered(msgid, task))
+
+    def _answered(self, msgid: int, task: asyncio.Task[None]) -> None:
+        del self._waiting[msgid]
+        unwanted = msgid in self._unwanted
+        self._unwanted.discard(msgid)
+        if task.cancelled() and not self._link.closed:
+            self._wire.send_error(msgid, REQUEST_CANCELLED if unwanted else SHUTTING_DOWN)
+            self._link.transmit()
+
+    async def _answer(self, msgid: int, call: Call, later: Later) -> None:
+        """Answer one request; between the gate's last look and the write there is no await."""
+        try:
+            result = await later.start()
+        except Exception as raised:  # noqa: BLE001 - each ends as an answer
+            self._fail(msgid, call, raised)
+            return
+        if not self._link.closed:
+            self._wire.send_result(msgid, result)
+            self._link.transmit()
+
+    def _fail(self, msgid: int, call: Call, raised: Exception) -> None:
+        error = error_info(raised, call.method)  # a defect is logged whoever still listens
+        if not self._link.closed:
+            self._wire.send_error(msgid, error)
+            self._link.transmit()
+
+    # -- streamed completions -----------------------------------------------------------------
+
+    async def _open(self, msgid: int, call: Call, opening: Opening) -> None:
+        """Answer with the head; nothing is awaited from then on."""
+        try:
+            reply = await opening.start()
+        except Exception as raised:  # noqa: BLE001 - each ends as an answer
+            self._fail(msgid, call, raised)
+            return
+        if self._link.closed:
+            reply.close()
+            return
+        account = reply_account(reply)
+        try:
+            call.caller.prove_alive(call.method)
+        except Exception as raised:  # noqa: BLE001 - each ends as an answer
+            reply.close()
+            self._fail(msgid, call, raised)
+            return
+        call.caller.complete(account)
+        headers = dict(reply.headers)
+        stream = self._wire.open_stream(msgid, reply.status, headers, account=account)
+        flow = self._flows[stream] = CompletionStream(stream, reply, self)
+        flow.start()  # what is there already leaves together with the head
+        self._link.transmit()
+
+    def has_room(self, stream: int) -> bool:
+        """Whether a chunk may be sent now."""
+        return self._wire.stream_credit(stream) > 0 and self._link.has_room
+
+    def send_chunk(self, stream: int, chunk: bytes) -> None:
+        """Send it."""
+        self._wire.send_stream_data(stream, chunk)
+        self._link.transmit()
+
+    def stream_stalled(self, stream: int) -> None:
+        """Let it go on when there may be room."""
+        self._stalled[stream] = self._flows[stream]
+        self._link.tell_held()
+
+    def stream_ended(self, stream: int, failure: Failure | None) -> None:
+        """Tell the caller, and forget it."""
+        self._forget_flow(stream)
+        self._wire.end_stream(stream, None if failure is None else error_of(failure))
+        self._link.transmit()
+        self._link.one_less()
+
+    def _forget_flow(self, stream: int) -> CompletionStream | None:
+        self._stalled.pop(stream, None)
+        return self._flows.pop(stream, None)
+
+    # -- streams of maps ----------------------------------------------------------------------
+
+    def _begin_stream(
+        self, msgid: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
+    ) -> None:
+        stream = self._wire.open_stream(msgid)
+        task = self._pumps[stream] = self._track(self._pump(stream, call, chunks))
+        task.add_done_callback(lambda task: self._end_pump(stream, call, task))
+
+    async def _pump(
+        self, stream: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
+    ) -> None:
+        """Send chunks as fast as their receiver grants credit."""
+        try:
+            async for chunk in chunks:
+                while not self.has_room(stream):
+                    self._room.clear()
+                    await self._room.wait()
+                self._caller.prove_alive(call.method)
+                self._wire.send_stream_data(stream, chunk)
+                self._link.transmit()
+        finally:
+            await chunks.aclose()
+
+    def _end_pump(self, stream: int, call: Call, task: asyncio.Task[None]) -> None:
+        del self._pumps[stream]
+        error: ErrorInfo | None = None
+        if task.cancelled():
+            error = SHUTTING_DOWN if self._refusing else None
+        elif (raised := task.exception()) is not None:
+            error = error_info(raised, call.method)
+        if not self._link.closed:
+            self._wire.end_stream(stream, error)  # nothing if its receiver cancelled it
+            self._link.transmit()
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    def _track(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._untrack)
+        return task
+
+    def _untrack(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._link.one_less()

@@ -1,0 +1,135 @@
+"""A proxy that answers what the test says, and replies whose bytes the test sends."""
+
+from __future__ import annotations
+
+import asyncio
+
+from brokerd.errors import ErrorClass, Failure, TransientError
+
+
+__all__ = ["FakeProxy", "FakeReply", "upstream_cut"]
+
+
+def upstream_cut() -> Failure:
+    return Failure(
+        ErrorClass.TEMPORARY,
+        "upstream_cut",
+        "the answer broke off",
+        "Ask again: copilot-cred chat",
+    )
+
+
+class FakeReply:
+    """A reply whose body comes when the test calls `feed`, `end` and `cut`."""
+
+    def __init__(self, body=b"", *, status=200, account="default", **headers) -> None:
+        self.status = status
+        self.headers = {
+            "content-type": "application/json",
+            "x-copilot-broker-account": account,
+            **headers,
+        }
+        self.closed = asyncio.Event()
+        self.paused = False
+        self.pauses = 0
+        self.limit = None
+        self.receiver = None
+        self.delivered = 0
+        """Bytes the receiver was given."""
+        self._body = body
+        self._waiting: list[bytes] = []
+        self._over: list[Failure | None] = []
+        self._done = asyncio.Event()
+
+    async def read(self, limit):
+        self.limit = limit
+        if self._body is None:
+            await self._done.wait()
+        if self._over and self._over[0] is not None:
+            raise TransientError(self._over[0])
+        if len(self._body) > limit:
+            raise TransientError(Failure(ErrorClass.TEMPORARY, "answer_too_long", "too long"))
+        return self._body
+
+    def stream_to(self, receiver):
+        assert self.receiver is None, "a body is streamed once"
+        self.receiver = receiver
+        self._deliver()
+
+    def feed(self, *chunks: bytes) -> None:
+        """What upstream's reads bring; kept by the kernel, as it were, while paused."""
+        self._waiting += chunks
+        self._deliver()
+
+    def end(self, failure: Failure | None = None) -> None:
+        self._over = [failure]
+        self._done.set()
+        self._deliver()
+
+    def cut(self) -> None:
+        self.end(upstream_cut())
+
+    def pause(self):
+        assert not self.closed.is_set()
+        self.paused = True
+        self.pauses += 1
+
+    def resume(self):
+        self.paused = False
+        self._deliver()
+
+    def close(self):
+        self.closed.set()
+
+    @property
+    def waiting(self) -> int:
+        """Reads that upstream has been kept from."""
+        return len(self._waiting)
+
+    def _deliver(self) -> None:
+        while self._can_deliver and self._waiting:
+            chunk = self._waiting.pop(0)
+            self.delivered += len(chunk)
+            self.receiver.data(chunk)
+        if self._can_deliver and self._over and not self._waiting:
+            failure, self._over = self._over[0], []
+            self.receiver.ended(failure)
+
+    @property
+    def _can_deliver(self) -> bool:
+        return self.receiver is not None and not self.paused and not self.closed.is_set()
+
+
+class FakeProxy:
+    """Clear `may_answer` to keep upstream's heads from coming; `answers` are given in turn."""
+
+    def __init__(self) -> None:
+        self.requests: list = []
+        self.answers: list[FakeReply | Exception] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.waiting = 0
+        self.cancelled = 0
+        self.replies: list[FakeReply] = []
+        self.catalogue: list[dict] = [{"id": "gpt-4.1", "object": "model"}]
+        self.models_asked: list[str | None] = []
+
+    async def open(self, request):
+        self.requests.append(request)
+        self.waiting += 1
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.waiting -= 1
+        answer = self.answers.pop(0) if self.answers else FakeReply(b"{}")
+        if isinstance(answer, Exception):
+            raise answer
+        self.replies.append(answer)
+        return answer
+
+    async def models(self, account):
+        self.models_asked.append(account)
+        return account or "default", self.catalogue
