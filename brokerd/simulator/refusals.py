@@ -113,7 +113,11 @@ def _table(now: float) -> dict[str, Fault]:
         "422": Fault(422, {}, "The response was filtered by the Responsible AI Service.\n"),
         "424": Fault(424, {}, "failed dependency: the agent did not answer\n"),
         **{f"429_{name}": _rate_limit(name, key) for name, key in _RATE_LIMITS.items()},
-        "429_extension_blocked": Fault(429, {"retry-after": "60"}, {"error": blocked}),
+        "429_extension_blocked": Fault(
+            429,
+            {"retry-after": "60", "x-ratelimit-exceeded": "extension:simulated:user"},
+            {"error": blocked},
+        ),
         "429_long": Fault(
             429,
             {

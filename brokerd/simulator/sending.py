@@ -216,4 +216,4 @@ def _head(status: int, headers: Mapping[str, str]) -> bytes:
     except ValueError:  # 466 and 499 are in nobody's list
         reason = ""
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {headers[name]}" for name in headers)]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
