@@ -9,7 +9,7 @@
  * ADDRESS is unix:PATH or tcp:HOST:PORT. The three client modes also take
  *   connections=1   open at the same time
  *   seconds=1       how long requests are made
- *   drain=5         seconds that those under way then are given; the rest is counted as unfinished
+ *   drain=0         seconds that those under way then are given; the rest is counted as unfinished
  *   each=0          requests per connection (0: as many as the time allows)
  *   spread=0        milliseconds over which the connections begin, one after the other
  *   events=0        events that a whole stream has (0: not checked)
@@ -446,7 +446,7 @@ static void run(uint64_t each, double spread)
     int begun = 0;
     started = now_ns();
     stop_at = started + (uint64_t)(number("seconds", "1") * 1e9);
-    uint64_t end = stop_at + (uint64_t)(number("drain", "5") * 1e9);
+    uint64_t end = stop_at + (uint64_t)(number("drain", "0") * 1e9);
     for (alive = 0; alive < count; alive++) {
         all[alive].left = each;
         all[alive].active = 1;
@@ -906,14 +906,25 @@ static void unschedule(struct caller *caller)
     "x-github-backend: Kubernetes\r\nx-github-request-id: 9A3C:1F2E:8D7B6:A5C4D:6563F0E2\r\n"       \
     "x-request-id: 00000000-0000-4000-8000-000000000000\r\n"
 
+/* One event in a chunk of its own; without a stamp it is called x instead of t. */
 static void event_line(struct buffer *b, uint64_t stamp)
 {
-    char event[256];
-    int size = snprintf(event, sizeof event,
-        "data: {\"%c\":%019" PRIu64 ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}],"
-        "\"created\":1795262400,\"id\":\"chatcmpl-bench000000000000000000000000000\","
-        "\"model\":\"gpt-4o-2024-11-20\"}\n\n", stamp ? 't' : 'x', stamp);
-    print(b, "%x\r\n%s\r\n", size, event);
+    static char form[256];
+    static size_t size, key, last;
+    if (!size) {
+        char event[256];
+        size = (size_t)snprintf(event, sizeof event,
+            "data: {\"t\":%019d,\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}],"
+            "\"created\":1795262400,\"id\":\"chatcmpl-bench000000000000000000000000000\","
+            "\"model\":\"gpt-4o-2024-11-20\"}\n\n", 0);
+        size = (size_t)snprintf(form, sizeof form, "%zx\r\n%s\r\n", size, event);
+        key = (size_t)(strstr(form, "\"t\"") + 1 - form);
+        last = key + 3 + 18;
+    }
+    form[key] = stamp ? 't' : 'x';
+    for (size_t at = last; at > last - 19; at--, stamp /= 10)
+        form[at] = (char)('0' + stamp % 10);
+    append(b, form, size);
 }
 
 static void stream_head(struct buffer *b)
@@ -1000,9 +1011,12 @@ static void answer(struct caller *caller, const u8 *head, const u8 *body, size_t
             burst_events = events;
         }
         append(&caller->out, burst.bytes, burst.end);
-    } else if (!strcmp(model, "bench-json"))
-        plain(&caller->out, "200 OK", completion());
-    else
+    } else if (!strcmp(model, "bench-json")) {
+        static struct buffer whole;
+        if (!whole.end)
+            plain(&whole, "200 OK", completion());
+        append(&caller->out, whole.bytes, whole.end);
+    } else
         plain(&caller->out, "400 Bad Request", "{\"error\":{\"message\":\"no such model\"}}");
 }
 

@@ -1,8 +1,4 @@
-"""The floor: bytes go from socket to socket as they come; nothing is parsed.
-
-A further socket, named like the first with `.token` behind it, answers whatever comes with a
-fixed reply: what a token costs beside the streams of the same process.
-"""
+"""The floor: bytes go from socket to socket as they come; nothing is parsed."""
 
 from __future__ import annotations
 
@@ -10,9 +6,6 @@ import asyncio
 import signal
 import sys
 from typing import Any
-
-
-TOKEN = b"t" * 512
 
 
 class Side(asyncio.Protocol):
@@ -54,28 +47,14 @@ class Side(asyncio.Protocol):
             self.other.transport.close()
 
 
-class Token(asyncio.Protocol):
-    """Answers each read with the same bytes."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember it."""
-        self.transport: Any = transport
-
-    def data_received(self, _: bytes) -> None:
-        """Answer."""
-        self.transport.write(TOKEN)
-
-
 async def main(path: str) -> None:
     """Listen until SIGTERM."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     unix = await loop.create_unix_server(Side, path, backlog=1024)
-    token = await loop.create_unix_server(Token, f"{path}.token", backlog=1024)
     await stop.wait()
     unix.close()
-    token.close()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""Completions: ours over RPC, a bare byte forwarder under it, `copilot-api` beside it.
+
+The floor's door is a Unix socket, as ours is. It knows nothing of HTTP; ours asks the gate, leases
+the token, reads the last turn, renders a head, parses the answer and frames it in MessagePack.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import copilot_api, ours
+from bench.harness import Goal, Part
+from bench.traffic import RAW, Row, Traffic, busiest, note_added
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.harness import Figure, Progress, Results
+    from bench.stage import Stage
+
+
+__all__ = ["forwarder", "prepare"]
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ours.NAME
+PART = "proxy"
+
+
+def prepare(stage: Stage) -> Part:
+    """Start all servers."""
+    traffic = Traffic(stage)
+    broker = ours.shared(stage)
+    raw = forwarder(stage, "raw", RAW, stage.python)
+    mine = Row(OURS, broker.server, f"unix:{broker.socket}", is_rpc=True, is_ours=True)
+    rows = [traffic.direct, raw, mine]
+    peer = None
+    if not stage.is_smoke:
+        github = stage.servers[f"{OURS} github"].log.read_text().strip()
+        peer = copilot_api.start(stage, ROOT, github)
+    if peer is not None:
+        rows.append(peer)
+    kinds = [traffic.json(16), traffic.json(64), traffic.first(), traffic.paced()]
+    if stage.scale.name != "quick":
+        kinds = [traffic.json(1), *kinds, traffic.big(), traffic.burst()]
+    groups = [traffic.group(PART, kind, rows) for kind in kinds]
+
+    def afterwards(results: Results, _: Progress) -> None:
+        note_added(results, PART)
+        stage.notes.extend(busiest(results, PART))
+
+    return Part(tuple(groups), _goals(), afterwards)
+
+
+def forwarder(stage: Stage, module: str, name: str, python: Path) -> Row:
+    """Start one of the candidates, on the interpreter given. Raises ServerError."""
+    path = stage.folder / f"{module}.sock"
+    paths = f"{ROOT}/tests:{ROOT}:{ROOT}/client"
+    port = stage.upstream.rpartition(":")[2]
+    argv = [python, "-P", "-m", f"bench.candidates.{module}", path, port]
+    env = stage.environ(stage.folder, PYTHONPATH=paths)
+    server = stage.start(name, argv, ready=lambda: _answers(path), env=env)
+    return Row(name, server, f"unix:{path}")
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _goals() -> tuple[Goal, ...]:
+    def held(key: str, kind: str) -> Callable[[Results], Figure | None]:
+        group = f"{PART}-{kind}"
+        return lambda results: results.ratio(key, (group, OURS), (group, RAW))
+
+    def flat(results: Results) -> Figure | None:
+        return results.ratio("cpu_us", (f"{PART}-json-64", OURS), (f"{PART}-json-16", OURS))
+
+    return (
+        Goal(f"JSON over RPC, CPU of {RAW}'s, 16 at a time", 3.0, held("cpu_us", "json-16")),
+        Goal("JSON over RPC, CPU at 64 of that at 16", 1.2, flat),
+        Goal(f"added time to the first event, of {RAW}'s", 2.0, held("added_first_us", "first")),
+        Goal(f"a paced event, CPU of {RAW}'s, 200 streams", 1.5, held("cpu_us", "paced")),
+    )
