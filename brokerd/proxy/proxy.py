@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from brokerd.core.completions import CompletionRequest
+    from brokerd.core.turns import Turn
     from brokerd.ports import CopilotApi, Reply
     from brokerd.views import LeasedToken
 
@@ -39,6 +40,10 @@ MIN_VALID = 10.0
 
 DROP_PAUSE = 60.0
 """Seconds in which 403s make us drop one token per account: most are the plan's word."""
+
+TELL_PAUSE = 1.0
+"""Seconds in which a derived initiator that stays the same is logged once: a record costs more
+than all else that is done for a turn, and a person's turns are seconds apart."""
 
 _REJECTED, _MISDIRECTED = "copilot_token_rejected", "misdirected"
 """What a 401 and a 421 are called where the port raises."""
@@ -72,8 +77,8 @@ class Proxy:
         self._copilot = copilot
         self._monotonic = monotonic
         self._dropped_at: dict[str, float] = {}
-        self._told: dict[str, tuple[str, str]] = {}
-        """Account → what its log was last told of the initiator."""
+        self._told: dict[str, tuple[Turn, float]] = {}
+        """Account → what its log was last told of a derived initiator, and when."""
 
     async def open(self, request: CompletionRequest) -> Answer:
         """Send it and return the answer, whatever its status, once its head is there.
@@ -133,13 +138,17 @@ class Proxy:
         if has_initiator:
             return headers, "caller"
         headers["x-initiator"] = turn.initiator
-        told = (turn.initiator, turn.reason)
-        # A record for every turn would cost more than all else that is done for it.
-        if self._told.get(account) != told:
-            self._told[account] = told
-            extra = {"ACCOUNT": account, "INITIATOR": turn.initiator, "REASON": turn.reason}
-            log.info("initiator derived", extra=extra)
+        self._tell_derived(account, turn)
         return headers, turn.reason
+
+    def _tell_derived(self, account: str, turn: Turn) -> None:
+        told, at = self._told.get(account, (None, 0.0))
+        now = self._monotonic()
+        if told == turn and now - at < TELL_PAUSE:
+            return
+        self._told[account] = turn, now
+        extra = {"ACCOUNT": account, "INITIATOR": turn.initiator, "REASON": turn.reason}
+        log.info("initiator derived", extra=extra)
 
     async def _send(
         self, request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]

@@ -174,12 +174,18 @@ async def test_the_initiator_is_derived_and_said(caplog, role, initiator, reason
     assert said["levelname"] == "INFO"
 
 
-async def test_a_run_of_the_same_initiator_is_said_once(caplog):
-    proxy, _, _ = proxy_of()
-    for role in ("user", "tool", "tool", "tool", "user", "user"):
+async def test_a_run_of_the_same_initiator_is_said_once_a_second(caplog):
+    now = 100.0
+    proxy, _, _ = proxy_of(ticker=lambda: now)
+    for seconds, role in enumerate(("user", "tool", "tool", "tool", "user", "user")):
+        now = 100.0 + 0.4 * seconds
         await proxy.open(request(json.dumps({"messages": [{"role": role}]}).encode()))
     said = [record["INITIATOR"] for record in fields(caplog, "initiator derived")]
     assert said == ["user", "agent", "user"]
+    now += 1.0
+    await proxy.open(request(json.dumps({"messages": [{"role": "user"}]}).encode()))
+    said = [record["INITIATOR"] for record in fields(caplog, "initiator derived")]
+    assert said == ["user", "agent", "user", "user"]
 
 
 @pytest.mark.parametrize("given", ["user", "agent", "Agent", "something new"])
