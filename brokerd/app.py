@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from brokerd.config import AccountSettings, Config
-    from brokerd.core.completions import UpstreamCall
     from brokerd.dbus.bus import SessionBus
-    from brokerd.ports import CopilotApi, GitHub, Reply
+    from brokerd.ports import GitHub
     from brokerd.stores.ladder import CheckedStore
 
 
@@ -119,7 +118,7 @@ class _Daemon:
             self._broker,
             gate,
             peercred.peer_of,
-            proxy=Proxy(self._broker, _CurrentCopilot(lambda: self._upstream.copilot)),
+            proxy=Proxy(self._broker, lambda: self._upstream.copilot),
             version=__version__,
             # Asked anew each time: a reload swaps the upstream.
             headers_for_client=lambda: self._upstream.headers_for_client(),  # noqa: PLW0108
@@ -302,21 +301,6 @@ class _Daemon:
             token=params.get("token"),
             store=params.get("store"),
         )
-
-
-class _CurrentCopilot:
-    """The Copilot API of the configuration of the moment: a reload swaps the upstream."""
-
-    def __init__(self, current: Callable[[], CopilotApi]) -> None:
-        self._current = current
-
-    async def open(self, call: UpstreamCall) -> Reply:
-        """See `ports.CopilotApi`."""
-        return await self._current().open(call)
-
-    async def models(self, host: str, api_base: str, token: str) -> list[dict[str, Any]]:
-        """See `ports.CopilotApi`."""
-        return await self._current().models(host, api_base, token)
 
 
 def _upstream(config: Config) -> Upstream:

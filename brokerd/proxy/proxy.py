@@ -69,10 +69,11 @@ class Proxy:
     def __init__(
         self,
         broker: Lender,
-        copilot: CopilotApi,
+        copilot: Callable[[], CopilotApi],
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`copilot` gives the API of the moment: a changed configuration brings another."""
         self._broker = broker
         self._copilot = copilot
         self._monotonic = monotonic
@@ -118,7 +119,7 @@ class Proxy:
         return fresh.account, await self._models(fresh)
 
     async def _models(self, lease: LeasedToken) -> list[dict[str, Any]]:
-        return await self._copilot.models(lease.host, lease.api_base, lease.token)
+        return await self._copilot().models(lease.host, lease.api_base, lease.token)
 
     def _headers(self, request: CompletionRequest, account: str) -> tuple[dict[str, str], str]:
         """Return what is sent besides the identity, and where its initiator comes from.
@@ -153,7 +154,7 @@ class Proxy:
     async def _send(
         self, request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
     ) -> Reply:
-        return await self._copilot.open(
+        return await self._copilot().open(
             UpstreamCall(
                 lease.host, lease.api_base, lease.token, request.path, request.body, headers
             )

@@ -90,7 +90,7 @@ def refused(status, body=EXPIRED, **headers):
 
 def proxy_of(*answers, lender=None, ticker=None):
     lender, copilot = lender or FakeLender(), FakeCopilot(*answers)
-    proxy = Proxy(lender, copilot, monotonic=ticker or Ticker())
+    proxy = Proxy(lender, lambda: copilot, monotonic=ticker or Ticker())
     return proxy, copilot, lender
 
 
@@ -696,7 +696,7 @@ class World:
         )
         self.copilot = FakeCopilot()
         self.dead = set()
-        self.proxy = Proxy(self.broker, self.copilot, monotonic=self.clock.monotonic)
+        self.proxy = Proxy(self.broker, lambda: self.copilot, monotonic=self.clock.monotonic)
 
     def answer(self, call):
         return refused(401) if call.token in self.dead else FakeReply(chunks=[b"fine"])
