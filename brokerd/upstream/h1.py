@@ -282,6 +282,7 @@ class Connection(asyncio.Protocol):
         pieces = self._pieces
         if self._complete:
             del pieces[self._whole :]
+            reply.detach()  # before anybody hears of the last piece: they may pause or close it
             self._release(may_keep=self._may_keep and not broken)
         chunk = b"".join(pieces)
         pieces.clear()

@@ -48,7 +48,7 @@ class Exchange(Protocol):
 
 
 class H1Reply:
-    """See `brokerd.ports.Reply`; the connection calls `arrived`, `store`, `push` and `finish`."""
+    """See `brokerd.ports.Reply`; the connection calls what comes first here."""
 
     __slots__ = (
         "_connection",
@@ -90,6 +90,10 @@ class H1Reply:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def detach(self) -> None:
+        """Know that all has arrived: the connection is somebody else's now."""
+        self._connection = None
 
     def store(self, chunk: bytes) -> None:
         """Keep what nobody takes now."""
