@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 PARTS = {"cli": "cli_cells", "token": "token_cells", "proxy": "proxy_cells", "idle": "idle_cells"}
 """First word of the groups' names → the file with `prepare(stage) -> Part`."""
+ON_REQUEST = {"path": "path_cells"}
+"""Likewise, those that only `--only` measures."""
 GENERATOR_LIMIT = 0.95
 """Share of its core above which a generator is as slow as what it measures."""
 
@@ -72,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown.finish()
         goals = [goal for part in parts for goal in part.goals]
         missed = _report(groups, goals, results, stage)
-        print(f"\n{time.monotonic() - since:.0f} s in all; load average {_load()}")
+        each = ", ".join(f"{name} {seconds:.0f}" for name, seconds in results.seconds.items())
+        print(f"\n{time.monotonic() - since:.0f} s in all ({each}); load average {_load()}")
         if options.keep:
             print(f"kept: {stage.folder}")
         if options.json is not None:
@@ -105,7 +108,7 @@ def _wanted(group: str, only: Sequence[str]) -> bool:
 def _parts(only: Sequence[str], stage: Stage) -> list[harness.Part]:
     names = {name.partition("-")[0] for name in only} or PARTS.keys()
     parts = []
-    for name, module in PARTS.items():
+    for name, module in (PARTS | ON_REQUEST).items():
         if name in names and (Path(__file__).parent / f"{module}.py").exists():
             stage.say(f"getting ready: {name}")
             parts.append(importlib.import_module(f"bench.{module}").prepare(stage))

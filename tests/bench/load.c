@@ -16,6 +16,7 @@
  *   warm=FILE       a request (rpc: a body) that every connection makes once before it all begins
  *   cpu=PID,…       the measured processes: their CPU time from the first request to the last answer
  *   beside=PID,…    likewise, those on the generator's own core
+ *   from=0 until=0  milliseconds: take CPU times and events of this window instead (0: of the whole)
  * and end by printing one flat JSON object: operations, errors, requests not finished when time was
  * up, CPU times, and (p50_us, p90_us, p99_us, p999_us, max_us) of the latency, of the time to the
  * first event (`first_event_…`) and of the age of events (`event_…`: a paced event carries the
@@ -440,10 +441,26 @@ static void serve(struct connection *c, uint32_t what)
 static int count;
 static struct connection *all;
 
+/* What has been used and seen up to a moment. */
+struct reading {
+    double own, measured, beside;
+    uint64_t at, events;
+};
+
+static struct reading look(void)
+{
+    return (struct reading){cpu_by(CLOCK_PROCESS_CPUTIME_ID), cpu_of(option("cpu", "")),
+                            cpu_of(option("beside", "")), now_ns(), events_seen};
+}
+
+static struct reading from, until;
+
 /* Let every connection make its requests and wait for their answers. */
-static void run(uint64_t each, double spread)
+static void run(uint64_t each, double spread, uint64_t from_ns, uint64_t until_ns)
 {
     int begun = 0;
+    from = look();
+    until.at = 0;
     started = now_ns();
     stop_at = started + (uint64_t)(number("seconds", "1") * 1e9);
     uint64_t end = stop_at + (uint64_t)(number("drain", "0") * 1e9);
@@ -453,29 +470,36 @@ static void run(uint64_t each, double spread)
     }
     for (uint64_t now = started; alive && now < end; now = now_ns()) {
         struct epoll_event found[EVENTS_A_TURN];
-        uint64_t until = end;
+        uint64_t wake = end;
+        if (from_ns && now - started >= from_ns) {
+            from = look();
+            from_ns = 0;
+        }
+        if (until_ns && !until.at && now - started >= until_ns)
+            until = look();
         for (; begun < count; begun++) {
             uint64_t at = started + (uint64_t)(spread * begun / count);
             if (at > now) {
-                until = at < end ? at : end;
+                wake = at < end ? at : end;
                 break;
             }
             go_on(&all[begun]);
         }
         now = now_ns();
-        uint64_t nap = until > now && alive ? until - now : 0;
+        uint64_t nap = wake > now && alive ? wake - now : 0;
         struct timespec timeout = {(time_t)(nap / 1000000000u), (long)(nap % 1000000000u)};
         int ready = epoll_pwait2(epoll, found, EVENTS_A_TURN, &timeout, NULL);
         for (int i = 0; i < ready; i++)
             serve(found[i].data.ptr, found[i].events);
     }
+    if (!until.at)
+        until = look();
 }
 
 static void run_clients(struct buffer warm_up)
 {
     uint64_t each = (uint64_t)number("each", "0");
     double spread = number("spread", "0") * 1e6;
-    const char *measured = option("cpu", ""), *beside = option("beside", "");
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -494,7 +518,7 @@ static void run_clients(struct buffer warm_up)
     if (warm_up.end) {
         struct buffer saved = request;
         request = warm_up;
-        run((uint64_t)all[0].lanes, spread);
+        run((uint64_t)all[0].lanes, spread, 0, 0);
         if (errors || alive)
             die("the warm-up failed on %d of %d connections", (int)errors + alive, count);
         request = saved;
@@ -504,13 +528,9 @@ static void run_clients(struct buffer warm_up)
         ops = events_seen = bytes_seen = 0;
     }
     expected = (uint64_t)number("events", "0");
-    double own = cpu_by(CLOCK_PROCESS_CPUTIME_ID);
-    double server_cpu = cpu_of(measured), beside_cpu = cpu_of(beside);
-    run(each ? each : UINT64_MAX, spread);
+    run(each ? each : UINT64_MAX, spread, (uint64_t)(number("from", "0") * 1e6),
+        (uint64_t)(number("until", "0") * 1e6));
     double seconds = (double)(now_ns() - started) / 1e9;
-    server_cpu = cpu_of(measured) - server_cpu;
-    beside_cpu = cpu_of(beside) - beside_cpu;
-    own = cpu_by(CLOCK_PROCESS_CPUTIME_ID) - own;
     uint64_t unfinished = 0;
     for (int i = 0; i < count; i++) {
         for (int lane = 0; lane < all[i].lanes; lane++)
@@ -519,9 +539,12 @@ static void run_clients(struct buffer warm_up)
             unfinished += all[i].left;
     }
     printf("{\"ops\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"unfinished\": %" PRIu64
-           ", \"wall_s\": %.6f, \"generator_cpu_s\": %.6f, \"server_cpu_s\": %.6f"
-           ", \"beside_cpu_s\": %.6f, \"events\": %" PRIu64 ", \"bytes\": %" PRIu64,
-           ops, errors, unfinished, seconds, own, server_cpu, beside_cpu, events_seen, bytes_seen);
+           ", \"wall_s\": %.6f, \"events\": %" PRIu64 ", \"bytes\": %" PRIu64,
+           ops, errors, unfinished, seconds, events_seen, bytes_seen);
+    printf(", \"generator_cpu_s\": %.6f, \"server_cpu_s\": %.6f, \"beside_cpu_s\": %.6f"
+           ", \"window_s\": %.6f, \"window_events\": %" PRIu64,
+           until.own - from.own, until.measured - from.measured, until.beside - from.beside,
+           (double)(until.at - from.at) / 1e9, until.events - from.events);
     print_histogram("", &latency);
     print_histogram("first_event_", &first_event);
     print_histogram("event_", &event_age);

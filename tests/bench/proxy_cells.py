@@ -33,7 +33,7 @@ def prepare(stage: Stage) -> Part:
     """Start all servers."""
     traffic = Traffic(stage)
     broker = ours.shared(stage)
-    raw = forwarder(stage, "raw", RAW, stage.python)
+    raw = forwarder(stage, "raw", RAW, stage.python, PART)
     mine = Row(OURS, broker.server, f"unix:{broker.socket}", is_rpc=True, is_ours=True)
     rows = [traffic.direct, raw, mine]
     peer = None
@@ -54,14 +54,14 @@ def prepare(stage: Stage) -> Part:
     return Part(tuple(groups), _goals(), afterwards)
 
 
-def forwarder(stage: Stage, module: str, name: str, python: Path) -> Row:
-    """Start one of the candidates, on the interpreter given. Raises ServerError."""
-    path = stage.folder / f"{module}.sock"
+def forwarder(stage: Stage, module: str, name: str, python: Path, part: str) -> Row:
+    """Start one of the candidates for a part, on the interpreter given. Raises ServerError."""
+    path = stage.folder / f"{part}-{module}.sock"
     paths = f"{ROOT}/tests:{ROOT}:{ROOT}/client"
     port = stage.upstream.rpartition(":")[2]
     argv = [python, "-P", "-m", f"bench.candidates.{module}", path, port]
     env = stage.environ(stage.folder, PYTHONPATH=paths)
-    server = stage.start(name, argv, ready=lambda: _answers(path), env=env)
+    server = stage.start(f"{part} {module}", argv, ready=lambda: _answers(path), env=env)
     return Row(name, server, f"unix:{path}")
 
 

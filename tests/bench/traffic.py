@@ -35,20 +35,29 @@ BURST_EVENTS = 200
 FIRST_EVENTS = 10
 PACE_MS = 10
 STREAMS = 200
+SPREAD_MS = 100
+"""The many begin within this time, one after the other."""
+BEGINNING_MS = 200
+"""After this time all of them should run."""
 MANY_STREAMS_PATIENCE = 15
 """Seconds that streams have to end, beyond their own length."""
 
-WARM_EVENTS, WARM_PACE_MS = 4, 25
-WARM_UP = f"bench-paced-{WARM_EVENTS}-{WARM_PACE_MS}"
+WARM_UP = "bench-paced-6-25"
 """What every connection does first: long enough that all are open at once, as they will be."""
 
 CPU = Column("cpu_us", "CPU us/request")
 EVENT = Column("cpu_us", "CPU us/event")
 GENERATOR = Column("generator_core", "generator", ratio=False)
-JSON_COLUMNS = (
+ALONE_COLUMNS = (
     CPU,
     Column("p50_us", "p50 us", ratio=False),
     Column("added_us", "added p50"),
+    Column("p99_us", "p99 us", ratio=False),
+    GENERATOR,
+)
+CLOSED_LOOP_COLUMNS = (
+    CPU,
+    Column("p50_us", "p50 us"),
     Column("p99_us", "p99 us", ratio=False),
     Column("ops_s", "requests/s", ratio=False),
     GENERATOR,
@@ -64,7 +73,7 @@ FIRST_COLUMNS = (
     Column("first_event_p50_us", "first event us", ratio=False),
     Column("event_p50_us", "event us", ratio=False),
     Column("added_event_us", "added"),
-    EVENT,
+    Column("cpu_us", "CPU us/stream"),
 )
 PACED_COLUMNS = (
     EVENT,
@@ -119,17 +128,19 @@ class Traffic:
 
     @cached_property
     def events(self) -> int:
-        """Events of a paced stream: it lasts twice as long as a closed-loop turn."""
-        return max(5, int(self._stage.scale.seconds * 2000 / PACE_MS))
+        """Events of a paced stream: it outlasts its beginning by two closed-loop turns."""
+        return int((BEGINNING_MS + self._stage.scale.seconds * 2000) / PACE_MS)
 
     def json(self, connections: int) -> Kind:
         """Small JSON answers."""
         title = f"1 KB of JSON, {connections} at a time"
-        return Kind(f"json-{connections}", title, JSON_COLUMNS, "bench-json", connections)
+        columns = ALONE_COLUMNS if connections == 1 else CLOSED_LOOP_COLUMNS
+        return Kind(f"json-{connections}", title, columns, "bench-json", connections)
 
     def big(self) -> Kind:
         """Return one long request at a time."""
-        return Kind("big", "a request of 104 KB, JSON answer", JSON_COLUMNS, "bench-json", 1, BIG)
+        title = "a request of 104 KB, JSON answer"
+        return Kind("big", title, ALONE_COLUMNS, "bench-json", 1, BIG)
 
     def burst(self) -> Kind:
         """Streams whose events come at once."""
@@ -152,11 +163,13 @@ class Traffic:
             f"bench-paced-{FIRST_EVENTS}-{PACE_MS}",
             4,
             options=(f"events={FIRST_EVENTS}", f"spread={PACE_MS}"),
-            counts_events=True,
         )
 
     def paced(self) -> Kind:
-        """Return many streams at a human pace, all at once, each connection one."""
+        """Return many streams at a human pace, all at once, each connection one.
+
+        CPU time is taken while all of them run: an event's cost without its request's.
+        """
         return Kind(
             "paced",
             f"{STREAMS} streams of an event each {PACE_MS} ms",
@@ -165,7 +178,9 @@ class Traffic:
             STREAMS,
             options=(
                 f"events={self.events}",
-                f"spread={PACE_MS}",
+                f"spread={SPREAD_MS}",
+                f"from={BEGINNING_MS}",
+                f"until={self.events * PACE_MS}",
                 "each=1",
             ),
             counts_events=True,
@@ -189,12 +204,12 @@ class Traffic:
             words.append(f"beside={stage.servers['upstream'].pid}")
         seen = stage.sample(row.server, *words)
         more = dict(seen.more)
-        cpu, wall = more["server_cpu_s"], more["wall_s"]
+        cpu, wall = more["server_cpu_s"], more["window_s"]
         beside = cpu if row.name == DIRECT else more["beside_cpu_s"]
         more["generator_core"] = (more["generator_cpu_s"] + beside) / wall
         more["server_core"] = cpu / wall
         more["completed"] = seen.ops / max(1, seen.ops + more["unfinished"])
-        ops = int(more["events"]) if kind.counts_events else seen.ops
+        ops = int(more["window_events"]) if kind.counts_events else seen.ops
         return Sample(ops, wall, cpu, more)
 
     def words(self, row: Row, kind: Kind) -> list[str]:
