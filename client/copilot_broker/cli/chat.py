@@ -169,9 +169,9 @@ class _Output:
         if self._terminal:
             text = text.translate(CONTROLS)
         if text:
+            self._last = text[-1]  # first: Ctrl-C may come as soon as the text is out
             sys.stdout.write(text)
             sys.stdout.flush()
-            self._last = text[-1]
 
     def __enter__(self) -> Self:
         return self
