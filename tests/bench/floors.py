@@ -1,11 +1,11 @@
 """The least that a token broker in Python can cost: an asyncio.Protocol that answers, nothing else.
 
-    python -IS floors.py bytes   SOCKET REQUEST REPLY PATH...   answers with the bytes of REPLY
-    python -IS floors.py msgpack SOCKET REQUEST REPLY PATH...   decodes requests, encodes answers
+    python -IS floors.py asyncio         SOCKET REQUEST REPLY PATH...  answers the bytes of REPLY
+    python -IS floors.py asyncio+msgpack SOCKET REQUEST REPLY PATH...  decodes, encodes
 
-It starts as bare as our daemon does, without the site's hooks; PATHs are where packages are. REQUEST and REPLY hold what a real client sends and what the real broker answered to it. No
-credentials are checked, nothing is counted or written down: what a broker costs beyond these is what
-it does.
+It starts as bare as our daemon does, without the site's hooks; PATHs are where packages are. REQUEST
+and REPLY hold what a real client sends and what the real broker answered to it. No credentials are
+checked, nothing is counted or written down: what a broker costs beyond these is what it does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def main(kind, path, request, reply, *packages):
     sys.path += packages
     Bytes.request, Bytes.reply = Path(request).read_bytes(), Path(reply).read_bytes()
     floor = Bytes
-    if kind == "msgpack":
+    if kind == "asyncio+msgpack":
         import msgpack
 
         floor = MessagePack

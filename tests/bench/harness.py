@@ -9,6 +9,7 @@ between samples of the same pass, which lie a second apart, never between two ru
 from __future__ import annotations
 
 import statistics
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -148,6 +149,8 @@ class Results:
         self.samples: dict[str, dict[str, list[Sample | None]]] = {}
         self.failed: dict[tuple[str, str], str] = {}
         """(group, row) → what went wrong; such a cell takes no further turns."""
+        self.seconds: dict[str, float] = {}
+        """Group → how long all its turns took."""
 
     def add(self, group: str, row: str, sample: Sample | None) -> None:
         """Note what a turn gave; None keeps the passes in step when it gave nothing."""
@@ -190,6 +193,7 @@ def measure(
             results.samples.setdefault(group.name, {})[cell.name] = []
     for group, cell in _turns(groups, rounds, rng):
         progress.step(f"{group.name}: {cell.name}")
+        since = time.monotonic()
         if (group.name, cell.name) in results.failed:
             results.add(group.name, cell.name, None)
             continue
@@ -198,6 +202,8 @@ def measure(
         except Exception as error:  # one cell must not take the others with it
             results.failed[group.name, cell.name] = f"{type(error).__name__}: {error}"
             results.add(group.name, cell.name, None)
+        took = results.seconds.get(group.name, 0.0) + time.monotonic() - since
+        results.seconds[group.name] = took
     return results
 
 

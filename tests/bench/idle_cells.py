@@ -1,8 +1,8 @@
 """What every server costs while nobody asks: memory, wake-ups, CPU time, over one window.
 
 Two daemons of ours that have done what they are for (a login, an exchange, a token, a completion):
-one without a session bus, one whose login rests in a real keyring. All servers of the run are up, so
-PSS splits what Python processes share among all of them; USS is what would be freed, RSS the upper
+one without a session bus, one whose login rests in a real keyring. The floors are fresh too; peers
+and the daemon of the other tables are as those left them. All servers of the run are up, so PSS splits what Python processes share among all of them; USS is what would be freed, RSS the upper
 bound.
 """
 
@@ -35,6 +35,8 @@ GROUP = "idle"
 FLOOR = "asyncio+msgpack"
 WITHOUT_BUS = "copilot-broker, no D-Bus"
 WITH_BUS = "copilot-broker, keyring"
+LOADED = "copilot-broker, the one measured above"
+PEERS = ("ssh-agent", "git credential-cache", "gnome-keyring", "copilot-api")
 SETTLE = 2.0
 """Seconds after the last request before the window opens: what was under way has ended."""
 KIB = 1024
@@ -67,7 +69,8 @@ class Usage:
 
 def prepare(stage: Stage) -> Part:
     """Start two daemons of ours and use them once; find the others."""
-    daemons = {WITHOUT_BUS: _used(stage, WITHOUT_BUS)}
+    plain = _used(stage, WITHOUT_BUS)
+    daemons = {WITHOUT_BUS: plain.server}
     if not stage.is_smoke:
         peers.ssh_agent(stage)
         peers.git_cache(stage)
@@ -75,10 +78,11 @@ def prepare(stage: Stage) -> Part:
             address = keyring.environ["DBUS_SESSION_BUS_ADDRESS"]
             daemons[WITH_BUS] = _used(
                 stage, WITH_BUS, store="secret-service", DBUS_SESSION_BUS_ADDRESS=address
-            )
-    token_cells.floors(stage, ours.shared(stage))
-    hidden = re.compile(r"upstream|dbus-daemon|.* github|copilot-broker")
-    others = {name: server for name, server in stage.servers.items() if not hidden.fullmatch(name)}
+            ).server
+    others = {row: stage.servers[row] for row in PEERS if row in stage.servers}
+    others |= token_cells.fresh_floors(stage, plain)
+    if stage.broker is not None:
+        others[LOADED] = stage.broker.server
 
     def watch(results: Results, progress: Progress) -> None:
         for row, sample in _window(stage, {**daemons, **others}, progress):
@@ -89,7 +93,7 @@ def prepare(stage: Stage) -> Part:
     return Part((group,), _goals(), watch, takes_turns=False)
 
 
-def _used(stage: Stage, name: str, *, store: str = "memory", **environ: str) -> Server:
+def _used(stage: Stage, name: str, *, store: str = "memory", **environ: str) -> ours.Broker:
     broker = ours.start(stage, name, upstream=stage.upstream, store=store, **environ)
     token_cells.learn(broker.socket, token_cells.token_request())
     body = stage.folder / "completion.json"
@@ -99,13 +103,13 @@ def _used(stage: Stage, name: str, *, store: str = "memory", **environ: str) -> 
         stage.sample(broker.server, *words)
     except ServerError as error:
         stage.notes.append(f"{name} idles without having completed anything: {error}")
-    return broker.server
+    return broker
 
 
 def _window(
     stage: Stage, watched: dict[str, Server], progress: Progress
 ) -> Iterable[tuple[str, Sample]]:
-    time.sleep(SETTLE)
+    time.sleep(min(SETTLE, stage.scale.idle))
     before = {name: Usage.of(server) for name, server in watched.items()}
     end = time.monotonic() + stage.scale.idle
     while (left := end - time.monotonic()) > 0:

@@ -52,8 +52,8 @@ class Scale:
 
 
 FULL = Scale("full", rounds=7, seconds=0.5, passes=6, idle=75)
-QUICK = Scale("quick", rounds=3, seconds=0.15, passes=4, idle=10)
-SMOKE = Scale("smoke", rounds=2, seconds=0.05, passes=1, idle=1)
+QUICK = Scale("quick", rounds=3, seconds=0.12, passes=4, idle=10)
+SMOKE = Scale("smoke", rounds=1, seconds=0.05, passes=1, idle=1)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 
-__all__ = ["OURS", "Door", "floors", "learn", "prepare", "token_door", "token_request"]
+__all__ = ["OURS", "Door", "fresh_floors", "learn", "prepare", "token_door", "token_request"]
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ours.NAME
@@ -71,6 +71,8 @@ class Door:
     request: Path
     reply: int
     """Bytes of an answer; 0: it ends with the connection."""
+    answer: Path | None = None
+    """Holds one, for the floors."""
     reconnects_only: bool = False
 
     def words(self, stage: Stage, *, connections: int, reconnect: bool) -> list[str]:
@@ -90,7 +92,7 @@ def prepare(stage: Stage) -> Part:
     """Start all servers."""
     broker = ours.shared(stage)
     doors = [token_door(stage, broker)]
-    doors += floors(stage, broker)
+    doors += _floors(stage, broker)
     if not stage.is_smoke:
         doors += _peers(stage)
     groups = [_group(stage, doors, connections) for connections in CONNECTIONS]
@@ -113,8 +115,8 @@ def token_door(stage: Stage, broker: ours.Broker) -> Door:
     """Return the door of a running broker."""
     request = _file(stage, f"{broker.server.name}.request", token_request())
     reply = learn(broker.socket, request.read_bytes())
-    _file(stage, f"{broker.server.name}.reply", reply)
-    return Door(broker.server.name, broker.server, broker.socket, request, len(reply))
+    answer = _file(stage, f"{broker.server.name}.reply", reply)
+    return Door(broker.server.name, broker.server, broker.socket, request, len(reply), answer)
 
 
 def learn(path: Path, request: bytes) -> bytes:
@@ -141,19 +143,31 @@ def _file(stage: Stage, name: str, content: bytes) -> Path:
     return path
 
 
-def floors(stage: Stage, broker: ours.Broker) -> list[Door]:
-    """Start both floors, if they are not up yet; they answer as this broker did."""
+def _floors(stage: Stage, broker: ours.Broker) -> list[Door]:
+    """Start both floors; they answer as this broker did."""
     model = token_door(stage, broker)
-    script = Path(__file__).with_name("floors.py")
     doors = []
-    for name, kind in ((BYTES, "bytes"), (MSGPACK, "msgpack")):
-        path = stage.folder / f"{kind}.sock"
-        if name not in stage.servers:
-            reply = stage.folder / f"{model.name}.reply"
-            argv = [stage.python, "-IS", script, kind, path, model.request, reply]
-            stage.start(name, [*argv, *stage.package_paths], ready=path.exists)
-        doors.append(Door(name, stage.servers[name], path, model.request, model.reply))
+    for name in (BYTES, MSGPACK):
+        path = stage.folder / f"{name}.sock"
+        server = _floor(stage, name, name, path, model)
+        doors.append(Door(name, server, path, model.request, model.reply))
     return doors
+
+
+def fresh_floors(stage: Stage, broker: ours.Broker) -> dict[str, Server]:
+    """Start both again, for those who want to see them unused."""
+    model = token_door(stage, broker)
+    return {
+        name: _floor(stage, name, f"{name} idle", stage.folder / f"{name}-idle.sock", model)
+        for name in (BYTES, MSGPACK)
+    }
+
+
+def _floor(stage: Stage, kind: str, name: str, path: Path, model: Door) -> Server:
+    script = Path(__file__).with_name("floors.py")
+    assert model.answer is not None
+    argv = [stage.python, "-IS", script, kind, path, model.request, model.answer]
+    return stage.start(name, [*argv, *stage.package_paths], ready=path.exists)
 
 
 def _peers(stage: Stage) -> list[Door]:
@@ -164,7 +178,9 @@ def _peers(stage: Stage) -> list[Door]:
         doors.append(Door(SSH_AGENT, agent.server, agent.socket, request, len(reply)))
     if cache := peers.git_cache(stage):
         request = _file(stage, "git.request", cache.request)
-        reconnects = Door("git credential-cache", cache.server, cache.socket, request, 0, True)
+        reconnects = Door(
+            "git credential-cache", cache.server, cache.socket, request, 0, reconnects_only=True
+        )
         doors.append(reconnects)
     return doors
 
