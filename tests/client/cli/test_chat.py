@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -59,14 +60,21 @@ def chat(server, *args, **options):
     return run("chat", *args, env=server.env, **options)
 
 
+@contextlib.contextmanager
 def started(server, *args, **options):
-    return subprocess.Popen(
+    """A running chat; one that has not ended by itself is killed."""
+    process = subprocess.Popen(
         [*COMMAND, "chat", "--model", "m", *args],
         env=server.env,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         **{"stdin": subprocess.DEVNULL, **options},
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 # -- what is asked --------------------------------------------------------------------------------
