@@ -27,6 +27,7 @@ __all__ = ["DONE", "Said", "events", "json_writes", "prompt_tokens", "say", "sse
 DONE = "[DONE]"
 # Echoing a whole repository back would be no conversation.
 MAX_ECHO_WORDS = 200
+MAX_ECHO_CHARACTERS = 4000
 # The usual rule of thumb for English text.
 CHARACTERS_PER_TOKEN = 4
 
@@ -53,16 +54,17 @@ class Said:
         }
 
 
-def say(model: str, messages: Sequence[Any], settings: Settings, *, streamed: bool) -> Said:
-    """Answer the last thing the person said; `chat_chunks` counts for streams only."""
-    prompt = " ".join(_last_user_text(messages).split()[:MAX_ECHO_WORDS])
+def say(model: str, messages: Sequence[Any], settings: Settings) -> Said:
+    """Answer the last thing the person said: the same words, streamed or not."""
+    heard = _last_user_text(messages)[:MAX_ECHO_CHARACTERS]
+    prompt = " ".join(heard.split()[:MAX_ECHO_WORDS])
     text = f"This is {model}, simulated. You said: {prompt or '(nothing)'}"
     first, *others = text.split(" ")
     words = [first, *(f" {word}" for word in others)]
-    if streamed and settings.chat_chunks is not None:
+    if settings.chat_chunks is not None:
         turns = math.ceil(settings.chat_chunks / len(words))
         words = (words * turns)[: settings.chat_chunks]
-    if streamed and settings.chat_chunk_bytes is not None:
+    if settings.chat_chunk_bytes is not None:
         words = [_sized(word, settings.chat_chunk_bytes) for word in words]
     return Said(model, words, prompt_tokens(messages))
 

@@ -92,7 +92,7 @@ def answer_chat(
         *catalogue.MODEL_QUIRKS.get(name, ()),
     }
     streamed = body.get("stream") is True
-    said = chat.say(model["id"], body["messages"], settings, streamed=streamed)
+    said = chat.say(model["id"], body["messages"], settings)
     if streamed:
         events = quirks.bend_events(chat.events(said), names)
         writes = chat.sse_writes(events, settings, crlf="crlf" in names)

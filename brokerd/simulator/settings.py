@@ -53,7 +53,7 @@ class Settings:
     chat_quirks: list[str] = field(default_factory=list)
     """Names from `quirks.QUIRKS`, for every chat answer."""
     chat_chunks: int | None = None
-    """Streamed events that carry text; None = one a word."""
+    """Streamed events that carry text (not streamed: words); None = one a word of the answer."""
     chat_chunk_bytes: int | None = None
     """Length of each such event's text; None = a word's."""
     chat_head_delay: float = 0

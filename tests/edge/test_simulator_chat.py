@@ -136,6 +136,16 @@ async def test_text_event_count_and_size_can_be_set():
         texts = [each["choices"][0]["delta"]["content"] for each in chunks[1:-2]]
         assert len(texts) == 37
         assert {len(each) for each in texts} == {50}
+        whole = (await ask(http)).json()["choices"][0]["message"]["content"]
+        assert whole == "".join(texts)
+
+
+async def test_what_is_repeated_is_bounded():
+    async with copilot() as (_, http):
+        for text in ("x" * 100_000, "x " * 100_000):
+            answer = await ask(http, "sim-large", text)
+            assert answer.status_code == 200
+            assert len(answer.content) < 5000
 
 
 async def test_ten_thousand_chunks_take_less_than_a_second_of_cpu():

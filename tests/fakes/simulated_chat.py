@@ -21,8 +21,8 @@ SECONDS = 10
 async def copilot(**settings):
     async with (
         Simulator(**settings) as running,
-        httpx.AsyncClient(
-            base_url=running.url, headers=signed_in(running), trust_env=False
+        httpx.AsyncClient(  # plain HTTP: no certificates to load, which is slow
+            base_url=running.url, headers=signed_in(running), trust_env=False, verify=False
         ) as http,
     ):
         yield running, http
@@ -80,11 +80,9 @@ async def connected(running):
     return await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
 
 
-async def raw(running, *, stream=True, connection="close", wait=None):
-    """Ask over a bare socket and give all bytes until the server closes, or after `wait`."""
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", int(running.url.rpartition(":")[2])
-    )
+async def sent(running, *, stream=True, connection="close"):
+    """Ask over a bare socket: (reader, writer)."""
+    reader, writer = await connected(running)
     body = json.dumps(question(stream=stream)).encode()
     headers = {
         **signed_in(running), "Host": "sim", "User-Agent": "raw", "Connection": connection,
@@ -92,12 +90,18 @@ async def raw(running, *, stream=True, connection="close", wait=None):
     }  # fmt: skip
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + body)
+    return reader, writer
+
+
+async def raw(running, **more):
+    """Ask over a bare socket: (all bytes until the server closes, the error if it was one)."""
+    reader, writer = await sent(running, **more)
     error, got = None, b""
     try:
-        async with asyncio.timeout(wait or SECONDS):
+        async with asyncio.timeout(SECONDS):
             while piece := await reader.read(65536):
                 got += piece
-    except (ConnectionResetError, TimeoutError) as failure:
+    except ConnectionResetError as failure:
         error = failure
     writer.close()
     with contextlib.suppress(ConnectionError):
