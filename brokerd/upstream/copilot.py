@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from os import urandom
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream import parsing
@@ -41,6 +41,8 @@ MAX_TARGETS = 64
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 """RFC 9110 §5.6.2, lower case."""
+
+PATH = re.compile(r"/[!-~]*")
 
 OURS = frozenset(
     {
@@ -81,18 +83,24 @@ class _Target:
     def head(self, call: UpstreamCall) -> bytes:
         """Render the head of `call`; what its headers say replaces what we would say."""
         path, headers = call.path, call.headers
-        if not path.startswith("/") or not _is_visible(path) or " " in path:
+        if not PATH.fullmatch(path):
             raise _not_allowed("the path")
-        own = ""
-        for name, value in headers.items():
-            if name in OURS or not HEADER_NAME.fullmatch(name) or not _is_visible(value):
-                raise _not_allowed(f"the header {name[:80]!r}")
-            own += f"{name}: {value}\r\n"
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        # All at once, since this is done for every request: no line more than there are headers,
+        # and nothing but visible ASCII in them.
+        bare = own.replace("\r\n", "")
+        if (
+            len(own) - len(bare) != 2 * len(headers)
+            or not (bare.isascii() and bare.isprintable())
+            or not OURS.isdisjoint(headers)
+            or not all(map(HEADER_NAME.fullmatch, headers))
+        ):
+            raise _not_allowed("a header")
         if self._lines.keys().isdisjoint(headers):
             lines = self._all_lines
         else:
             lines = "".join(line for name, line in self._lines.items() if name not in headers)
-        request_id = "" if "x-request-id" in headers else f"X-Request-Id: {uuid4()}\r\n"
+        request_id = "" if "x-request-id" in headers else f"X-Request-Id: {_uuid4()}\r\n"
         return (
             f"POST {path} HTTP/1.1\r\n{lines}Authorization: Bearer {presentable(call.token)}\r\n"
             f"{request_id}{own}Content-Length: {len(call.body)}\r\n\r\n"
@@ -180,9 +188,10 @@ class Copilot:
         return target
 
 
-def _is_visible(text: str) -> bool:
-    """ASCII without control characters: what may stand in a line of the head."""
-    return text.isascii() and text.isprintable()
+def _uuid4() -> str:
+    """Return a random UUID (RFC 9562 §5.4) in a third of the time that `uuid.uuid4` takes."""
+    digits = urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
 def _not_allowed(what: str) -> PermanentError:

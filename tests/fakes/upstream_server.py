@@ -108,6 +108,8 @@ class Origin:
 
     async def __aexit__(self, *_):
         self._server.close()
+        for _ in range(20):  # what was accepted already gets its turn to be seen
+            await asyncio.sleep(0)
         for writer in list(self._writers):
             writer.transport.abort()
         async with asyncio.timeout(PATIENCE):
