@@ -8,6 +8,7 @@ pyproject.toml is the same, the wheel as long as the sources are.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import IO
 
 
 __all__ = ["InstallError", "Installed", "compiled", "from_checkout", "running"]
@@ -38,6 +40,8 @@ SHIPPED = (
 COMPILE = ("-O2", "-Wall", "-Wextra", "-Werror")
 HOME = "home"
 """Folder in an environment for which set-up writes its commands."""
+STAMP = "installed"
+"""File in it that names what is installed."""
 
 
 class InstallError(Exception):
@@ -58,6 +62,8 @@ class Installed:
     """`copilot-cred` of the plain environment, as pip wrote it."""
     launcher: Path | None
     """The same as packaging/set-up puts it into ~/.local/bin."""
+    lock: IO[str] | None = None
+    """Kept open: whoever installs here waits for it."""
 
 
 def running() -> Installed:
@@ -74,40 +80,63 @@ def running() -> Installed:
 
 
 def from_checkout(root: Path, say: Callable[[str], None]) -> Installed:
-    """Build and install what is in the checkout, or find it built already. Raises InstallError."""
+    """Build and install what is in the checkout, or find it built already. Raises InstallError.
+
+    Nobody installs anything else there as long as the answer lives.
+    """
     build = root / "build/bench"
     build.mkdir(parents=True, exist_ok=True)
-    since = time.monotonic()
     venv = build / f"venv-{_digest([root / 'pyproject.toml'])}"
-    python = venv / "bin/python"
     client = venv / "client"
-    stamp = venv / "installed"
-    digest = _digest(root / name for name in SHIPPED)
-    if not stamp.exists() or stamp.read_text() != digest:
-        say("building the wheel and its environments (kept in build/bench)")
-        wheel = _wheel(root, build / "wheel")
-        if not stamp.exists():
-            interpreter = os.environ.get("PYTHON", SYSTEM_PYTHON)
-            _run(interpreter, "-m", "venv", "--clear", "--system-site-packages", venv)
-            _run(interpreter, "-m", "venv", "--clear", "--without-pip", client)
-            _pip(python, "install", f"{wheel}[daemon,cli]")
-            _pip(python, "--python", client, "install", wheel)
-        for again in ((), ("--python", client)):
-            _pip(python, *again, "install", "--no-deps", "--force-reinstall", wheel)
-        for installed in (venv, client):
-            home = installed / HOME
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir(mode=0o700)
-            _run(root / "packaging/set-up", "--from", installed, env=_environ(home))
-        stamp.write_text(digest)
-        say(f"built in {time.monotonic() - since:.0f} s")
+    lock = (build / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    if not _is_built(root, venv):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another benchmark that runs in this checkout")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_built(root, venv):
+            _build(root, venv, client, say)
+        fcntl.flock(lock, fcntl.LOCK_SH)
     return Installed(
-        python,
+        venv / "bin/python",
         daemon=(str(venv / HOME / ".local/bin/copilot-brokerd"),),
         client_python=client / "bin/python",
         cred=client / "bin/copilot-cred",
         launcher=client / HOME / ".local/bin/copilot-cred",
+        lock=lock,
     )
+
+
+def _is_built(root: Path, venv: Path) -> bool:
+    stamp = venv / STAMP
+    return stamp.exists() and stamp.read_text() == _digest(root / name for name in SHIPPED)
+
+
+def _build(root: Path, venv: Path, client: Path, say: Callable[[str], None]) -> None:
+    since = time.monotonic()
+    say("building the wheel and its environments (kept in build/bench)")
+    python, stamp = venv / "bin/python", venv / STAMP
+    digest = _digest(root / name for name in SHIPPED)
+    wheel = _wheel(root, root / "build/bench/wheel")
+    if stamp.exists():
+        stamp.write_text("changing")
+    else:
+        interpreter = os.environ.get("PYTHON", SYSTEM_PYTHON)
+        _run(interpreter, "-m", "venv", "--clear", "--system-site-packages", venv)
+        _run(interpreter, "-m", "venv", "--clear", "--without-pip", client)
+        _pip(python, "install", f"{wheel}[daemon,cli]")
+        _pip(python, "--python", client, "install", wheel)
+    for which in ((), ("--python", client)):
+        _pip(python, *which, "install", "--no-deps", "--force-reinstall", wheel)
+    for installed in (venv, client):
+        home = installed / HOME
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(mode=0o700)
+        _run(root / "packaging/set-up", "--from", installed, env=_environ(home))
+    stamp.write_text(digest)
+    say(f"built in {time.monotonic() - since:.0f} s")
 
 
 def compiled(root: Path, source: Path, say: Callable[[str], None]) -> Path:

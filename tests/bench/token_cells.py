@@ -75,17 +75,23 @@ class Door:
     """Holds one, for the floors."""
     reconnects_only: bool = False
 
-    def words(self, stage: Stage, *, connections: int, reconnect: bool) -> list[str]:
-        """Return what the generator is told."""
-        return [
+    def sample(self, stage: Stage, *, connections: int, reconnect: bool = False) -> Sample:
+        """Ask for a while; CPU time is taken from the first request to the last answer."""
+        words = [
             "rtt",
             f"to=unix:{self.path}",
             f"request={self.request}",
             f"reply={self.reply or 'eof'}",
             f"connections={connections}",
             f"seconds={stage.scale.seconds}",
-            f"reconnect={int(reconnect)}",
+            f"cpu={','.join(map(str, self.server.pids()))}",
         ]
+        # kept connections are opened, and used once, before it begins
+        words.append("reconnect=1" if reconnect else f"warm={self.request}")
+        seen = stage.sample(self.server, *words)
+        cpu, wall = seen.more["server_cpu_s"], seen.more["window_s"]
+        busy = {"generator_core": seen.more["generator_cpu_s"] / wall, "server_core": cpu / wall}
+        return Sample(seen.ops, wall, cpu, {**seen.more, **busy})
 
 
 def prepare(stage: Stage) -> Part:
@@ -187,10 +193,8 @@ def _peers(stage: Stage) -> list[Door]:
 
 def _group(stage: Stage, doors: list[Door], connections: int, *, reconnect: bool = False) -> Group:
     def cell(door: Door) -> Cell:
-        words = door.words(stage, connections=connections, reconnect=reconnect)
-
         def run() -> Sample:
-            return stage.sample(door.server, *words)
+            return door.sample(stage, connections=connections, reconnect=reconnect)
 
         return Cell(door.name, run, is_ours=door.name == OURS)
 
@@ -223,14 +227,12 @@ def _beside_streams(stage: Stage, broker: ours.Broker, doors: list[Door]) -> Gro
     found = {door.name: door for door in doors}
 
     def cell(name: str, door: Door, load: tuple[str, ...] = ()) -> Cell:
-        words = door.words(stage, connections=1, reconnect=False)
-
         def run() -> Sample:
             if not load:
-                return stage.sample(door.server, *words)
+                return door.sample(stage, connections=1)
             with stage.generating(*load, *more) as seen:
                 time.sleep(BEGINNING)
-                sample = stage.sample(door.server, *words)
+                sample = door.sample(stage, connections=1)
             if seen["errors"] or not seen["events"]:
                 raise ServerError(f"{seen['errors']:.0f} of {streams} streams failed")
             events = {"events_s": seen["events"] / seen["wall_s"]}
