@@ -241,6 +241,7 @@ class _Daemon:
             self._stores.default = config.store.kind
             journal.configure(config.log.level)
             retired, self._upstream = self._upstream, _upstream(config)
+            self._rpc.reconfigured()
             self._retiring = asyncio.create_task(retired.aclose(), name="close old upstream")
             log.info("configuration reloaded")
         self._manager.ready(self._status_line())

@@ -71,6 +71,7 @@ class Caller:
         self.peer = peer
         self.listener = listener
         self.scope = scope
+        self._is_alive = peer.is_alive
         self._granted: dict[str, tuple[str, int]] = {}
         """account → (token_id, times lent); as many as there are accounts."""
         self._completed: dict[str, int] = {}
@@ -105,14 +106,18 @@ class Caller:
         self.prove_alive(operation)
         self._count(operation, account, token_id)
 
-    def grant_if_alive(self, operation: str, account: str, token_id: str) -> bool:
-        """Do as `grant`; but for an ended process return False and write nothing.
+    def grant_at_once(self, operation: str, account: str, token_id: str) -> bool:
+        """Do as `check` and `grant` together; where one would refuse, return False, write nothing.
 
         For whoever can ask again by the long way, where the denial is told and written down.
         """
-        if not self.peer.is_alive():
+        if (operation not in self._allowed and not self.may(operation)) or not self._is_alive():
             return False
-        self._count(operation, account, token_id)
+        granted = self._granted.get(account)
+        if granted is not None and granted[0] == token_id:
+            self._granted[account] = (token_id, granted[1] + 1)
+        else:
+            self._count(operation, account, token_id)
         return True
 
     def complete(self, account: str) -> None:
@@ -137,7 +142,7 @@ class Caller:
 
     def prove_alive(self, operation: str) -> None:
         """Raise PermanentError (DENIED, `peer_gone`) when the peer's process has ended."""
-        if not self.peer.is_alive():
+        if not self._is_alive():
             self._deny(operation, peer_gone())
 
     def close(self) -> None:

@@ -56,6 +56,13 @@ class Broker:
         self._settings = settings
         self._roster = Roster(clock, index)
         self._leases = Leases(self._roster)
+        self.leasable = self._leases.leasable
+        """`(account, min_valid)` → what `lease` would lend at once; None: ask that instead.
+
+        A tuple: the lease, and `expires_at` and `expires_in` of this moment. The lease itself has
+        those of when it was made: it is the same object while the same token is lent, for about a
+        second at least, so that what is made of it can be kept beside it.
+        """
         self._logins = Logins(
             self._roster,
             github=github,
@@ -101,17 +108,6 @@ class Broker:
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back, in the loop, after anything in `accounts()` may have changed."""
         self._roster.callbacks.append(callback)
-
-    def leasable(
-        self, account: str | None, min_valid: float
-    ) -> tuple[LeasedToken, int, float] | None:
-        """Lend at once what `lease` would lend without waiting; None: ask that instead.
-
-        The second and third value are `expires_at` and `expires_in` of this moment. The lease
-        itself has those of when it was made: it is the same object for as long as the same token
-        is lent, so that what is made of it can be kept beside it.
-        """
-        return self._leases.leasable(account, min_valid)
 
     async def lease(
         self,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from brokerd.broker.account_views import watch_state
 from brokerd.broker.failures import PENDING, STOPPING, error_for
 from brokerd.core.events import FresherTokenWanted, LeaseWanted, RefreshRequested, TokenRejected
-from brokerd.core.states import Exchanging, Lease, Ready, SignedOut
+from brokerd.core.states import Exchanging, Ready, SignedOut
 from brokerd.errors import ErrorClass, Failure
 from brokerd.views import LeasedToken
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.roster import Roster
+    from brokerd.core.states import Lease
     from brokerd.core.tokens import CopilotToken
     from brokerd.views import WatchState
 
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 LEASE_TIMEOUT = 4.0
 """Seconds a caller waits for a token; clients give up after 5."""
 
+AT_HAND_MAX = 64
+"""Names of accounts that callers may make us remember; a person has a handful."""
+
 
 class Leases:
     """Everything that ends in a token."""
@@ -39,31 +43,43 @@ class Leases:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self._fingerprint_key = secrets.token_bytes(32)
-        self._at_hand: dict[str, tuple[Ready, LeasedToken]] = {}
-        """Account → its machine's state and the lease made of it; forgotten with every change."""
+        self._at_hand: dict[str | None, tuple[float, float, LeasedToken]] = {}
+        """What was asked for → (good until, expires at, lease); forgotten with every change."""
         roster.callbacks.append(self._at_hand.clear)
 
     def leasable(
         self, account: str | None, min_valid: float
     ) -> tuple[LeasedToken, int, float] | None:
-        """See `Broker.leasable`; all that is the same for each caller is made once per token."""
-        roster = self._roster
-        now = roster.clock.boottime()
-        if not roster.is_open or not roster.is_nothing_due(now):
+        """See `Broker.leasable`. All that is the same for each caller is made once per token."""
+        clock = self._roster.clock
+        now = clock.boottime()
+        found = self._at_hand.get(account)
+        if found is None or now >= found[0]:
+            found = self._look_up(account, now)
+            if found is None:
+                return None
+        _, expires_at, lease = found
+        left = expires_at - now
+        if not 0 <= min_valid <= left:
             return None
-        name = roster.resolve(account)
-        runner = roster.accounts.get(name)
-        state = None if runner is None else runner.machine.state
-        if not isinstance(state, Ready):
+        return lease, int(clock.wall() + left), left
+
+    def _look_up(self, account: str | None, now: float) -> tuple[float, float, LeasedToken] | None:
+        """Return what is good for a moment, unless something is due or has to be waited for."""
+        self._at_hand.pop(account, None)
+        quiet_until = self._roster.quiet_until(now)
+        if not self._roster.is_open or now >= quiet_until:
             return None
-        left = state.expires_at - now
-        if not 0 <= min_valid <= left or not left:
+        name = self._roster.resolve(account)
+        runner = self._roster.accounts.get(name)
+        lease = None if runner is None else runner.machine.lease(now)
+        if lease is None:
             return None
-        found = self._at_hand.get(name)
-        if found is None or found[0] is not state:
-            lease = Lease(state.token, state.expires_at, state.login.host)
-            found = self._at_hand[name] = (state, self._lend(name, lease, min_valid))
-        return found[1], int(roster.clock.wall() + left), left
+        lent = self._lend(name, lease, 0.0)
+        found = (min(quiet_until, lease.expires_at_boot), lease.expires_at_boot, lent)
+        if len(self._at_hand) < AT_HAND_MAX:
+            self._at_hand[account] = found
+        return found
 
     async def lease(
         self,

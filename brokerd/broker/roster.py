@@ -75,17 +75,18 @@ class Roster:
                 runner.tick(now)
         return slept
 
-    def is_nothing_due(self, now: float) -> bool:
-        """Whether `look_at_clock` would find nothing to do; for whoever asks often.
+    def quiet_until(self, now: float) -> float:
+        """Until when (CLOCK_BOOTTIME) `look_at_clock` has nothing to do; `now` or before: it has.
 
-        A machine's deadline changes only with its state or question, which `changed` is told of.
+        For whoever asks often. A machine's deadline changes only with its state or question, which
+        `changed` is told of; a suspend moves `now` past `SUSPEND_STEP`.
         """
         if now - self.clock.monotonic() - self._offset > SUSPEND_STEP:
-            return False
+            return now
         if self._due_at is None:
             deadlines = [runner.machine.deadline() for runner in self.runners()]
             self._due_at = min((at for at in deadlines if at is not None), default=math.inf)
-        return now < self._due_at
+        return min(self._due_at, now + SUSPEND_STEP)
 
     def ring_for_late(self) -> None:
         """Wake the callers whose time is up."""

@@ -17,7 +17,7 @@ __all__ = ["Channel"]
 class Channel:
     """Reads when asked to, writes what it can at once and the rest when the socket takes it.
 
-    It bounds nothing: whoever writes looks at `unwritten` before.
+    It bounds nothing: whoever writes looks at `out` before.
     """
 
     def __init__(
@@ -37,15 +37,11 @@ class Channel:
         self._on_readable = on_readable
         self._on_writable = on_writable
         self._on_lost = on_lost
-        self._out = bytearray()
+        self.out = bytearray()
+        """What waits for the socket; for others to look at."""
         self._writing = False
         self.reading = False
         """Whether `on_readable` is called."""
-
-    @property
-    def unwritten(self) -> int:
-        """Bytes that wait for the socket."""
-        return len(self._out)
 
     def receive(self, size: int) -> bytes | None:
         """Return what has arrived, b"" at its end; None when nothing has, or all is lost."""
@@ -66,8 +62,8 @@ class Channel:
 
     def write(self, data: bytes) -> None:
         """Write it after what waits already."""
-        if self._out:
-            self._out += data
+        if self.out:
+            self.out += data
             return
         try:
             sent = self._sock.send(data)
@@ -78,7 +74,7 @@ class Channel:
             return
         if sent < len(data):
             with memoryview(data) as whole:
-                self._out += whole[sent:]
+                self.out += whole[sent:]
             self._watch_writing(True)
 
     def read_on(self, wanted: bool) -> None:
@@ -93,19 +89,19 @@ class Channel:
         """Close the socket; what was not written is lost."""
         self.read_on(False)
         self._watch_writing(False)
-        self._out.clear()
+        self.out.clear()
         self._sock.close()
 
     def _flush(self) -> None:
         try:
-            while self._out:
-                del self._out[: self._sock.send(self._out)]
+            while self.out:
+                del self.out[: self._sock.send(self.out)]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
             self._on_lost()
             return
-        if not self._out:
+        if not self.out:
             self._watch_writing(False)
         self._on_writable()
 

@@ -11,7 +11,7 @@ the very same bytes; a property test compares them.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from brokerd.errors import BrokerError
@@ -40,32 +40,22 @@ KNOWN_MAX = 64
 REQUEST_MAX = 256
 """Bytes of a request that is worth remembering; usual ones have thirty."""
 
-_REQUEST: Final = b"\x94\x00"
 _RESPONSE: Final = b"\x94\x01"
-_NUMBERS: Final = struct.Struct(">I12sd")
+_pack: Final = struct.Struct(">I12sd").pack
 _BETWEEN: Final = b"\xaaexpires_in\xcb"
 """What stands between `expires_at` (uint 32) and the digits of `expires_in` (float 64)."""
 _EXPIRES_AT: Final = 1_900_000_000
-_UINT32: Final = range(1 << 16, 1 << 32)
-"""Numbers whose shortest form is a uint 32, as every encoder chooses it."""
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """The bytes of an answer around its numbers."""
-
-    lease: LeasedToken
-    headers: Mapping[str, str]
-    before: bytes = field(repr=False)
-    """From after the msgid to the digits of `expires_at`."""
-    after: bytes = field(repr=False)
+_Answer = tuple["LeasedToken", bytes, bytes]
+"""The lease, and the bytes before and after the numbers of its answer."""
 
 
 class ExpressLane:
     """One for all connections; see the module's docstring."""
 
     def __init__(self, broker: Broker, headers: Callable[[], Mapping[str, str]]) -> None:
-        self._broker = broker
+        self._leasable = broker.leasable
         self._headers = headers
         self._known: dict[bytes, tuple[str | None, float]] = {}
         """All of a request after its msgid → (account, min_valid)."""
@@ -75,30 +65,33 @@ class ExpressLane:
 
     def answer(self, data: bytes, caller: Caller) -> bytes | None:
         """Return the answer to `data`, already accounted for: send it; None: go the long way."""
-        end = _end_of_msgid(data)
-        wish = self._known.get(data[end:]) if end else None
-        if wish is None or not caller.may(METHOD):
+        if not 6 < len(data) <= REQUEST_MAX or data[0] != 0x94 or data[1]:
             return None
-        found = self._broker.leasable(*wish)
+        end = 3 if data[2] < 0x80 else _end_of_msgid(data)
+        wish = self._known.get(data[end:])
+        found = None if wish is None else self._leasable(*wish)
         if found is None:
             return None
         lease, expires_at, expires_in = found
-        headers = self._headers()
         answer = self._answers.get(lease.account)
-        if answer is None or answer.lease is not lease or answer.headers != headers:
-            answer = _answer_for(lease, headers)
-            if answer is None:
-                return None
-            self._answers[lease.account] = answer
-        if expires_at not in _UINT32:
+        if answer is None or answer[0] is not lease:
+            answer = self._answers[lease.account] = _answer_for(lease, self._headers())
+        _, before, after = answer
+        if not before or not 1 << 16 <= expires_at < 1 << 32:
             return None
-        if not caller.grant_if_alive(METHOD, lease.account, lease.token_id):
+        if not caller.grant_at_once(METHOD, lease.account, lease.token_id):
             return None
-        numbers = _NUMBERS.pack(expires_at, _BETWEEN, expires_in)
-        return b"".join((_RESPONSE, data[2:end], answer.before, numbers, answer.after))
+        numbers = _pack(expires_at, _BETWEEN, expires_in)
+        return b"".join((_RESPONSE, data[2:end], before, numbers, after))
+
+    def forget(self) -> None:
+        """Make answers anew: what the headers are made of has changed."""
+        self._answers.clear()
 
     def learn(self, data: bytes) -> None:
         """Remember `data` if it is exactly one request that may go this way the next time."""
+        if not 6 < len(data) <= REQUEST_MAX or data[:2] != b"\x94\x00":
+            return
         end = _end_of_msgid(data)
         tail = data[end:]
         if not end or tail in self._known:
@@ -121,9 +114,7 @@ class ExpressLane:
 
 
 def _end_of_msgid(data: bytes) -> int:
-    """Where the msgid of a request ends that is in its shortest form; 0: look no further."""
-    if not 3 < len(data) <= REQUEST_MAX or data[:2] != _REQUEST:
-        return 0
+    """Where the msgid of a request ends that is in its shortest form; 0: it is not."""
     first = data[2]
     if first < 0x80:
         return 3
@@ -131,16 +122,17 @@ def _end_of_msgid(data: bytes) -> int:
         return 4
     if first == 0xCD and data[3]:
         return 5
-    if first == 0xCE and data[3:5] > b"\x00\x00":
+    if first == 0xCE and (data[3] or data[4]):
         return 7
     return 0
 
 
-def _answer_for(lease: LeasedToken, headers: Mapping[str, str]) -> _Answer | None:
-    """Encode it as any answer and cut it open at its numbers; None if that is not clear."""
+def _answer_for(lease: LeasedToken, headers: Mapping[str, str]) -> _Answer:
+    """Encode it as any answer and cut it open at its numbers; nothing if that is not clear."""
     shown = token_map(replace(lease, expires_at=_EXPIRES_AT, expires_in=0.0), headers)
     encoded = encode(Response(0, None, shown))[len(_RESPONSE) + 1 :]
-    before, numbers, after = encoded.partition(_NUMBERS.pack(_EXPIRES_AT, _BETWEEN, 0.0))
-    if not numbers or numbers in after or not before.endswith(b"\xaaexpires_at\xce"):
-        return None
-    return _Answer(lease, dict(headers), before, after)
+    numbers = _pack(_EXPIRES_AT, _BETWEEN, 0.0)
+    if encoded.count(b"\xaaexpires_at\xce" + numbers) != 1:
+        return lease, b"", b""
+    before, _, after = encoded.partition(numbers)
+    return lease, before, after

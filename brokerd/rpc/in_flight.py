@@ -84,9 +84,14 @@ class InFlight:
         """Flows that wait for credit or room, in the order in which they came to."""
         self._room = asyncio.Event()
         self._refusing = False
+        self.full = False
+        """Whether one more request would be refused."""
 
     def __len__(self) -> int:
         return len(self._tasks) + len(self._flows)
+
+    def _recount(self) -> None:
+        self.full = len(self._tasks) + len(self._flows) >= REQUESTS_IN_FLIGHT
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
@@ -101,7 +106,7 @@ class InFlight:
     def begin(self, request: RequestReceived) -> None:
         """Ask the gate, then begin; what can be answered at once is answered when this returns."""
         msgid = request.msgid
-        if len(self) >= REQUESTS_IN_FLIGHT:
+        if self.full:
             self._wire.send_error(msgid, TOO_MANY_REQUESTS)
             return
         call = Call(self._caller, request.method, request.params)
@@ -235,6 +240,7 @@ class InFlight:
         headers = dict(reply.headers)
         stream = self._wire.open_stream(msgid, reply.status, headers, account=account)
         flow = self._flows[stream] = CompletionStream(stream, reply, self)
+        self._recount()
         flow.start()  # what is there already leaves together with the head
         self._link.transmit()
 
@@ -261,7 +267,9 @@ class InFlight:
 
     def _forget_flow(self, stream: int) -> CompletionStream | None:
         self._stalled.pop(stream, None)
-        return self._flows.pop(stream, None)
+        flow = self._flows.pop(stream, None)
+        self._recount()
+        return flow
 
     # -- streams of maps ----------------------------------------------------------------------
 
@@ -303,9 +311,11 @@ class InFlight:
     def _track(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
+        self._recount()
         task.add_done_callback(self._untrack)
         return task
 
     def _untrack(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._recount()
         self._link.one_less()

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import logging
 import resource
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from brokerd.errors import BrokerError
@@ -87,7 +88,8 @@ class RpcServer:
     ) -> None:
         """Prepare; nothing is accepted before `serve`.
 
-        `headers_for_client` gives what callers should send upstream with a token.
+        `headers_for_client` gives what callers should send upstream with a token; when that
+        changes, call `reconfigured`.
         `about_app` gives `app` and `notice` of the login screen: what is being approved.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
@@ -108,7 +110,7 @@ class RpcServer:
             connections = connections_bound(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._connections = connections
         self._buffers = buffers
-        self._held: dict[Session, int] = {}
+        self._held: OrderedDict[Session, int] = OrderedDict()
         """Every open connection, oldest word first, with the bytes it holds."""
         self._held_total = 0
         self._listeners: dict[socket.socket, str] = {}
@@ -166,6 +168,10 @@ class RpcServer:
         self._stop_accepting()
         for session in list(self._held):
             session.close("stopped")
+
+    def reconfigured(self) -> None:
+        """Ask `headers_for_client` anew; to be called when its answer has changed."""
+        self._express.forget()
 
     # -- newcomers ----------------------------------------------------------------------------
 
@@ -249,8 +255,10 @@ class RpcServer:
     # -- what sessions tell -------------------------------------------------------------------
 
     def session_moved(self, session: Session) -> None:
-        """Keep the order of last words."""
-        self._held[session] = self._held.pop(session)
+        """Keep the order of last words; what it has said keeps it from being evicted no more."""
+        self._held.move_to_end(session)
+        if self._paused:
+            self.session_idle(session)
 
     def session_held(self, session: Session) -> None:
         """Keep the sum, and the sum within its bound."""

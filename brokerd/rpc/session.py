@@ -27,8 +27,6 @@ from copilot_broker.wire.events import (
     StreamCancel,
     StreamCredit,
 )
-from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT, Limits
-
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from brokerd.gate import Caller
     from brokerd.rpc.express import ExpressLane
     from brokerd.rpc.methods import Methods
+    from copilot_broker.wire.limits import Limits
 
 
 __all__ = ["EVENTS_PER_TURN", "OUT_HIGH", "RECV_CHUNK", "Owner", "Session"]
@@ -64,7 +63,7 @@ class Owner(Protocol):
     """What a session tells the server about itself."""
 
     def session_moved(self, session: Session) -> None:
-        """Note that something arrived: it is the youngest now."""
+        """Note that something arrived: it is the youngest now, and may be evicted if idle."""
 
     def session_held(self, session: Session) -> None:
         """Note that `held` may have changed."""
@@ -129,7 +128,7 @@ class Session:
     @property
     def settled(self) -> bool:
         """Nothing is in flight, nothing unwritten, and a caller that just came has asked."""
-        return not (self._requests or self._channel.unwritten or self._linger)
+        return not (self._requests or self._channel.out or self._linger)
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
@@ -139,7 +138,7 @@ class Session:
     @property
     def held(self) -> int:
         """Bytes kept for this connection, both directions."""
-        return self._wire.buffered + self._channel.unwritten + self._requests.kept
+        return self._wire.buffered + len(self._channel.out) + self._requests.kept
 
     def start_refusing(self) -> None:
         """Serve what had arrived by now, refuse what comes later, end endless streams.
@@ -186,7 +185,7 @@ class Session:
     @property
     def has_room(self) -> bool:
         """Whether more may be written without holding too much."""
-        return self._channel.unwritten + self._wire.unsent < OUT_HIGH
+        return len(self._channel.out) + self._wire.unsent < OUT_HIGH
 
     def transmit(self) -> None:
         """Write what can be written; the rest waits for the socket."""
@@ -226,15 +225,13 @@ class Session:
         if data is None:
             return
         self._owner.session_moved(self)
-        quiet = quiet and not (self._refusing or channel.unwritten)
-        if quiet and len(self._requests) < REQUESTS_IN_FLIGHT:
+        if quiet and not (self._refusing or channel.out or self._requests.full):
             answer = self._express.answer(data, self._caller)
             if answer is not None:
                 self._asked = True
                 channel.write(answer)
-                if channel.unwritten:
+                if channel.out:
                     self.tell_held()
-                self._owner.session_idle(self)
                 return
             self._express.learn(data)
         try:

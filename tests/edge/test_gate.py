@@ -157,10 +157,10 @@ def test_what_may_be_done_is_what_is_not_refused(gate, peer, caplog):
 
 def test_a_silent_grant_counts_like_a_loud_one_and_refuses_in_silence(gate, peer, process, caplog):
     caller = gate.admit(peer, "rpc")
-    assert caller.grant_if_alive("token.get", "default", "aaaaaaaa")
+    assert caller.grant_at_once("token.get", "default", "aaaaaaaa")
     caller.grant("token.get", "default", "aaaaaaaa")
     process.alive = False
-    assert not caller.grant_if_alive("token.get", "default", "aaaaaaaa")
+    assert not caller.grant_at_once("token.get", "default", "aaaaaaaa")
     caller.close()
     assert [r.message for r in caplog.records] == ["token granted", "token lent"]
     assert caplog.records[1].COUNT == 2
