@@ -716,6 +716,8 @@ async def test_plain_text_where_tls_was_expected():
     async with copilot_at(url) as copilot:
         assert (await failure_of(copilot.open(call(url)))).code == "tls_failed"
     server.close()
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 # Proxies.

@@ -115,9 +115,12 @@ async def test_our_own_pause_is_nobodys_silence():
 
 
 async def test_connecting_takes_no_longer_than_is_allowed():
+    client_left = asyncio.Event()
+
     async def silence(reader, writer):
         await reader.read()
         writer.close()
+        client_left.set()
 
     server = await asyncio.start_server(silence, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -125,8 +128,11 @@ async def test_connecting_takes_no_longer_than_is_allowed():
     with pytest.raises(TransientError) as caught:  # TLS is never answered
         await copilot.open(call(url))
     assert caught.value.failure.code == "network_timeout"
+    async with asyncio.timeout(PATIENCE):
+        await client_left.wait()
     await copilot.aclose()
     server.close()
+    await turns()
 
 
 # The pool.

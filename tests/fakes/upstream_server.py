@@ -107,9 +107,9 @@ class Origin:
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
-        for _ in range(20):  # what was accepted already gets its turn to be seen
+        for _ in range(20):  # who is being accepted would be lost half-way
             await asyncio.sleep(0)
+        self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
         async with asyncio.timeout(PATIENCE):
