@@ -11,6 +11,8 @@ import pytest
 
 from brokerd.core import completions
 from brokerd.core.policy import OPERATIONS
+from brokerd.rpc.completion_stream import CHUNK_MAX
+from brokerd.rpc.methods import BODY_MAX, FEATURES
 from copilot_broker.wire import limits
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import (
@@ -96,6 +98,7 @@ def test_every_method_is_described_and_asked_for_on_the_page():
         "stream.end",
         "stream.credit",
         "stream.cancel",
+        "request.cancel",
         "nvim_exec_lua",
     }
 
@@ -130,6 +133,8 @@ def test_numbers_on_the_page_are_those_of_the_code():
         (limits.REQUESTS_IN_FLIGHT, "open streams of a connection | {} |"),
         (limits.STREAM_WINDOW, "credit of {} bytes"),
         (limits.MAX_CREDIT, "saturates at {},"),
+        (BODY_MAX / 1024 / 1024, "awaited as a whole | {} MiB |"),
+        (CHUNK_MAX, "at most {} bytes"),
     ):
         assert words.format(number) in PAGE
     rows = {int(number) for number in re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE)}
@@ -151,3 +156,29 @@ def test_example_for_neovim_is_the_file_that_is_tested():
     example = (CLIENT / "examples" / "stream.lua").read_text(encoding="utf-8")
     assert re.findall(r"```lua\n(.*?)```", PAGE, re.DOTALL) == [example]
     assert len(example.splitlines()) <= 20
+
+
+def test_features_on_the_page_are_the_brokers():
+    [hello] = [value for value, _ in MESSAGES if value[0] == 1 and "features" in (value[3] or ())]
+    assert hello[3]["features"] == list(FEATURES)
+
+
+def test_beginning_and_chunk_of_a_stream_are_what_the_broker_sends():
+    request = next(value for value, _ in MESSAGES if value[:2] == [0, 10])
+    response, expected = next(pair for pair in MESSAGES if pair[0][:2] == [1, 10])
+    server = Connection(Role.SERVER)
+    server.receive_data(encode(Request(9, "token.watch", [{}])), 0.0)
+    server.open_stream(9)
+    server.receive_data(encode(Request(10, *request[2:])), 0.0)
+    server.data_to_send()
+    result = dict(response[3])
+    stream = result.pop("stream")
+    assert server.open_stream(10, **result) == stream
+    assert server.data_to_send() == expected
+    chunk, expected = next(
+        (value, data)
+        for value, data in MESSAGES
+        if value[1] == "stream.data" and b"choices" in str(value).encode()
+    )
+    server.send_stream_data(stream, chunk[2][0]["chunk"])
+    assert server.data_to_send() == expected
