@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CHAT_PATH", "Model", "default_model", "read_models"]
 
 CHAT_PATH = "/chat/completions"
-"""What a model speaks that names no endpoints."""
+"""What a model for chat speaks that names no endpoints."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Model:
     """Tokens of prompt and answer together."""
     multiplier: float | None = None
     """Premium requests that one turn of the person costs."""
-    endpoints: tuple[str, ...] = (CHAT_PATH,)
+    endpoints: tuple[str, ...] = ()
     vision: bool = False
     tools: bool = False
     policy: str = ""
@@ -92,15 +92,15 @@ def _read(entry: object) -> Model | None:
     if not isinstance(entry, Mapping) or not _text(entry.get("id")):
         return None
     billing, capabilities = _map(entry, "billing"), _map(entry, "capabilities")
-    supports = _map(capabilities, "supports")
+    supports, kind = _map(capabilities, "supports"), _text(capabilities.get("type"))
     return Model(
         id=_text(entry["id"]),
         name=_text(entry.get("name")),
         vendor=_text(entry.get("vendor")),
-        type=_text(capabilities.get("type")),
+        type=kind,
         context=_count(_map(capabilities, "limits").get("max_context_window_tokens")),
         multiplier=_number(billing.get("multiplier")),
-        endpoints=_endpoints(entry.get("supported_endpoints")),
+        endpoints=_endpoints(entry.get("supported_endpoints"), kind),
         vision=supports.get("vision") is True,
         tools=supports.get("tool_calls") is True,
         policy=_text(_map(entry, "policy").get("state")),
@@ -129,7 +129,6 @@ def _count(value: object) -> int | None:
     return int(found) if found is not None and 0 < found < float("inf") else None
 
 
-def _endpoints(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        return (CHAT_PATH,)
-    return tuple(text for text in map(_text, value) if text) or (CHAT_PATH,)
+def _endpoints(value: object, kind: str) -> tuple[str, ...]:
+    named = tuple(text for text in map(_text, value) if text) if isinstance(value, list) else ()
+    return named or ((CHAT_PATH,) if kind in {"", "chat"} else ())

@@ -77,7 +77,7 @@ def _print_rich_table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, no_wrap=heading == "token")
+        table.add_column(heading, no_wrap=heading in {"id", "token"})  # to be copied
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(table)

@@ -83,7 +83,7 @@ def _row(model: Model, default: bool) -> tuple[str, ...]:
         model.vendor or "-",
         _tokens(model.context),
         "-" if model.multiplier is None else f"{model.multiplier:g}",
-        " ".join(_short(path) for path in model.endpoints),
+        " ".join(_short(path) for path in model.endpoints) or "-",
         " ".join(can) or "-",
         ", ".join(notes) or "-",
     )

@@ -97,7 +97,7 @@ def test_all_shows_the_others_too_and_says_what_they_are(server):
     shown = run("models", "--all", "--account", "work", env=server.env)
     assert (shown.returncode, shown.stderr) == (0, "")
     rows = {line.split()[0]: line for line in shown.stdout.splitlines()}
-    assert rows["embed"].endswith("embeddings")
+    assert rows["embed"].split()[-3:] == ["-", "-", "embeddings"]
     assert rows["old"].endswith("not for choosing")
     assert server.calls("models.list") == [{"account": "work"}]
 
@@ -113,6 +113,12 @@ def test_a_terminal_shows_the_same(server):
         assert terminal.ends() == 0
         for words in ("gpt-4.1 (default)", "128 k", "vision tools", "policy unconfigured", "0.33"):
             assert words in terminal.shown
+
+
+def test_a_narrow_terminal_leaves_ids_whole(server):
+    with Terminal("models", "--all", env={**server.env, "COLUMNS": "60"}) as terminal:
+        assert terminal.ends() == 0
+    assert "gpt-4.1 (default)" in terminal.shown
 
 
 def test_no_models_at_all_names_the_next_step(server):
