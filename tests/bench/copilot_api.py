@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import urllib.request
 from typing import TYPE_CHECKING
 
 from bench.servers import ServerError
-from bench.traffic import Row
+from bench.traffic import Row, answers, free_port
 
 
 if TYPE_CHECKING:
@@ -59,12 +58,11 @@ def start(stage: Stage, root: Path, github: str) -> Row | None:
     token = home / ".local/share/copilot-api/github_token"
     token.parent.mkdir(parents=True)
     token.write_text(_github_token(github))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     env = stage.environ(home, HOST="127.0.0.1", BENCH_GITHUB=github, BENCH_COPILOT=stage.upstream)
     argv = ["node", "--require", redirect, script, "start", "--port", str(port)]
     try:
-        server = stage.start(NAME, argv, ready=lambda: _listens(port), env=env)
+        server = stage.start(NAME, argv, ready=lambda: answers(("127.0.0.1", port)), env=env)
     except ServerError as error:
         stage.skip(NAME, str(error))
         return None
@@ -102,8 +100,3 @@ def _post(origin: str, path: str, **fields: str) -> dict[str, str]:
     request = urllib.request.Request(origin + path, json.dumps(fields).encode(), headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return dict(json.load(answer))
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -6,13 +6,12 @@ the token, reads the last turn, renders a head, parses the answer and frames it 
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import copilot_api, ours
 from bench.harness import Goal, Part
-from bench.traffic import RAW, Row, Traffic, busiest, note_added
+from bench.traffic import RAW, Row, Traffic, answers, busiest, free_port, note_added
 
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ def prepare(stage: Stage) -> Part:
     traffic = Traffic(stage)
     broker = ours.shared(stage)
     raw = forwarder(stage, "raw", RAW, stage.python, PART)
+    raw_tcp = forwarder(stage, "raw", f"{RAW}, TCP", stage.python, PART, port=free_port())
     mine = Row(OURS, broker.server, f"unix:{broker.socket}", is_rpc=True, is_ours=True)
     rows = [traffic.direct, raw, mine]
     peer = None
@@ -45,7 +45,10 @@ def prepare(stage: Stage) -> Part:
     kinds = [traffic.json(16), traffic.json(64), traffic.first(), traffic.paced()]
     if stage.scale.name != "quick":
         kinds = [traffic.json(1), *kinds, traffic.big(), traffic.burst()]
-    groups = [traffic.group(PART, kind, rows) for kind in kinds]
+    groups = [
+        traffic.group(PART, kind, [*rows, *([raw_tcp] if kind.name == "json-16" else [])])
+        for kind in kinds
+    ]
 
     def afterwards(results: Results, _: Progress) -> None:
         note_added(results, PART)
@@ -54,20 +57,24 @@ def prepare(stage: Stage) -> Part:
     return Part(tuple(groups), _goals(), afterwards)
 
 
-def forwarder(stage: Stage, module: str, name: str, python: Path, part: str) -> Row:
-    """Start one of the candidates for a part, on the interpreter given. Raises ServerError."""
+def forwarder(
+    stage: Stage, module: str, name: str, python: Path, part: str, *, port: int | None = None
+) -> Row:
+    """Start one of the candidates for a part, on the interpreter given. Raises ServerError.
+
+    Its door is a Unix socket; with a `port` it is that one (the byte forwarder can).
+    """
     path = stage.folder / f"{part}-{module}.sock"
+    door = str(path) if port is None else f"tcp:{port}"
     paths = f"{ROOT}/tests:{ROOT}:{ROOT}/client"
-    port = stage.upstream.rpartition(":")[2]
-    argv = [python, "-P", "-m", f"bench.candidates.{module}", path, port]
+    upstream_port = stage.upstream.rpartition(":")[2]
+    argv = [python, "-P", "-m", f"bench.candidates.{module}", door, upstream_port]
     env = stage.environ(stage.folder, PYTHONPATH=paths)
-    server = stage.start(f"{part} {module}", argv, ready=lambda: _answers(path), env=env)
-    return Row(name, server, f"unix:{path}")
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
+    address = str(path) if port is None else ("127.0.0.1", port)
+    server = stage.start(
+        f"{part} {module} {port or ''}".strip(), argv, ready=lambda: answers(address), env=env
+    )
+    return Row(name, server, f"unix:{path}" if port is None else f"tcp:127.0.0.1:{port}")
 
 
 def _goals() -> tuple[Goal, ...]:

@@ -9,6 +9,7 @@ generator reads the clocks itself.
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 
-__all__ = ["DIRECT", "RAW", "Kind", "Row", "Traffic", "busiest", "note_added"]
+__all__ = [
+    "DIRECT",
+    "RAW",
+    "Kind",
+    "Row",
+    "Traffic",
+    "answers",
+    "busiest",
+    "free_port",
+    "note_added",
+]
 
 DIRECT = "direct"
 RAW = "asyncio forwarder"
@@ -111,6 +122,19 @@ class Row:
     """As load.c writes addresses."""
     is_rpc: bool = False
     is_ours: bool = False
+
+
+def free_port() -> int:
+    """Return a TCP port on loopback that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def answers(address: str | tuple[str, int]) -> bool:
+    """Tell whether somebody listens there: a Unix socket's path, or host and port."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0
 
 
 class Traffic:

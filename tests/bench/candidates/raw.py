@@ -48,13 +48,16 @@ class Side(asyncio.Protocol):
 
 
 async def main(path: str) -> None:
-    """Listen until SIGTERM."""
+    """Listen on a Unix socket, or on `tcp:PORT`, until SIGTERM."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    unix = await loop.create_unix_server(Side, path, backlog=1024)
+    if path.startswith("tcp:"):
+        server = await loop.create_server(Side, "127.0.0.1", int(path[4:]), backlog=1024)
+    else:
+        server = await loop.create_unix_server(Side, path, backlog=1024)
     await stop.wait()
-    unix.close()
+    server.close()
 
 
 if __name__ == "__main__":
