@@ -2,6 +2,7 @@
 
 Each method answers with what the test put under its name: a map, an ErrorInfo, a `Stream` of
 chunks (a generator may wait between them), `SILENCE` or `HANG_UP`; a callable gets the params.
+Chunks wait for credit; what clients say about streams is kept.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ import socket
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from copilot_broker.wire.codes import ErrorClass
-from copilot_broker.wire.connection import Connection, ConnectionEnded, RequestReceived, Role
+from copilot_broker.wire.connection import (
+    Connection,
+    ConnectionEnded,
+    RequestReceived,
+    Role,
+    StreamCancel,
+    StreamCredit,
+)
 from copilot_broker.wire.errors import RemoteProtocolError
 from copilot_broker.wire.messages import ErrorInfo
 
@@ -39,6 +47,8 @@ class Stream:
     error: ErrorInfo | None = None
     status: int = 0
     headers: dict[str, str] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the answer."""
 
 
 SILENCE = object()
@@ -53,6 +63,12 @@ class WireServer:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.left = threading.Event()
         """Set when a client that had a stream open has gone."""
+        self.departures = threading.Semaphore(0)
+        """Released whenever a client has gone."""
+        self.credits: list[int] = []
+        """Bytes of each `stream.credit`."""
+        self.cancelled = threading.Event()
+        """Set by a `stream.cancel` for a stream that had not ended."""
         self._folder = Path(tempfile.mkdtemp(prefix="cb-"))  # short: sun_path holds 107 bytes
         self.path = str(self._folder / "broker.sock")
         self._listener = socket.socket(socket.AF_UNIX)
@@ -84,6 +100,11 @@ class WireServer:
     def calls(self, method: str) -> list[dict[str, Any]]:
         return [params for name, params in self.requests if name == method]
 
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return len(self._peers)
+
     def hang_up(self) -> None:
         """Leave everybody who is connected."""
         for peer in self._peers:
@@ -108,9 +129,9 @@ class _Peer:
     def __init__(self, server: WireServer, sock: socket.socket) -> None:
         self._server = server
         self._sock = sock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()  # notified when a stream may go on, or must end
         self._connection = Connection(Role.SERVER)
-        self._streamed = False
+        self._streamed = self._gone = False
 
     def run(self) -> None:
         try:
@@ -118,6 +139,10 @@ class _Peer:
                 pass
         except (OSError, RemoteProtocolError):
             pass
+        with self._lock:
+            self._gone = True
+            self._lock.notify_all()
+        self._server.departures.release()
         if self._streamed:
             self._server.left.set()
 
@@ -130,6 +155,13 @@ class _Peer:
                     case RequestReceived():
                         if not self._answer(event):
                             return False
+                        self._flush()
+                    case StreamCredit():
+                        self._server.credits.append(event.bytes)
+                        self._lock.notify_all()
+                    case StreamCancel():
+                        self._server.cancelled.set()
+                        self._lock.notify_all()
                     case ConnectionEnded():
                         return False
             self._flush()
@@ -149,7 +181,9 @@ class _Peer:
             self._connection.send_error(request.msgid, answer)
         elif isinstance(answer, Stream):
             self._streamed = True
-            stream = self._connection.open_stream(request.msgid, answer.status, answer.headers)
+            stream = self._connection.open_stream(
+                request.msgid, answer.status, answer.headers, **answer.more
+            )
             self._server._start(self._stream, stream, answer)
         elif answer is not SILENCE:
             self._connection.send_result(request.msgid, answer)
@@ -159,7 +193,9 @@ class _Peer:
         try:
             for chunk in answer.chunks:
                 with self._lock:
-                    self._connection.send_stream_data(stream, chunk)
+                    self._lock.wait_for(lambda: self._may_send(stream), PATIENCE)
+                    if self._gone or not self._connection.send_stream_data(stream, chunk):
+                        return  # nobody wants it any more
                     self._flush()
             with self._lock:
                 self._connection.end_stream(stream, answer.error)
@@ -167,5 +203,11 @@ class _Peer:
         except OSError:
             pass  # the client has gone
 
+    def _may_send(self, stream: int) -> bool:
+        if self._gone or stream not in self._connection.open_streams:
+            return True
+        return self._connection.stream_credit(stream) > 0
+
     def _flush(self) -> None:
-        self._sock.sendall(self._connection.data_to_send())
+        if data := self._connection.data_to_send():  # nothing would fail, too, on what has gone
+            self._sock.sendall(data)
