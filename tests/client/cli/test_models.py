@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
 from client.cli.running import Terminal, run
 from copilot_broker.cli.catalogue import default_model, read_models
-from copilot_broker.wire.codes import ErrorClass
-from copilot_broker.wire.messages import ErrorInfo
 from fakes.wire_server import WireServer
 
 
@@ -126,20 +123,6 @@ def test_no_models_at_all_names_the_next_step(server):
     done = run("models", env=server.env)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.endswith("copilot-cred refresh\n")
-
-
-@pytest.mark.parametrize("error_class", ErrorClass)
-def test_the_class_of_the_error_is_the_exit_code(server, error_class):
-    server.answers["models.list"] = ErrorInfo(error_class, "code", "it is so", "mend it: mend")
-    done = run("models", env=server.env)
-    assert (done.returncode, done.stdout) == (int(error_class), "")
-    assert done.stderr == "copilot-cred: it is so\n  hint: mend it: mend\n"
-
-
-def test_without_a_broker(tmp_path):
-    done = run("models", env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)})
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.endswith("systemctl --user start copilot-broker.socket\n")
 
 
 @pytest.mark.parametrize(

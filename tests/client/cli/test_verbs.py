@@ -234,9 +234,11 @@ VERBS = [
     ["refresh"],
     ["account", "list"],
     ["account", "use", "work"],
+    ["models"],
+    ["chat", "what?"],
 ]
 METHODS = ("token.get", "account.login", "account.logout", "broker.status", "token.watch")
-METHODS += ("broker.refresh", "account.list", "account.use")
+METHODS += ("broker.refresh", "account.list", "account.use", "models.list", "completion.create")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
