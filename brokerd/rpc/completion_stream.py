@@ -114,10 +114,10 @@ class CompletionStream:
     def _pause(self) -> None:
         if self._closed:
             return
-        self._outlet.stream_stalled(self._stream)
         if not self._paused:
             self._paused = True
             self._reply.pause()
+        self._outlet.stream_stalled(self._stream)
 
     def _finish(self) -> None:
         if not self._closed:

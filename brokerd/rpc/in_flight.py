@@ -48,7 +48,7 @@ class Link(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be written without holding too much."""
+        """Whether more may be streamed without holding too much."""
         ...
 
     def transmit(self) -> None:

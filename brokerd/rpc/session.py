@@ -1,6 +1,6 @@
 """One connection: the socket on one side, `wire.Connection` on the other, requests in between.
 
-Bytes are read only while there is room for what they may cause: not while more than `OUT_HIGH`
+Bytes are read only while there is room for what they may cause: not while more than `ANSWERS_HIGH`
 waits to be written, and no faster than events are handled (`EVENTS_PER_TURN`, so that one busy
 caller does not keep the loop from the others).
 
@@ -28,6 +28,7 @@ from copilot_broker.wire.events import (
     StreamCredit,
 )
 
+
 if TYPE_CHECKING:
     import socket
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from copilot_broker.wire.limits import Limits
 
 
-__all__ = ["EVENTS_PER_TURN", "OUT_HIGH", "RECV_CHUNK", "Owner", "Session"]
+__all__ = ["ANSWERS_HIGH", "EVENTS_PER_TURN", "OUT_HIGH", "RECV_CHUNK", "Owner", "Session"]
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,13 @@ EVENTS_PER_TURN = 32
 """Events handled before others have their turn; as many as the wire keeps decoded."""
 
 OUT_HIGH = 64 * 1024
-"""Unwritten bytes above which nothing more is read or streamed: dozens of tokens. One answer or
-chunk may go beyond it, so a connection holds this and the largest of those."""
+"""Unwritten bytes above which nothing more is streamed. One chunk may go beyond it, so streams
+hold this and `CHUNK_MAX`."""
+
+ANSWERS_HIGH = 192 * 1024
+"""Unwritten bytes above which nothing more is read: dozens of tokens. One answer may go beyond it.
+It is more than streams may leave unwritten, so that a caller who says how much more it takes, and
+only then reads, is heard in any case."""
 
 JUST_NOW = 1.0
 """Seconds: who connected longer ago and has not asked is not about to."""
@@ -184,8 +190,12 @@ class Session:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be written without holding too much."""
+        """Whether more may be streamed without holding too much."""
         return len(self._channel.out) + self._wire.unsent < OUT_HIGH
+
+    @property
+    def _may_answer(self) -> bool:
+        return len(self._channel.out) + self._wire.unsent < ANSWERS_HIGH
 
     def transmit(self) -> None:
         """Write what can be written; the rest waits for the socket."""
@@ -248,8 +258,8 @@ class Session:
             self._owner.session_idle(self)
         if self.has_room:
             self._requests.room_came()
-            if not self.closed:
-                self._turn()
+        if not self.closed and not self._channel.reading and self._may_answer:
+            self._turn()
 
     def _on_timer(self) -> None:
         self._timer_at = None
@@ -274,7 +284,7 @@ class Session:
             self._turn_due = None
         unfinished = True
         for _ in range(EVENTS_PER_TURN):
-            if self.closed or not self.has_room:
+            if self.closed or not self._may_answer:
                 break
             event = self._wire.next_event()
             if event is None:
@@ -286,7 +296,7 @@ class Session:
             return
         if self.settled:
             self._owner.session_idle(self)
-        if unfinished and self.has_room:
+        if unfinished and self._may_answer:
             self._turn_due = self._loop.call_soon(self._turn)
         self._channel.read_on(not unfinished)
         self._arm()

@@ -12,7 +12,7 @@ import pytest
 from brokerd.broker import WatchState
 from brokerd.host.file_limit import raise_file_limit
 from brokerd.rpc.server import MIN_CONNECTIONS, connections_bound
-from brokerd.rpc.session import OUT_HIGH, RECV_CHUNK
+from brokerd.rpc.session import ANSWERS_HIGH, OUT_HIGH, RECV_CHUNK
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived
 from copilot_broker.wire.limits import CONNECTIONS, MAX_FRAME, REQUESTS_IN_FLIGHT, Limits
@@ -138,7 +138,7 @@ async def test_a_stream_counts_as_in_flight_until_its_end(door):
 async def test_a_client_that_never_reads_is_read_no_further_and_loses_nothing(door):
     client = await door.knock()
     sent, rest = await _flood(client)
-    assert door.server.buffered < OUT_HIGH + RECV_CHUNK + 64 * 1024
+    assert door.server.buffered < ANSWERS_HIGH + RECV_CHUNK + 64 * 1024
     bystander = await door.knock()
     assert (await bystander.call("token.get")).error is None
     # Now it reads: every request that was taken whole has its answer.
