@@ -5,8 +5,7 @@
 - A connection is used again only after an answer that ended where its framing said, with nothing
   behind it, to a request that was wholly sent.
 - A body that only the end of the connection ends is whole at that end (RFC 9112 §6.3); what ends
-  such a stream early cannot be told, as little as the protocol can. In TLS the end counts only
-  when the peer said it is one.
+  such a stream early cannot be told apart. In TLS the end counts only when the peer announced it.
 """
 
 from __future__ import annotations
@@ -208,7 +207,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Take the end of the connection for the end of a body that has no other."""
         reply = self._reply
-        if reply is not None and self._has_head and self._until_eof:
+        if reply is not None and self._has_head and self._until_eof and self._is_true_end():
             self._reply = None
             reply.finish(None)
 
@@ -350,6 +349,16 @@ class Connection(asyncio.Protocol):
                 self.data_received(data)
         except OSError:
             pass
+
+    def _is_true_end(self) -> bool:
+        """Whether the peer ended it, and not somebody on the way (RFC 9112 §9.8)."""
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return not tls.read(1)  # b"" after close_notify
+        except ssl.SSLError:
+            return False
 
     def _cut_failure(self, exc: Exception | None) -> Failure:
         if isinstance(exc, ssl.SSLError):

@@ -379,6 +379,18 @@ async def test_answer_that_breaks_off_is_a_typed_failure(half, how, streamed):
         assert len(it.exchanges) == 1
 
 
+async def test_tls_that_ends_without_a_word_ends_no_body(tls, authority):
+    """Only the end of the connection ends this body, and anybody on the way can end that."""
+
+    async def answer(exchange):
+        await exchange.send(HEAD + b"\r\nhalf")
+        exchange.shut()
+
+    async with talking(answer, tls, ca_file=authority.file) as (it, copilot):
+        reply = await copilot.open(call(it.url))
+        assert (await failure_of(reply.read(LIMIT))).code in ("upstream_cut", "tls_failed")
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_rules_broken_in_mid_body(streamed):
     async def answer(exchange):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from brokerd.errors import ErrorClass, PermanentError
+from brokerd.core.completions import UpstreamCall
+from brokerd.errors import BrokerError, ErrorClass, PermanentError
+from brokerd.upstream import Upstream, UpstreamSettings
 from brokerd.upstream.routes import Proxy, route_to
+from fakes.upstream_server import TunnelProxy
 
 
 ORIGIN = "https://api.githubcopilot.com"
@@ -117,3 +120,42 @@ def test_unusable_proxy_is_a_matter_of_configuration(url):
     assert (failure.error_class, failure.code) == (ErrorClass.USAGE, "proxy_unusable")
     assert caught.value.__context__ is None
     assert "network.proxy" in failure.hint
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured", "asked"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"HTTPS_PROXY": "PROXY"}, False, True),
+        ({"all_proxy": "PROXY"}, False, True),
+        ({"HTTP_PROXY": "PROXY"}, False, False),
+        ({"HTTPS_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1"}, True, True),
+        ({"HTTPS_PROXY": "PROXY", "NO_PROXY": "nowhere.invalid"}, False, False),
+        ({"HTTPS_PROXY": "PROXY", "NO_PROXY": "elsewhere.invalid"}, False, True),
+        ({"HTTPS_PROXY": "PROXY", "NO_PROXY": "*"}, False, False),
+        ({"NO_PROXY": ".nowhere.invalid"}, True, False),
+    ],
+)
+async def test_both_clients_go_the_same_way(environment, configured, asked, monkeypatch):
+    url = "https://copilot.nowhere.invalid"
+    refusal = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+    codes = []
+    async with TunnelProxy(refusal=refusal) as proxy:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value.replace("PROXY", proxy.url))
+        settings = UpstreamSettings(copilot=url, proxy=proxy.url if configured else None)
+        upstream = Upstream(settings)
+        call = UpstreamCall("github.com", url, "t", "/chat/completions", b"{}", {})
+        for question in (
+            upstream.copilot.open(call),
+            upstream.copilot.models("github.com", url, "t"),
+        ):
+            with pytest.raises(BrokerError) as caught:
+                await question
+            codes.append(caught.value.failure.code)
+        await upstream.aclose()
+    assert codes == ["proxy_failed" if asked else "dns_failed"] * 2
+    assert [lines[0] for lines in proxy.asked] == [
+        "CONNECT copilot.nowhere.invalid:443 HTTP/1.1"
+    ] * (2 * asked)
