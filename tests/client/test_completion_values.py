@@ -110,7 +110,7 @@ def test_text_is_text_whatever_the_answer_holds(value):
 
 
 def test_error_in_an_event_is_raised():
-    with pytest.raises(UpstreamRefused, match="rate_limited.*slow down") as caught:
+    with pytest.raises(UpstreamRefused, match=r"rate_limited.*slow down") as caught:
         text_in({"choices": [], "error": {"message": "slow down", "code": "rate_limited:x"}})
     assert (caught.value.status, caught.value.error_class) == (200, ErrorClass.TEMPORARY)
 
