@@ -48,8 +48,9 @@ Ask Copilot one question and print the answer as it comes. Nothing is remembered
 conversation of its own, and counts as one turn against your quota (see: copilot-cred models).
 
 The words of PROMPT are the question. What stdin holds, unless it is a terminal, is appended to it
-or, without PROMPT, is the question; `-` reads stdin even from a terminal, until Ctrl-D. Command
-lines can be seen by other users (ps): what is private belongs on stdin.
+or, without PROMPT, is the question; `-` reads stdin even from a terminal, until Ctrl-D. Where a
+script's stdin is for others (`while read`), say </dev/null. Command lines can be seen by other
+users (ps): what is private belongs on stdin.
 """
 
 EPILOG = """\
