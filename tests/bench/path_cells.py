@@ -22,6 +22,7 @@ from bench.traffic import RAW, Traffic, busiest, note_added
 if TYPE_CHECKING:
     from bench.harness import Progress, Results
     from bench.stage import Stage
+    from bench.traffic import Row
 
 
 __all__ = ["prepare"]
@@ -59,16 +60,28 @@ def prepare(stage: Stage) -> Part:
         traffic.paced(),
     ]
     groups = []
+    started = floor[1:]
     for part, names in ((CLIENT, CLIENTS), (SERVER, SERVERS)):
         rows = [forwarder(stage, module, name, python, part) for module, name in names.items()]
         groups += [traffic.group(part, kind, [*floor, *rows]) for kind in kinds]
+        started += rows
+    at_rest = {row: _pss(row) for row in started}
 
     def afterwards(results: Results, _: Progress) -> None:
+        memory = (f"{row.name} {at_rest[row]:.1f}, {_pss(row):.1f}" for row in started)
+        stage.notes.append(f"PSS in MB at rest and after it all: {'; '.join(memory)}")
         for part in (CLIENT, SERVER):
             note_added(results, part)
         stage.notes.extend(busiest(results, CLIENT))
 
     return Part(tuple(groups), (), afterwards)
+
+
+def _pss(row: Row) -> float:
+    """Return the memory of a row's process in MB, shared pages by their share (proc(5))."""
+    rollup = Path(f"/proc/{row.server.pid}/smaps_rollup").read_text()
+    (line,) = (line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1]) / 1024
 
 
 def _python(stage: Stage) -> Path:
