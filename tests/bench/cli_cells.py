@@ -52,10 +52,13 @@ class Command:
 def prepare(stage: Stage) -> Part:
     """Try every command once."""
     commands = [*_interpreters(stage), *_ours(stage)]
-    if not stage.is_smoke:
-        commands += _peers(stage)
-    cells = tuple(_cell(stage, command) for command in commands)
-    group = Group(GROUP, "one run of a command", FLOOR, COLUMNS, cells, stage.scale.passes)
+    cells = [_cell(stage, command) for command in commands]
+    for command in [] if stage.is_smoke else _peers(stage):
+        try:
+            cells.append(_cell(stage, command))
+        except ServerError as error:
+            stage.skip(command.name, str(error))
+    group = Group(GROUP, "one run of a command", FLOOR, COLUMNS, tuple(cells), stage.scale.passes)
     return Part((group,), _goals(stage))
 
 

@@ -1,20 +1,21 @@
 """The agents that people already run, each private to this run, with one secret in it.
 
-Every function returns what it started, or None after telling the stage which program is missing
-and the Debian package that has it.
+Every function returns what it started, or None after telling the stage why it could not: which
+program is missing and the Debian package that has it, or what the peer said.
 """
 
 from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar
 
 from bench.servers import ServerError, wait_until
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from bench.servers import Server
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Keyring", "Peer", "gh", "git_cache", "keyring", "ssh_agent"]
+
+T = TypeVar("T")
 
 SECRET = "tid=" + "0" * 396
 """As long as a Copilot token; worth nothing."""
@@ -58,85 +61,93 @@ class Keyring:
     command: tuple[str, ...]
 
 
-def ssh_agent(stage: Stage) -> Peer | None:
+def _once(
+    name: str, programs: Mapping[str, str]
+) -> Callable[[Callable[[Stage], T]], Callable[[Stage], T | None]]:
+    """Start it at most once in a run, if its programs (→ Debian package) are here and it will."""
+
+    def decorate(start: Callable[[Stage], T]) -> Callable[[Stage], T | None]:
+        @wraps(start)
+        def started(stage: Stage) -> T | None:
+            if name not in stage.peers:
+                stage.peers[name] = None
+                if all(stage.has(name, *each) for each in programs.items()):
+                    try:
+                        stage.peers[name] = start(stage)
+                    except (ServerError, TimeoutError, OSError) as error:
+                        stage.skip(name, str(error))
+            return stage.peers[name]
+
+        return started
+
+    return decorate
+
+
+@_once("ssh-agent", {"ssh-agent": "openssh-client"})
+def ssh_agent(stage: Stage) -> Peer:
     """Start ssh-agent with one Ed25519 key."""
-    if not stage.has("ssh-agent", "ssh-agent", "openssh-client"):
-        return None
-    if "ssh-agent" not in stage.peers:
-        home = stage.private("ssh")
-        path = home / "agent"
-        server = stage.start("ssh-agent", ["ssh-agent", "-D", "-a", path], ready=path.exists)
-        environ = stage.environ(home, SSH_AUTH_SOCK=str(path))
-        _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / "key")], environ)
-        _run(["ssh-add", "-q", str(home / "key")], environ)
-        stage.peers["ssh-agent"] = Peer(server, path, environ, ("ssh-add", "-l"))
-    return stage.peers["ssh-agent"]
+    home = stage.private("ssh")
+    path = home / "agent"
+    server = stage.start("ssh-agent", ["ssh-agent", "-D", "-a", path], ready=path.exists)
+    environ = stage.environ(home, SSH_AUTH_SOCK=str(path))
+    _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / "key")], environ)
+    _run(["ssh-add", "-q", str(home / "key")], environ)
+    return Peer(server, path, environ, ("ssh-add", "-l"))
 
 
-def git_cache(stage: Stage) -> Peer | None:
+@_once("git credential-cache", {"git": "git"})
+def git_cache(stage: Stage) -> Peer:
     """Start git's credential-cache daemon with one password.
 
-    The daemon is started directly; `git credential-cache` would put it in the background.
+    It is started directly: `git credential-cache` would put it into the background.
     """
-    name = "git credential-cache"
-    if not stage.has(name, "git", "git"):
-        return None
-    if name not in stage.peers:
-        home = stage.private("git")
-        path = home / "cache/socket"
-        path.parent.mkdir(mode=0o700)
-        core = _run(["git", "--exec-path"], stage.environ(home)).strip()
-        environ = stage.environ(home)
-        # --debug: it keeps its stderr; it wants nothing else of a terminal
-        argv = [f"{core}/git-credential-cache--daemon", "--debug", path]
-        server = stage.start(name, argv, env=environ, ready=path.exists)
-        command = ("git", "credential-cache", f"--socket={path}")
-        stored = f"{GIT_CREDENTIAL}username=x\npassword={SECRET}\n"
-        _run([*command, "--timeout=86400", "store"], environ, stored.encode())
-        request = f"action=get\ntimeout=900\n{GIT_CREDENTIAL}\n".encode()
-        stage.peers[name] = Peer(
-            server, path, environ, (*command, "get"), GIT_CREDENTIAL.encode(), request
-        )
-    return stage.peers[name]
+    home = stage.private("git")
+    path = home / "cache/socket"
+    path.parent.mkdir(mode=0o700)
+    environ = stage.environ(home)
+    core = _run(["git", "--exec-path"], environ).strip()
+    # --debug: it keeps its stderr, no more than that
+    argv = [f"{core}/git-credential-cache--daemon", "--debug", path]
+    server = stage.start("git credential-cache", argv, env=environ, ready=path.exists)
+    command = ("git", "credential-cache", f"--socket={path}")
+    stored = f"{GIT_CREDENTIAL}username=x\npassword={SECRET}\n"
+    _run([*command, "--timeout=86400", "store"], environ, stored.encode())
+    request = f"action=get\ntimeout=900\n{GIT_CREDENTIAL}\n".encode()
+    return Peer(server, path, environ, (*command, "get"), GIT_CREDENTIAL.encode(), request)
 
 
-def gh(stage: Stage) -> tuple[dict[str, str], tuple[str, ...]] | None:
+@_once("gh auth token", {"gh": "gh"})
+def gh(stage: Stage) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return environment and command of `gh auth token`, signed in by a file of its own."""
-    if not stage.has("gh auth token", "gh", "gh"):
-        return None
     home = stage.private("gh")
-    (home / "hosts.yml").write_text(
-        f"github.com:\n    oauth_token: gho_{'0' * 36}\n    user: octocat\n"
-    )
+    token = f"gho_{'0' * 36}"
+    (home / "hosts.yml").write_text(f"github.com:\n    oauth_token: {token}\n    user: octocat\n")
     environ = stage.environ(home, GH_CONFIG_DIR=str(home), GH_NO_UPDATE_NOTIFIER="1")
     return environ, ("gh", "auth", "token")
 
 
-def keyring(stage: Stage) -> Keyring | None:
-    """Start a private bus and gnome-keyring with one secret."""
-    name = "secret-tool"
-    wanted = {
+@_once(
+    "secret-tool",
+    {
         "dbus-daemon": "dbus",
         "gnome-keyring-daemon": "gnome-keyring",
         "secret-tool": "libsecret-tools",
-    }
-    if not all(stage.has(name, program, package) for program, package in wanted.items()):
-        return None
-    if stage.keyring is None:
-        home = stage.private("keyring")
-        path = home / "bus"
-        (home / "bus.conf").write_text(BUS.format(socket=path))
-        environ = stage.environ(home, DBUS_SESSION_BUS_ADDRESS=f"unix:path={path}")
-        argv = ["dbus-daemon", f"--config-file={home}/bus.conf", "--nofork"]
-        bus = stage.start("dbus-daemon", argv, env=environ, ready=path.exists)
-        argv = ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"]
-        control = home / "keyring/control"
-        server = stage.start("gnome-keyring", argv, env=environ, ready=control.exists, stdin=b"\n")
-        attributes = ("service", "bench", "account", "octocat")
-        wait_until(lambda: _stored(environ, attributes))
-        command = ("secret-tool", "lookup", *attributes)
-        stage.keyring = Keyring(bus, server, environ, command)
-    return stage.keyring
+    },
+)
+def keyring(stage: Stage) -> Keyring:
+    """Start a private bus and gnome-keyring with one secret."""
+    home = stage.private("keyring")
+    path = home / "bus"
+    (home / "bus.conf").write_text(BUS.format(socket=path))
+    environ = stage.environ(home, DBUS_SESSION_BUS_ADDRESS=f"unix:path={path}")
+    argv = ["dbus-daemon", f"--config-file={home}/bus.conf", "--nofork"]
+    bus = stage.start("dbus-daemon", argv, env=environ, ready=path.exists)
+    argv = ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"]
+    control = home / "keyring/control"
+    server = stage.start("gnome-keyring", argv, env=environ, ready=control.exists, stdin=b"\n")
+    attributes = ("service", "bench", "account", "octocat")
+    wait_until(lambda: _stored(environ, attributes))
+    return Keyring(bus, server, environ, ("secret-tool", "lookup", *attributes))
 
 
 def _stored(environ: dict[str, str], attributes: Sequence[str]) -> bool:

@@ -25,7 +25,7 @@ from bench.harness import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bench import ours, peers
+    from bench import ours
 
 
 __all__ = ["FULL", "QUICK", "SMOKE", "Cores", "Scale", "Stage"]
@@ -52,7 +52,7 @@ class Scale:
 
 
 FULL = Scale("full", rounds=7, seconds=0.5, passes=6, idle=75)
-QUICK = Scale("quick", rounds=3, seconds=0.12, passes=4, idle=10)
+QUICK = Scale("quick", rounds=3, seconds=0.12, passes=4, idle=5)
 SMOKE = Scale("smoke", rounds=1, seconds=0.05, passes=1, idle=1)
 
 
@@ -83,8 +83,8 @@ class Stage:
         """All running servers by name."""
         self.broker: ours.Broker | None = None
         """The daemon that all loaded cells measure: `ours.shared`."""
-        self.peers: dict[str, peers.Peer] = {}
-        self.keyring: peers.Keyring | None = None
+        self.peers: dict[str, Any] = {}
+        """What `peers` has started, by name."""
         self.notes: list[str] = []
         """Sentences for below the tables: checks of the measurement itself."""
         self.folder = Path(tempfile.mkdtemp(prefix="cb-bench-"))  # short: sun_path holds 108 bytes
@@ -233,6 +233,8 @@ class Stage:
         before = server.cpu()
         seen = self.generate(*words)
         cpu = server.cpu() - before
+        if server.process.poll() is not None:
+            raise servers.ServerError(f"{server.name} has ended: {server.said()}")
         if seen["errors"]:
             raise servers.ServerError(f"{server.name}: {seen['errors']:.0f} operations failed")
         wall = seen["wall_s"]
