@@ -64,22 +64,21 @@ def ask(load: Path, tmp_path: Path) -> Callable[..., dict[str, float]]:
 
 
 @contextlib.contextmanager
-def answering(path: Path, *pieces: bytes) -> Iterator[str]:
-    """Answer one request with these pieces, then close."""
+def answering(path: Path, answer: bytes) -> Iterator[str]:
+    """Answer one request, then close."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
 
-        def answer() -> None:
+        def serve() -> None:
             connection, _ = listener.accept()
             with connection:
                 received = 0
                 while received < 100_000:
                     received += len(connection.recv(1 << 17))
-                for piece in pieces:
-                    connection.sendall(piece)
+                connection.sendall(answer)
 
-        thread = threading.Thread(target=answer, daemon=True)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"unix:{path}"
         thread.join(10)
@@ -121,8 +120,9 @@ def test_warming_up_counts_for_nothing(ask: Callable, upstream: str, tmp_path: P
 
 
 def test_events_may_be_cut_anywhere(ask: Callable, tmp_path: Path) -> None:
-    whole = HEAD + EVENT * 3 + DONE
-    with answering(tmp_path / "s", *(bytes([byte]) for byte in whole)) as to:
+    text = b"data: {abcd}\n\n" * 3 + b"data: [DONE]\n\n"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in text)
+    with answering(tmp_path / "s", HEAD + chunks + b"0\r\n\r\n") as to:
         seen = ask(to, "any", "each=1", "events=3")
     assert (seen["ops"], seen["errors"], seen["events"]) == (1, 0, 4)
 
