@@ -210,6 +210,7 @@ class _Daemon:
         await self._upstream.aclose()
         if self._bus is not None:
             self._bus.close()
+        self._clock.close()
 
     async def _inform_manager(self) -> None:
         """Ping from the loop that serves: when it blocks, so does the ping; and keep STATUS true.

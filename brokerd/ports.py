@@ -54,7 +54,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Nap for about so long (CLOCK_MONOTONIC underneath: keep naps short)."""
+        """Nap for about so long (CLOCK_MONOTONIC underneath); a resume ends a long nap."""
         ...
 
 

@@ -84,7 +84,10 @@ class Broker:
                     is_late = self._clock.monotonic() >= start_by
                     if is_late or not any(map(_is_loading, self._roster.accounts.values())):
                         self.started.set()
-                await self._nap(self._roster.nap_length())
+                nap = self._roster.nap_length()
+                if not self.started.is_set():
+                    nap = min(nap, max(0.0, start_by - self._clock.monotonic()))
+                await self._nap(nap)
         finally:
             await self._roster.close()
 

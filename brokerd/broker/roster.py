@@ -23,14 +23,12 @@ if TYPE_CHECKING:
     from brokerd.ports import AccountIndex, Clock
 
 
-__all__ = ["IDLE_NAP", "NAP", "Roster"]
+__all__ = ["NAP", "Roster"]
 
 log = logging.getLogger(__name__)
 
-NAP = 4.0
-"""Seconds; a resume is noticed within one nap, which leaves one of the five for the exchange."""
-IDLE_NAP = 30.0
-"""Seconds while nobody is signed in: there is nothing that could expire."""
+NAP = 30.0
+"""Seconds between two looks at the clocks; a resume ends a nap, and so does whoever asks."""
 SUSPEND_STEP = 1.0
 """Seconds by which BOOTTIME runs ahead of MONOTONIC before we believe in a suspend."""
 DEFAULT_ACCOUNT = "default"
@@ -101,8 +99,7 @@ class Roster:
         deadlines = [runner.machine.deadline() for runner in self.runners()]
         naps = [deadline - now for deadline in deadlines if deadline is not None]
         naps += [until - monotonic for until in self._waiting.values() if until is not None]
-        naps.append(NAP if self.runners() else IDLE_NAP)
-        return max(0.0, min(naps))
+        return max(0.0, min([NAP, *naps]))
 
     def changed(self) -> None:
         """Conclude what has ended, ring the bell, call back."""

@@ -42,9 +42,12 @@ class FakeClock:
         await future
 
     def suspend(self, seconds):
-        """The lid is closed: BOOTTIME and the wall go on, MONOTONIC and naps do not."""
+        """The lid is closed: BOOTTIME and the wall go on, MONOTONIC does not; then naps end."""
         self._suspended += seconds
         self._wall += seconds
+        for _, _, future in self._sleepers:
+            if not future.done():
+                future.set_result(None)
 
     def jump_wall(self, seconds):
         """Somebody sets the wall clock."""
