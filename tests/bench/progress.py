@@ -47,7 +47,8 @@ class Lines:
         self._done += 1
         if time.monotonic() - self._said_at > EVERY:
             self._said_at = time.monotonic()
-            self.say(f"{self._done}/{self._total} {what}")
+            count = f"{self._done}/{self._total} " if self._done <= self._total else ""
+            self.say(f"{count}{what}")
 
     def finish(self) -> None:
         """Note that all is measured."""
@@ -78,7 +79,8 @@ class Bar:
     def step(self, what: str) -> None:
         """Move on by one."""
         if self._task is not None:
-            self._bar.update(self._task, advance=1, description=what)
+            advance = 0 if self._bar.finished else 1  # the idle window comes after all turns
+            self._bar.update(self._task, advance=advance, description=what)
 
     def finish(self) -> None:
         """Take the bar away before the tables come."""

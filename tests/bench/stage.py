@@ -190,10 +190,6 @@ class Stage:
         self.servers[name] = server
         return server
 
-    def closing(self, thing: contextlib.AbstractContextManager[Any]) -> Any:
-        """Enter a context manager that ends with the run."""
-        return self._stack.enter_context(thing)
-
     def generate(self, *words: str) -> dict[str, float]:
         """Run the load generator on its core to its end; return the figures that it prints."""
         with self.generating(*words) as seen:
