@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who waits."""
-        if exc is not None and self._reply is not None:
+        if self._reply is not None:
             self._read_last_words()
         if self._timer is not None:
             self._timer.cancel()

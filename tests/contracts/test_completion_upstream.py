@@ -281,11 +281,16 @@ async def test_connection_with_a_doubt_is_not_used_again(answer):
             assert it.connections == number
 
 
-async def test_unasked_bytes_on_an_idle_connection_end_it():
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_unasked_bytes_on_an_idle_connection_end_it(noticed):
     async with talking(Origin().answer) as (it, copilot):
         await fetch(copilot, it.url)
         exchange = it.exchanges[0]
         exchange.writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        if noticed:
+            async with asyncio.timeout(PATIENCE):
+                while it.open:
+                    await asyncio.sleep(0)
         reply, _ = await fetch(copilot, it.url)
         assert reply.status == 200
         assert [each.connection for each in it.exchanges] == [1, 2]
@@ -581,11 +586,25 @@ async def test_pause_in_every_piece_loses_nothing():
         assert it.connections == 1
 
 
-async def test_paused_receiver_hears_of_the_end_after_it_resumes():
-    async with talking(Origin().answer) as (it, copilot):
+@pytest.mark.parametrize("live", [False, True])
+async def test_paused_receiver_hears_of_the_end_after_it_resumes(live):
+    go_on = asyncio.Event()
+
+    async def answer(exchange):
+        if not live:
+            await exchange.answer()
+            return
+        await exchange.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        await go_on.wait()
+        await exchange.send(chunked(b"{}") + b"0\r\n\r\n")
+
+    async with talking(answer) as (it, copilot):
         reply = await copilot.open(call(it.url))
         collector = Collector(on_data=lambda _: reply.pause())
         reply.stream_to(collector)
+        go_on.set()
+        async with asyncio.timeout(PATIENCE):
+            await collector.got_some.wait()
         for _ in range(10):
             await asyncio.sleep(0)
         assert (collector.body, collector.endings) == (b"{}", [])

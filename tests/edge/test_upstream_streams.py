@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import struct
 
 import pytest
 
@@ -13,6 +15,7 @@ from brokerd.errors import ErrorClass, TransientError
 from brokerd.upstream import Copilot, Upstream, UpstreamSettings
 from brokerd.upstream.h1 import StreamTimeouts
 from brokerd.upstream.pool import MAX_IDLE, Pool
+from brokerd.upstream.reply import H1Reply
 from brokerd.upstream.tls import Trust
 from fakes.upstream_server import PATIENCE, Collector, Origin, chunked
 
@@ -108,7 +111,7 @@ async def test_our_own_pause_is_nobodys_silence():
         reply.stream_to(collector)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await collector.over.wait()
+                await it.exchanges[0].client_left.wait()
         reply.resume()
         assert (await collector.whole())[1].code == "upstream_stalled"
         await copilot.aclose()
@@ -133,6 +136,25 @@ async def test_connecting_takes_no_longer_than_is_allowed():
     await copilot.aclose()
     server.close()
     await turns()
+
+
+async def test_answer_that_came_before_our_write_was_refused_is_passed_on():
+    """The kernel still has it when asyncio gives the connection up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        pool = pool_with(Clock())
+        connection = await pool.connect(url)
+        peer, _ = listener.accept()
+        peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nlate")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        head = asyncio.get_running_loop().create_future()
+        reply = H1Reply(connection, head)
+        connection.send(reply, b"POST / HTTP/1.1\r\n\r\n", b"")
+        async with asyncio.timeout(PATIENCE):
+            await head
+            assert (reply.status, await reply.read(100)) == (408, b"late")
+        await pool.aclose(1)
 
 
 # The pool.
