@@ -57,6 +57,11 @@ def test_cold_start_signed_out_is_active_and_says_so(session: Session) -> None:
     assert "signed out" in session.good("systemctl", "--user", "status", "copilot-broker")
 
 
+def test_the_kernels_word_of_a_resume_is_within_the_units_bounds(session: Session) -> None:
+    session.systemctl("start", SERVICE)
+    assert not [line for line in session.journal() if "noticed late" in line["MESSAGE"]]
+
+
 def test_first_get_starts_the_daemon_and_exits_4(session: Session) -> None:
     session.systemctl("start", "copilot-broker.socket")
     assert session.show("ActiveState") == "inactive"
