@@ -185,6 +185,18 @@ async def test_text_and_events():
         async with AsyncClient(server.path) as client:
             assert [text async for text in client.stream({}).text()] == ["H", "i"]
             assert len([event async for event in client.stream({}).events()]) == 2
+
+
+async def test_end_that_follows_done_is_awaited(monkeypatch):
+    monkeypatch.setattr(calls, "LAST_WORD_TIMEOUT", PATIENCE)
+
+    def chunks():
+        yield delta("Hi") + b"data: [DONE]\n\n"
+        server.cancelled.wait(0.2)  # that long the end is on its way
+
+    with serving(sse(chunks())) as server:
+        async with AsyncClient(server.path) as client, client.stream({}) as stream:
+            assert [text async for text in stream.text()] == ["Hi"]
         assert not server.cancelled.is_set()
 
 

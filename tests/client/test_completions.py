@@ -437,7 +437,20 @@ def test_events_and_text_survive_copilots_quirks(size):
             found = list(stream.events())
     assert len(found) == 7
     assert found[-1]["usage"] == {"total_tokens": 3}
-    assert not server.cancelled.is_set()  # upstream's connection lives on
+
+
+def test_end_that_follows_done_is_awaited(monkeypatch):
+    """Cancelling would cut upstream's connection, which could serve the next completion."""
+    monkeypatch.setattr(calls, "LAST_WORD_TIMEOUT", PATIENCE)
+
+    def chunks():
+        yield delta("Hi") + b"data: [DONE]\n\n"
+        server.cancelled.wait(0.2)  # that long the end is on its way
+
+    with serving(sse(chunks())) as server, Client(server.path) as client:
+        with client.stream({}) as stream:
+            assert list(stream.text()) == ["Hi"]
+        assert not server.cancelled.is_set()
 
 
 def test_stream_whose_end_does_not_come_after_done_is_left(monkeypatch):

@@ -34,6 +34,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
         (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
         (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
         (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+        (b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
         (b"data:a\n\n", [b"a"]),
         (b"data:  a \n\n", [b" a "]),
         (b": ping\n\ndata: a\n: ping\ndata: b\n\n", [b"a\nb"]),
