@@ -197,6 +197,7 @@ async def test_end_that_follows_done_is_awaited(monkeypatch):
     with serving(sse(chunks())) as server:
         async with AsyncClient(server.path) as client, client.stream({}) as stream:
             assert [text async for text in stream.text()] == ["Hi"]
+        assert await happens(server.left)
         assert not server.cancelled.is_set()
 
 

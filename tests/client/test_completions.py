@@ -450,6 +450,7 @@ def test_end_that_follows_done_is_awaited(monkeypatch):
     with serving(sse(chunks())) as server, Client(server.path) as client:
         with client.stream({}) as stream:
             assert list(stream.text()) == ["Hi"]
+        assert server.left.wait(PATIENCE)
         assert not server.cancelled.is_set()
 
 
