@@ -91,7 +91,9 @@ def body_of(body: Body) -> bytes:
     try:
         if isinstance(body, Mapping):
             body = json.dumps(dict(body), ensure_ascii=False, separators=(",", ":"))
-        data = body.encode() if isinstance(body, str) else bytes(memoryview(body))
+        if isinstance(body, str):
+            body = body.encode()
+        data = body if isinstance(body, bytes) else bytes(memoryview(body))
     except (TypeError, ValueError, RecursionError):
         message = "a body is bytes, text or a mapping that JSON can say"
         raise UsageError("bad_body", message, "Change the request") from None
