@@ -207,7 +207,7 @@ class _Daemon:
     async def _close(self) -> None:
         self._http.close()
         self._rpc.close()
-        await self._upstream.aclose()
+        await self._upstream.aclose(patience=0)  # the doors have drained
         if self._bus is not None:
             self._bus.close()
         self._clock.close()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from brokerd.core.completions import UpstreamCall
 
 
-__all__ = ["Copilot"]
+__all__ = ["CLOSE_PATIENCE", "Copilot"]
 
 CLOSE_PATIENCE = 900.0
 """Seconds that streams under way have after a configuration was replaced: most answers end within

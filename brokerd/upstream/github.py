@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from brokerd.errors import ErrorClass, Failure, PermanentError
 from brokerd.upstream import parsing
-from brokerd.upstream.copilot import Copilot
+from brokerd.upstream.copilot import CLOSE_PATIENCE, Copilot
 from brokerd.upstream.hosts import OriginAllowList, UpstreamSettings, urls_for
 from brokerd.upstream.http import HttpClient
 from brokerd.upstream.identity import Identity
@@ -150,7 +150,7 @@ class Upstream:
         """Headers that whoever uses a Copilot token should send with it."""
         return self._identity.for_client()
 
-    async def aclose(self) -> None:
-        """Let what is under way end, within bounds, then give back what is held."""
-        await self.copilot.aclose()
+    async def aclose(self, patience: float = CLOSE_PATIENCE) -> None:
+        """Let streams under way end within `patience` seconds, then give back what is held."""
+        await self.copilot.aclose(patience)
         await self._http.aclose()
