@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from brokerd.upstream import network_errors
+from brokerd.upstream.heads import BadHeadError, read_head
 from brokerd.upstream.reply import upstream_failure
 
 
@@ -42,23 +43,6 @@ JOINED = 64 * 1024
 LAST_READ = 256 * 1024
 MAX_LAST_READS = 4
 """What is fetched from a connection that refuses our writes: its answer, which says why."""
-
-# RFC 9110 §7.6.1 and older customs; cookies are nobody's here.
-NOT_END_TO_END = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-connection",
-        "set-cookie",
-        "set-cookie2",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -82,10 +66,6 @@ class Keeper(Protocol):
     def lost(self, connection: Connection) -> None:
         """Know that it is gone."""
         ...
-
-
-class _BadHeadError(Exception):
-    """The head of an answer that cannot be used."""
 
 
 class Connection(asyncio.Protocol):
@@ -242,20 +222,8 @@ class Connection(asyncio.Protocol):
         if status < 200 or self._complete or reply is None:
             return
         if self._head_size > MAX_HEAD and self._exact_head_size() > MAX_HEAD:
-            raise _BadHeadError  # seen by data_received as the parser's own error
-        headers = _headers(self._raw_head)
-        coding = headers.get("transfer-encoding")
-        if coding is not None and coding.lower() != "chunked":
-            raise _BadHeadError  # none but this one is ours to undo, and it was not asked for
-        self._until_eof = (
-            coding is None and "content-length" not in headers and status not in (204, 304)
-        )
-        for name in NOT_END_TO_END & headers.keys():
-            value = headers.pop(name)
-            if name == "connection":
-                for named in value.lower().split(","):
-                    headers.pop(named.strip(), None)
-        reply.headers = headers
+            raise BadHeadError  # seen by data_received as the parser's own error
+        reply.headers, self._until_eof = read_head(self._raw_head, status)
         reply.status = status
         self._has_head = True
 
@@ -373,13 +341,3 @@ class Connection(asyncio.Protocol):
 
     def _exact_head_size(self) -> int:
         return sum(len(name) + len(value) + 4 for name, value in self._raw_head)
-
-
-def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Lower-case names; repeated ones joined (RFC 9110 §5.3), but for cookies nobody reads."""
-    headers: dict[str, str] = {}
-    for name, value in raw:
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
