@@ -95,6 +95,7 @@ class _Daemon:
         self._config_problem = ""
         self._started_at = time.monotonic()
         self._is_open = False
+        self._retiring: set[asyncio.Task[None]] = set()
         journal.configure(self._config.log.level)
         journal.log_uncaught()
         raise_file_limit()  # before the doors count how many connections fit
@@ -243,7 +244,9 @@ class _Daemon:
             journal.configure(config.log.level)
             retired, self._upstream = self._upstream, _upstream(config)
             self._rpc.reconfigured()
-            self._retiring = asyncio.create_task(retired.aclose(), name="close old upstream")
+            retiring = asyncio.create_task(retired.aclose(), name="close old upstream")
+            self._retiring.add(retiring)  # the loop itself would let it be collected
+            retiring.add_done_callback(self._retiring.discard)
             log.info("configuration reloaded")
         self._manager.ready(self._status_line())
 

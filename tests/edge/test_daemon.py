@@ -26,6 +26,7 @@ COMMAND = [
 ]
 PATIENCE = 20
 EXCHANGE = "/copilot_internal/v2/token"
+CHAT = {"model": "sim-chat", "stream": True, "messages": [{"role": "user", "content": "count"}]}
 
 
 class Place:
@@ -157,6 +158,30 @@ async def test_reload_is_all_or_nothing(place, github, daemon):
         await said(daemon, "configuration reloaded")
         assert (await client.status())["config_problem"] is None
         await client.refresh()  # by a new way to GitHub
+
+
+async def test_a_reload_changes_who_we_say_we_are_and_cuts_no_stream(place, github, daemon):
+    github.world.settings.change({"chat_chunks": 40, "chat_interval": 0.05})
+    await sign_in(place)
+    async with place.client() as client:
+        await client.token()  # twice: the second one is answered from what the first one left
+        assert (await client.token()).headers["Editor-Version"].startswith("copilot-broker/")
+        async with client.stream(CHAT) as stream:
+            chunks = aiter(stream)
+            received = await anext(chunks)
+            for name in ("first/1", "second/2"):
+                place.configure(github.url, f"[identity]\neditor_version = '{name}'\n")
+                daemon.send_signal(signal.SIGHUP)
+                await said(daemon, "configuration reloaded")
+            assert (await client.token()).headers["Editor-Version"] == "second/2"
+            async for chunk in chunks:
+                received += chunk
+        assert received.rstrip().endswith(b"data: [DONE]")
+        assert (await client.complete(CHAT)).ok
+    first, last = (r for r in github.world.requests if r.path == "/chat/completions")
+    assert first.headers["editor-version"].startswith("copilot-broker/")
+    assert last.headers["editor-version"] == "second/2"
+    assert len(received) == first.sent
 
 
 async def test_100_rejections_of_one_token_are_one_exchange(place, github, daemon):
