@@ -486,6 +486,10 @@ static void run(uint64_t each, double spread, uint64_t from_ns, uint64_t until_n
             go_on(&all[begun]);
         }
         now = now_ns();
+        if (from_ns && started + from_ns < wake)
+            wake = started + from_ns;
+        if (until_ns && !until.at && started + until_ns < wake)
+            wake = started + until_ns;
         uint64_t nap = wake > now && alive ? wake - now : 0;
         struct timespec timeout = {(time_t)(nap / 1000000000u), (long)(nap % 1000000000u)};
         int ready = epoll_pwait2(epoll, found, EVENTS_A_TURN, &timeout, NULL);

@@ -36,19 +36,21 @@ def prepare(stage: Stage) -> Part:
     raw_tcp = forwarder(stage, "raw", f"{RAW}, TCP", stage.python, PART, port=free_port())
     mine = Row(OURS, broker.server, f"unix:{broker.socket}", is_rpc=True, is_ours=True)
     rows = [traffic.direct, raw, mine]
-    peer = None
+    everybody = rows
     if not stage.is_smoke:
         github = stage.servers[f"{OURS} github"].log.read_text().strip()
         peer = copilot_api.start(stage, ROOT, github)
-    if peer is not None:
-        rows.append(peer)
-    kinds = [traffic.json(16), traffic.json(64), traffic.first(), traffic.paced()]
-    if stage.scale.name != "quick":
-        kinds = [traffic.json(1), *kinds, traffic.big(), traffic.burst()]
-    groups = [
-        traffic.group(PART, kind, [*rows, *([raw_tcp] if kind.name == "json-16" else [])])
-        for kind in kinds
+        everybody = [*rows, *([peer] if peer else [])]
+    is_quick = stage.scale.name == "quick"  # then without what takes long and judges nothing
+    asked = [
+        (traffic.json(16), [*everybody, raw_tcp]),
+        (traffic.json(64), rows if is_quick else everybody),
+        (traffic.first(), everybody),
+        (traffic.paced(), rows if is_quick else everybody),
     ]
+    if not is_quick:
+        asked += [(kind, everybody) for kind in (traffic.json(1), traffic.big(), traffic.burst())]
+    groups = [traffic.group(PART, kind, found) for kind, found in asked]
 
     def afterwards(results: Results, _: Progress) -> None:
         note_added(results, PART)

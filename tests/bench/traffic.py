@@ -46,6 +46,7 @@ BURST_EVENTS = 200
 FIRST_EVENTS = 10
 PACE_MS = 10
 STREAMS = 200
+SMOKE_STREAMS = 20
 SPREAD_MS = 100
 """The many begin within this time, one after the other."""
 BEGINNING_MS = 200
@@ -194,12 +195,13 @@ class Traffic:
 
         CPU time is taken while all of them run: an event's cost without its request's.
         """
+        streams = SMOKE_STREAMS if self._stage.is_smoke else STREAMS
         return Kind(
             "paced",
-            f"{STREAMS} streams of an event each {PACE_MS} ms",
+            f"{streams} streams of an event each {PACE_MS} ms",
             PACED_COLUMNS,
             f"bench-paced-{self.events}-{PACE_MS}",
-            STREAMS,
+            streams,
             options=(
                 f"events={self.events}",
                 f"spread={SPREAD_MS}",

@@ -13,6 +13,14 @@ import httptools
 from bench.candidates import shell
 
 
+HEAD = (
+    b"POST /chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+)
+COPIED = 64 * 1024
+"""A shorter body is copied behind its head, to be one write."""
+
+
 class Receiver(Protocol):
     """Who takes an answer."""
 
@@ -43,12 +51,16 @@ class Connection(asyncio.Protocol):
         """Remember it."""
         self._transport = transport
 
-    def ask(self, request: bytes, receiver: Receiver) -> None:
+    def ask(self, head: bytes, body: bytes, receiver: Receiver) -> None:
         """Send a request."""
         self._receiver = receiver
         self._headers.clear()
         self._parser = httptools.HttpResponseParser(self)
-        self._transport.write(request)
+        if len(body) < COPIED:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
 
     def data_received(self, data: bytes) -> None:
         """Parse a read; what it held of the body goes on in one piece."""
@@ -97,23 +109,20 @@ class Client:
 
     def ask(self, receiver: Receiver, body: bytes) -> None:
         """Send a completion; the receiver is told what comes."""
-        request = (
-            b"POST /chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-        )
+        head = HEAD % len(body)
         if self._idle:
-            self._idle.pop().ask(request, receiver)
+            self._idle.pop().ask(head, body, receiver)
         else:
-            task = asyncio.get_running_loop().create_task(self._connect(request, receiver))
+            task = asyncio.get_running_loop().create_task(self._connect(head, body, receiver))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, request: bytes, receiver: Receiver) -> None:
+    async def _connect(self, head: bytes, body: bytes, receiver: Receiver) -> None:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
             lambda: Connection(self._idle), "127.0.0.1", self._port
         )
-        connection.ask(request, receiver)
+        connection.ask(head, body, receiver)
 
 
 async def start(port: int) -> Any:

@@ -30,7 +30,8 @@ class Caller(asyncio.Protocol):
 
     def __init__(self, forward: Forward) -> None:
         self._forward = forward
-        self._incoming = bytearray()
+        self._pieces: list[bytes] = []
+        self._have = self._wanted = 0
         self._chunked = False
         self._transport: Any = None
 
@@ -40,17 +41,20 @@ class Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Forward a request once it is whole."""
-        incoming = self._incoming
-        incoming += data
-        head = incoming.find(HEAD_END) + len(HEAD_END)
+        self._pieces.append(data)
+        self._have += len(data)
+        if self._have < self._wanted:
+            return
+        data = b"".join(self._pieces)
+        head = data.find(HEAD_END) + len(HEAD_END)
         if head < len(HEAD_END):
             return
-        at = incoming.find(LENGTH, 0, head) + len(LENGTH)
-        end = head + int(incoming[at : incoming.find(b"\r", at)])
-        if len(incoming) >= end:
-            body = bytes(incoming[head:end])
-            del incoming[:end]
-            self._forward(self, body)
+        at = data.find(LENGTH, 0, head) + len(LENGTH)
+        self._wanted = head + int(data[at : data.find(b"\r", at)])
+        if len(data) >= self._wanted:
+            self._pieces.clear()
+            self._have = self._wanted = 0
+            self._forward(self, data[head:])
 
     def head(self, status: int, kind: bytes, length: bytes | None) -> None:
         """Begin the answer; without a length it is sent in chunks."""
