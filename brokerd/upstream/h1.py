@@ -4,8 +4,8 @@
 - What one read brings is handed on as one piece, by a plain call: no task, no await per event.
 - A connection is used again only after an answer that ended where its framing said, with nothing
   behind it, to a request that was wholly sent.
-- A body that only the end of the connection ends is whole at that end (RFC 9112 §6.3); what ends
-  such a stream early cannot be told apart. In TLS the end counts only when the peer announced it.
+- A body that only the end of the connection ends is whole at that end (RFC 9112 §6.3); an event
+  stream needs its `[DONE]` besides (`unframed`), and TLS an end that the peer announced.
 """
 
 from __future__ import annotations
@@ -224,6 +224,7 @@ class Connection(asyncio.Protocol):
         if self._head_size > MAX_HEAD and self._exact_head_size() > MAX_HEAD:
             raise BadHeadError  # seen by data_received as the parser's own error
         reply.headers, self._until_eof = read_head(self._raw_head, status)
+        reply.has_no_end = self._until_eof
         reply.status = status
         self._has_head = True
 

@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from brokerd.errors import ErrorClass, Failure, TransientError
+from brokerd.upstream.unframed import UntilDone, ends_in_done, is_done
 
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class H1Reply:
         "_taken",
         "_waiter",
         "failure",
+        "has_no_end",
         "headers",
         "push",
         "status",
@@ -70,6 +72,8 @@ class H1Reply:
     def __init__(self, connection: Exchange, waiter: asyncio.Future[None]) -> None:
         self.status = 0  # until the head is there
         self.headers: Mapping[str, str] = {}
+        self.has_no_end = False
+        """Nothing but the end of the connection says that the body is whole."""
         self.failure: Failure | None = None
         self.push: Callable[[bytes], None] | None = None
         self._origin = connection.origin
@@ -141,11 +145,16 @@ class H1Reply:
         held, self._held = self._held, []
         if self.failure is not None:
             raise TransientError(self.failure)
-        return held[0] if len(held) == 1 else b"".join(held)
+        body = held[0] if len(held) == 1 else b"".join(held)
+        if self._must_be_done and not is_done(body):
+            raise TransientError(self._broken_off())
+        return body
 
     def stream_to(self, receiver: Receiver) -> None:
         """Push what has arrived and then what arrives, until the end or `close`."""
         self._take()
+        if self._must_be_done:
+            receiver = UntilDone(receiver, self._broken_off())
         self._receiver = receiver
         self._flow()
 
@@ -194,6 +203,14 @@ class H1Reply:
         receiver, self._receiver, self.push = self._receiver, None, None
         if receiver is not None:
             receiver.ended(self.failure)
+
+    @property
+    def _must_be_done(self) -> bool:
+        return self.has_no_end and ends_in_done(self.headers)
+
+    def _broken_off(self) -> Failure:
+        text = f"the answer of {self._origin} broke off before its end ([DONE])"
+        return upstream_failure("upstream_cut", text)
 
     def _too_long(self) -> Failure:
         text = f"the answer of {self._origin} is longer than {self._limit} bytes"

@@ -173,7 +173,8 @@ def framed(framing, pieces):
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_ten_thousand_chunks_byte_for_byte(framing, secured, streamed, tls, authority):
     odd = random.Random(3)
-    pieces = [odd.randbytes(odd.choice([1, 2, 7, 63, 255, 1021])) for _ in range(10_000)]
+    pieces = [odd.randbytes(odd.choice([1, 2, 7, 63, 255, 1021])) for _ in range(9_999)]
+    pieces.append(b"\n\ndata: [DONE]\n\n")
     wire = framed(framing, pieces)
 
     async def answer(exchange):
@@ -357,6 +358,7 @@ async def test_connection_that_dies_before_the_answer_is_an_error_and_no_second_
         HEAD + b"Content-Length: 100\r\n\r\nhalf",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n8\r\nhalf",
+        HEAD + b"\r\nhalf",  # nothing but [DONE] would say that it is whole
     ],
 )
 @pytest.mark.parametrize("how", ["reset", "close"])
@@ -382,6 +384,23 @@ async def test_answer_that_breaks_off_is_a_typed_failure(half, how, streamed):
             failure = await failure_of(reply.read(LIMIT))
         assert (failure.error_class, failure.code) == (ErrorClass.TEMPORARY, "upstream_cut")
         assert len(it.exchanges) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_is_no_event_stream_may_end_with_its_connection(streamed):
+    async def answer(exchange):
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{}")
+        exchange.writer.close()
+
+    async with talking(answer) as (it, copilot):
+        async with asyncio.timeout(PATIENCE):
+            reply = await copilot.open(call(it.url))
+            if streamed:
+                collector = Collector()
+                reply.stream_to(collector)
+                assert await collector.whole() == (b"{}", None)
+            else:
+                assert await reply.read(LIMIT) == b"{}"
 
 
 async def test_tls_that_ends_without_a_word_ends_no_body(tls, authority):
