@@ -1,4 +1,4 @@
-"""An event stream that only the end of its connection ends: was it whole?
+"""Telling a whole event stream from a cut one where only the connection's end ends it.
 
 Such a body (RFC 9112 §6.3, the last case) looks the same whether upstream has finished or died.
 Copilot's streams end in `data: [DONE]`, so one of this kind without it is a cut one.
