@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import servers
 from bench.harness import Cell, Column, Figure, Goal, Group, Results, Sample, measure, turns
+from bench.stage import SMOKE, Stage
 from bench.table import goal_table, group_table, number
 
 
@@ -97,6 +99,49 @@ def test_table_has_the_cheapest_first() -> None:
 )
 def test_number_has_three_digits(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+BURNING = """
+import signal, subprocess, sys, time
+if sys.argv[1:]:
+    child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+while time.process_time() < 0.1:
+    pass
+print("burnt", flush=True)
+signal.pause()
+"""
+
+
+def test_cpu_time_is_that_of_the_whole_tree() -> None:
+    with Stage(SMOKE, print) as stage:
+        log = stage.folder / "tree.log"
+        argv = [sys.executable, "-c", BURNING, BURNING]
+        server = stage.start("tree", argv, ready=lambda: "burnt" in log.read_text())
+        servers.wait_until(lambda: log.read_text().count("burnt") == 2)
+        assert len(server.pids()) == 2
+        assert server.cpu() > 0.2
+        assert 0.1 < servers.cpu_of(server.pid) < server.cpu() - 0.1
+
+
+def test_stage_leaves_nothing_behind() -> None:
+    with Stage(SMOKE, print) as stage:
+        server = stage.start("naps", ["sleep", "1000"], ready=lambda: True)
+        assert stage.folder.is_dir()
+    assert server.process.poll() is not None
+    assert not stage.folder.exists()
+
+
+def test_server_that_ends_at_once_is_an_error_with_its_words() -> None:
+    with Stage(SMOKE, print) as stage, pytest.raises(servers.ServerError, match="no such luck"):
+        stage.start("fails", ["sh", "-c", "echo no such luck; exit 3"], ready=lambda: False)
+
+
+def test_missing_peer_is_named_with_its_package() -> None:
+    with Stage(SMOKE, print) as stage:
+        assert not stage.has("a peer", "no-such-program", "its-package")
+        assert stage.skipped == {
+            "a peer": "no-such-program is missing: apt-get install its-package"
+        }
 
 
 @pytest.fixture(scope="module")
