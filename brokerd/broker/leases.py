@@ -96,8 +96,7 @@ class Leases:
         DENIED, STORE_UNAVAILABLE or USAGE; TransientError TEMPORARY or LOCKED.
         """
         if reject is None and (found := self.leasable(account, min_valid)) is not None:
-            standing, expires_at, expires_in = found
-            return replace(standing, expires_at=expires_at, expires_in=expires_in)
+            return _as_of_now(*found)
         if not min_valid >= 0:
             text = "min_valid must be a number of seconds, not below zero"
             raise error_for(
@@ -240,3 +239,17 @@ class Leases:
     def token_id(self, token: CopilotToken) -> str:
         """Name the token without telling it; the key dies with this process."""
         return hmac.digest(self._fingerprint_key, token.value.encode(), "sha256").hex()[:8]
+
+
+def _as_of_now(lease: LeasedToken, expires_at: int, expires_in: float) -> LeasedToken:
+    """Do as `dataclasses.replace` does, in a quarter of its time: every completion comes by."""
+    return LeasedToken(
+        lease.token,
+        lease.token_id,
+        expires_at,
+        expires_in,
+        lease.api_base,
+        lease.account,
+        lease.host,
+        lease.clamped,
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from brokerd.errors import Failure
     from brokerd.ports import Reply
+    from copilot_broker.wire.outgoing import OutgoingStream
 
 
 __all__ = ["CHUNK_MAX", "CompletionStream", "Outlet"]
@@ -27,12 +28,8 @@ CHUNK_MAX = 64 * 1024
 class Outlet(Protocol):
     """What a stream needs of its connection."""
 
-    def has_room(self, stream: int) -> bool:
-        """Whether a chunk may be sent now: credit is left, and not too much is unwritten."""
-        ...
-
-    def send_chunk(self, stream: int, chunk: bytes) -> None:
-        """Send it, credit or not owed."""
+    def send_chunk(self, stream: OutgoingStream, chunk: bytes) -> bool:
+        """Send it; False, and nothing is sent, where credit or the room for it is used up."""
         ...
 
     def stream_stalled(self, stream: int) -> None:
@@ -47,10 +44,11 @@ class Outlet(Protocol):
 class CompletionStream:
     """`ports.Receiver` of one reply; closes it."""
 
-    def __init__(self, stream: int, reply: Reply, outlet: Outlet) -> None:
+    def __init__(self, stream: OutgoingStream, reply: Reply, outlet: Outlet) -> None:
         self._stream = stream
         self._reply = reply
         self._outlet = outlet
+        self._send = outlet.send_chunk
         self._kept = b""
         self._paused = self._closed = self._ended = False
         self._failure: Failure | None = None
@@ -66,14 +64,12 @@ class CompletionStream:
 
     def data(self, chunk: bytes) -> None:
         """Take what one read brought."""
-        outlet, stream = self._outlet, self._stream
-        if self._kept or len(chunk) > CHUNK_MAX or not outlet.has_room(stream):
+        stream = self._stream
+        if self._kept or len(chunk) > CHUNK_MAX or not self._send(stream, chunk):
             if not self._closed:
                 self._kept += chunk
                 self._push()
-            return
-        outlet.send_chunk(stream, chunk)
-        if not outlet.has_room(stream):
+        elif stream.credit <= 0:
             self._pause()
 
     def ended(self, failure: Failure | None) -> None:
@@ -85,10 +81,12 @@ class CompletionStream:
     def go_on(self) -> None:
         """Send what is kept and then let it flow again, as far as there is room."""
         self._push()
-        if self._closed or not self._paused or not self._outlet.has_room(self._stream):
-            return
-        self._paused = False
-        self._reply.resume()
+        if self._paused and not (self._closed or self._kept):
+            if self._stream.credit > 0:
+                self._paused = False
+                self._reply.resume()
+            else:
+                self._pause()
 
     def stop(self) -> None:
         """Want no more; upstream is cut at once. Nothing is told: twice is no error."""
@@ -97,18 +95,21 @@ class CompletionStream:
         self._reply.close()
 
     def _push(self) -> None:
-        """Send what is kept, in pieces, as far as there is room; pause upstream if that ends."""
+        """Send what is kept, in pieces, as far as there is room; pause upstream where it ends."""
         kept, at = self._kept, 0
-        while at < len(kept) and not self._closed and self._outlet.has_room(self._stream):
+        while at < len(kept):
             piece = kept[at : at + CHUNK_MAX]
+            if not self._send(self._stream, piece):
+                break
             at += len(piece)
-            self._outlet.send_chunk(self._stream, piece)
         if self._closed:
             return
         self._kept = kept[at:]
-        if self._ended and not self._kept:
+        if self._kept:
+            self._pause()
+        elif self._ended:
             self._finish()
-        elif not self._outlet.has_room(self._stream):
+        elif self._stream.credit <= 0:
             self._pause()
 
     def _pause(self) -> None:
@@ -117,9 +118,9 @@ class CompletionStream:
         if not self._paused:
             self._paused = True
             self._reply.pause()
-        self._outlet.stream_stalled(self._stream)
+        self._outlet.stream_stalled(self._stream.stream)
 
     def _finish(self) -> None:
         if not self._closed:
             self.stop()
-            self._outlet.stream_ended(self._stream, self._failure)
+            self._outlet.stream_ended(self._stream.stream, self._failure)

@@ -10,6 +10,7 @@ than left unread, because the credit that lets earlier ones end comes through th
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from brokerd.rpc.completion_stream import CompletionStream
@@ -26,13 +27,14 @@ from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from brokerd.errors import Failure
     from brokerd.gate import Caller
     from copilot_broker.wire.connection import Connection
     from copilot_broker.wire.events import RequestReceived
     from copilot_broker.wire.messages import ErrorInfo
+    from copilot_broker.wire.outgoing import OutgoingStream
 
 
 __all__ = ["InFlight", "Link"]
@@ -49,6 +51,10 @@ class Link(Protocol):
     @property
     def has_room(self) -> bool:
         """Whether more may be streamed without holding too much."""
+        ...
+
+    def send_chunk(self, stream: OutgoingStream, chunk: bytes) -> bool:
+        """Send it; False, and nothing is sent, where credit or the room for it is used up."""
         ...
 
     def transmit(self) -> None:
@@ -73,6 +79,8 @@ class InFlight:
         self._methods = methods
         self._link = link
         self._loop = asyncio.get_running_loop()
+        self.send_chunk = link.send_chunk
+        """The `Outlet`'s: chunks are the connection's business."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, asyncio.Task[None]] = {}
         """msgid → the task that will answer it."""
@@ -187,12 +195,11 @@ class InFlight:
     # -- one answer ---------------------------------------------------------------------------
 
     def _wait_for(self, msgid: int, answering: Coroutine[None, None, None]) -> None:
-        task = self._track(answering)
-        self._waiting[msgid] = task
         # In a callback, as a task that is cancelled before its first step runs no code of its own.
-        task.add_done_callback(lambda task: self._answered(msgid, task))
+        self._waiting[msgid] = self._track(answering, partial(self._answered, msgid))
 
     def _answered(self, msgid: int, task: asyncio.Task[None]) -> None:
+        self._untrack(task)
         del self._waiting[msgid]
         unwanted = msgid in self._unwanted
         self._unwanted.discard(msgid)
@@ -239,18 +246,10 @@ class InFlight:
         call.caller.complete(account)
         headers = dict(reply.headers)
         stream = self._wire.open_stream(msgid, reply.status, headers, account=account)
-        flow = self._flows[stream] = CompletionStream(stream, reply, self)
+        outgoing = self._wire.outgoing_stream(stream)
+        flow = self._flows[stream] = CompletionStream(outgoing, reply, self)
         self._recount()
         flow.start()  # what is there already leaves together with the head
-        self._link.transmit()
-
-    def has_room(self, stream: int) -> bool:
-        """Whether a chunk may be sent now."""
-        return self._wire.stream_credit(stream) > 0 and self._link.has_room
-
-    def send_chunk(self, stream: int, chunk: bytes) -> None:
-        """Send it."""
-        self._wire.send_stream_data(stream, chunk)
         self._link.transmit()
 
     def stream_stalled(self, stream: int) -> None:
@@ -277,8 +276,8 @@ class InFlight:
         self, msgid: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
     ) -> None:
         stream = self._wire.open_stream(msgid)
-        task = self._pumps[stream] = self._track(self._pump(stream, call, chunks))
-        task.add_done_callback(lambda task: self._end_pump(stream, call, task))
+        ended = partial(self._end_pump, stream, call)
+        self._pumps[stream] = self._track(self._pump(stream, call, chunks), ended)
 
     async def _pump(
         self, stream: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
@@ -286,7 +285,7 @@ class InFlight:
         """Send chunks as fast as their receiver grants credit."""
         try:
             async for chunk in chunks:
-                while not self.has_room(stream):
+                while not (self._wire.stream_credit(stream) > 0 and self._link.has_room):
                     self._room.clear()
                     await self._room.wait()
                 self._caller.prove_alive(call.method)
@@ -296,6 +295,7 @@ class InFlight:
             await chunks.aclose()
 
     def _end_pump(self, stream: int, call: Call, task: asyncio.Task[None]) -> None:
+        self._untrack(task)
         del self._pumps[stream]
         error: ErrorInfo | None = None
         if task.cancelled():
@@ -308,11 +308,16 @@ class InFlight:
 
     # -- tasks --------------------------------------------------------------------------------
 
-    def _track(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _track(
+        self,
+        work: Coroutine[None, None, None],
+        done: Callable[[asyncio.Task[None]], None],
+    ) -> asyncio.Task[None]:
+        """Run it; `done` must `_untrack` it."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         self._recount()
-        task.add_done_callback(self._untrack)
+        task.add_done_callback(done)
         return task
 
     def _untrack(self, task: asyncio.Task[None]) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from brokerd.rpc.express import ExpressLane
     from brokerd.rpc.methods import Methods
     from copilot_broker.wire.limits import Limits
+    from copilot_broker.wire.outgoing import OutgoingStream
 
 
 __all__ = ["ANSWERS_HIGH", "EVENTS_PER_TURN", "OUT_HIGH", "RECV_CHUNK", "Owner", "Session"]
@@ -196,6 +197,20 @@ class Session:
     @property
     def _may_answer(self) -> bool:
         return len(self._channel.out) + self._wire.unsent < ANSWERS_HIGH
+
+    def send_chunk(self, stream: OutgoingStream, chunk: bytes) -> bool:
+        """Send it; False, and nothing is sent, where credit or the room for it is used up."""
+        wire, channel = self._wire, self._channel
+        if stream.credit <= 0 or len(channel.out) + wire.unsent >= OUT_HIGH:
+            return False
+        if wire.unsent:
+            wire.send_stream_data(stream.stream, chunk)
+            self.transmit()
+        else:  # nothing is before it: no need to queue it
+            channel.write(stream.data(chunk))
+            if channel.out:
+                self.tell_held()
+        return True
 
     def transmit(self) -> None:
         """Write what can be written; the rest waits for the socket."""

@@ -98,7 +98,8 @@ class Connection:
         self._prescan = Prescan(limits, _is_large)
         self._incoming = bytearray()
         self._outgoing: list[bytes] = []
-        self._outgoing_size = 0
+        self.unsent = 0
+        """Bytes that `data_to_send` would return."""
         self._events: deque[Event] = deque()
         self._frame_started: float | None = None
         self._now = 0.0
@@ -155,12 +156,7 @@ class Connection:
     @property
     def buffered(self) -> int:
         """Bytes held for this connection in both directions."""
-        return len(self._incoming) + self._outgoing_size
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that `data_to_send` would return."""
-        return self._outgoing_size
+        return len(self._incoming) + self.unsent
 
     @property
     def missing(self) -> int:
@@ -188,7 +184,7 @@ class Connection:
             return b""
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        self._outgoing_size = 0
+        self.unsent = 0
         return data
 
     def send_request(self, method: str, params: dict[str, Any]) -> int:
@@ -253,6 +249,13 @@ class Connection:
         found = self._streams.get(stream)
         return 0 if found is None else max(0, found.credit)
 
+    def outgoing_stream(self, stream: int) -> OutgoingStream:
+        """Return an open stream itself (server), for whoever sends chunk after chunk.
+
+        Its messages may be written past this connection while `unsent` is 0.
+        """
+        return self._streams[stream]
+
     def send_stream_data(self, stream: int, chunk: object) -> bool:
         """Send one chunk (server): bytes, or a map for progress.
 
@@ -283,7 +286,7 @@ class Connection:
         if error is not None:
             end["error"] = self._error_form(error)
         self._notify("stream.end", end)
-        del self._streams[stream]
+        self._streams.pop(stream).credit = 0
 
     def apply_hello(self, params: dict[str, Any]) -> None:
         """Remember how this caller wants errors and notifications (server).
@@ -302,7 +305,7 @@ class Connection:
         self._end(None)
         self._events.clear()
         self._outgoing.clear()
-        self._outgoing_size = 0
+        self.unsent = 0
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -316,7 +319,7 @@ class Connection:
     def _emit(self, data: bytes) -> None:
         if not self._ended:
             self._outgoing.append(data)
-            self._outgoing_size += len(data)
+            self.unsent += len(data)
 
     def _answer(self, response: Response) -> None:
         self._must_be(Role.SERVER)
@@ -338,6 +341,8 @@ class Connection:
             self._ended = True
             self._incoming.clear()
             self._frame_started = None
+            for stream in self._streams.values():
+                stream.credit = 0
             self._streams.clear()
             self._incoming_streams.clear()
             self._unanswered.clear()
@@ -354,7 +359,8 @@ class Connection:
         """Decode frames until enough events wait; returns the fault that ends it all."""
         try:
             while not self._ended and len(self._events) < self._limits.queued_events:
-                end = self._prescan.find_end(self._incoming)
+                incoming = self._incoming
+                end = self._prescan.find_end(incoming) if incoming else None
                 if end is None:
                     return self._wait_for_more()
                 self._frame_started = None
