@@ -23,11 +23,12 @@ from brokerd.rpc.failures import (
 )
 from brokerd.rpc.methods import Call, Later, Methods, Opening
 from brokerd.rpc.shapes import reply_account
+from copilot_broker.wire.errors import LocalProtocolError
 from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
 
     from brokerd.errors import Failure
     from brokerd.gate import Caller
@@ -84,8 +85,6 @@ class InFlight:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, asyncio.Task[None]] = {}
         """msgid → the task that will answer it."""
-        self._unwanted: set[int] = set()
-        """Of those, the ones whose caller has cancelled them."""
         self._pumps: dict[int, asyncio.Task[None]] = {}
         self._flows: dict[int, CompletionStream] = {}
         self._stalled: dict[int, CompletionStream] = {}
@@ -127,7 +126,7 @@ class InFlight:
             self._wire.send_error(msgid, error_info(error, call.method))
             return
         if isinstance(begun, dict):
-            self._wire.send_result(msgid, begun)
+            self._send_result(msgid, call, begun)
         elif isinstance(begun, Opening):
             self._wait_for(msgid, self._open(msgid, call, begun))
         elif isinstance(begun, Later):
@@ -137,9 +136,8 @@ class InFlight:
 
     def cancel_request(self, msgid: int) -> None:
         """Give up what still waits for its answer; it is answered with an error."""
-        if (task := self._waiting.get(msgid)) is not None:
-            self._unwanted.add(msgid)
-            task.cancel()
+        if msgid in self._waiting:
+            self._cancel_waiting(msgid, REQUEST_CANCELLED)
 
     def cancel_stream(self, stream: int) -> None:
         """Give up a stream that the wire has ended already."""
@@ -173,7 +171,9 @@ class InFlight:
 
     def give_up(self) -> None:
         """Cancel everything; its callers are told."""
-        for task in self._tasks:
+        for msgid in list(self._waiting):
+            self._cancel_waiting(msgid, SHUTTING_DOWN)
+        for task in self._pumps.values():
             task.cancel()
         for stream, flow in list(self._flows.items()):
             self._forget_flow(stream)
@@ -195,31 +195,62 @@ class InFlight:
     # -- one answer ---------------------------------------------------------------------------
 
     def _wait_for(self, msgid: int, answering: Coroutine[None, None, None]) -> None:
-        # In a callback, as a task that is cancelled before its first step runs no code of its own.
-        self._waiting[msgid] = self._track(answering, partial(self._answered, msgid))
+        """Run what will answer; it says `_answered` itself, which spares it a turn of the loop."""
+        self._waiting[msgid] = self._track(answering)
 
-    def _answered(self, msgid: int, task: asyncio.Task[None]) -> None:
-        self._untrack(task)
-        del self._waiting[msgid]
-        unwanted = msgid in self._unwanted
-        self._unwanted.discard(msgid)
-        if task.cancelled() and not self._link.closed:
-            self._wire.send_error(msgid, REQUEST_CANCELLED if unwanted else SHUTTING_DOWN)
-            self._link.transmit()
+    def _answered(self, msgid: int) -> None:
+        task = self._waiting.pop(msgid, None)
+        if task is not None:
+            self._untrack(task)
+
+    def _cancel_waiting(self, msgid: int, error: ErrorInfo) -> None:
+        """Have it end, and answer once it has: it may know the answer by then."""
+        task = self._waiting[msgid]
+
+        def on_end(task: asyncio.Task[None]) -> None:
+            if self._waiting.get(msgid) is not task:
+                return
+            self._answered(msgid)
+            if not self._link.closed:
+                self._wire.send_error(msgid, error)
+                self._link.transmit()
+
+        # In a callback, as a task that is cancelled before its first step runs no code of its own.
+        task.add_done_callback(on_end)
+        task.cancel()
 
     async def _answer(self, msgid: int, call: Call, later: Later) -> None:
         """Answer one request; between the gate's last look and the write there is no await."""
         try:
             result = await later.start()
+        except asyncio.CancelledError as cancelled:
+            self._fail_unless_cancelled(msgid, call, cancelled)
+            raise
         except Exception as raised:  # noqa: BLE001 - each ends as an answer
             self._fail(msgid, call, raised)
             return
+        self._answered(msgid)
         if not self._link.closed:
-            self._wire.send_result(msgid, result)
+            self._send_result(msgid, call, result)
             self._link.transmit()
 
-    def _fail(self, msgid: int, call: Call, raised: Exception) -> None:
+    def _send_result(self, msgid: int, call: Call, result: dict[str, object]) -> None:
+        try:
+            self._wire.send_result(msgid, result)
+        except LocalProtocolError as raised:  # upstream's JSON may hold what MessagePack cannot
+            self._wire.send_error(msgid, error_info(raised, call.method))
+
+    def _fail_unless_cancelled(
+        self, msgid: int, call: Call, raised: asyncio.CancelledError
+    ) -> None:
+        """Answer also when what was waited for, and not we, was cancelled: a defect."""
+        task = self._waiting.get(msgid)
+        if task is not None and not task.cancelling():
+            self._fail(msgid, call, raised)
+
+    def _fail(self, msgid: int, call: Call, raised: BaseException) -> None:
         error = error_info(raised, call.method)  # a defect is logged whoever still listens
+        self._answered(msgid)
         if not self._link.closed:
             self._wire.send_error(msgid, error)
             self._link.transmit()
@@ -230,10 +261,14 @@ class InFlight:
         """Answer with the head; nothing is awaited from then on."""
         try:
             reply = await opening.start()
+        except asyncio.CancelledError as cancelled:
+            self._fail_unless_cancelled(msgid, call, cancelled)
+            raise
         except Exception as raised:  # noqa: BLE001 - each ends as an answer
             self._fail(msgid, call, raised)
             return
         if self._link.closed:
+            self._answered(msgid)
             reply.close()
             return
         account = reply_account(reply)
@@ -246,6 +281,7 @@ class InFlight:
         call.caller.complete(account)
         headers = dict(reply.headers)
         stream = self._wire.open_stream(msgid, reply.status, headers, account=account)
+        self._answered(msgid)
         outgoing = self._wire.outgoing_stream(stream)
         flow = self._flows[stream] = CompletionStream(outgoing, reply, self)
         self._recount()
@@ -276,8 +312,9 @@ class InFlight:
         self, msgid: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
     ) -> None:
         stream = self._wire.open_stream(msgid)
-        ended = partial(self._end_pump, stream, call)
-        self._pumps[stream] = self._track(self._pump(stream, call, chunks), ended)
+        task = self._pumps[stream] = self._track(self._pump(stream, call, chunks))
+        # In a callback, for the reason given above.
+        task.add_done_callback(partial(self._end_pump, stream, call))
 
     async def _pump(
         self, stream: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
@@ -308,16 +345,10 @@ class InFlight:
 
     # -- tasks --------------------------------------------------------------------------------
 
-    def _track(
-        self,
-        work: Coroutine[None, None, None],
-        done: Callable[[asyncio.Task[None]], None],
-    ) -> asyncio.Task[None]:
-        """Run it; `done` must `_untrack` it."""
+    def _track(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         self._recount()
-        task.add_done_callback(done)
         return task
 
     def _untrack(self, task: asyncio.Task[None]) -> None:

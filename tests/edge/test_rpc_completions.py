@@ -200,6 +200,21 @@ async def test_models_are_listed_as_github_lists_them(door, client):
     assert (await client.call("models.list", account=7)).error.code == "bad_params"
 
 
+async def test_what_messagepack_cannot_say_is_a_defect_that_is_told(door, client):
+    door.proxy.catalogue = [{"id": "gpt-4.1", "limit": 2**70}]
+    answer = await client.call("models.list")
+    assert (answer.error.error_class, answer.error.code) == (ErrorClass.INTERNAL, "internal_error")
+    assert (await client.call("token.get")).error is None
+
+
+async def test_what_is_cancelled_from_within_is_a_defect_that_is_told(door, client):
+    for stream in (False, True):
+        door.proxy.answers.append(asyncio.CancelledError())
+        answer = await client.call("completion.create", body=b"{}", stream=stream)
+        assert answer.error.code == "internal_error"
+    await until(lambda: all(session.idle for session in door.server._held))
+
+
 async def test_hello_names_the_features(client):
     features = (await client.call("broker.hello")).result["features"]
     assert {"completions", "models", "request_cancel"} <= set(features)

@@ -105,7 +105,7 @@ class FakeProxy:
 
     def __init__(self) -> None:
         self.requests: list = []
-        self.answers: list[FakeReply | Exception] = []
+        self.answers: list[FakeReply | BaseException] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.waiting = 0
@@ -125,7 +125,7 @@ class FakeProxy:
         finally:
             self.waiting -= 1
         answer = self.answers.pop(0) if self.answers else FakeReply(b"{}")
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         self.replies.append(answer)
         return answer

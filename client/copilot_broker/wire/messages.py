@@ -180,7 +180,10 @@ def params_of(params: object) -> dict[str, Any] | None:
     match params:
         case [] | [None] | [[]]:
             return {}
-        case [dict(found)] if all(isinstance(key, str) for key in found):
+        case [dict(found)]:
+            for key in found:
+                if not isinstance(key, str):
+                    return None
             return found
     return None
 

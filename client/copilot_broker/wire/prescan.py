@@ -112,7 +112,7 @@ class Prescan:
 
         All of it is in one loop, as it runs for every value of every request.
         """
-        lacking, filled, bound = self._lacking, len(buffer), self._bound
+        limits, lacking, filled, bound = self._limits, self._lacking, len(buffer), self._bound
         position = self._position
         while not position or lacking:
             if position >= filled:
@@ -120,38 +120,38 @@ class Prescan:
             if len(lacking) == 1:
                 self._note_element(buffer, position)
                 bound = self._bound
-            size = _LEAVES[buffer[position]]
-            if not size:
-                if not self._step(buffer, position):
+            values = 0
+            first = buffer[position]
+            size = _LEAVES[first]
+            if size:
+                position += size
+            else:
+                form = _FORMATS[first]
+                if form is None:
+                    raise RemoteProtocolError("bad_type", f"type byte {first:#04x} is not used")
+                length_bytes, size, payload, values = form
+                header_end = position + 1 + length_bytes
+                if header_end > filled:
                     return False
-                position = self._position
-                continue
-            position += size
+                if length_bytes:
+                    size = int.from_bytes(buffer[position + 1 : header_end], "big")
+                # Lengths of containers cost no bytes of their own.
+                position = header_end + size * payload
+                values *= size
             if position > bound:
                 raise RemoteProtocolError("frame_too_large", f"more than {bound} bytes")
             self._position = position
             if lacking:
                 lacking[-1] -= 1
-                while lacking and not lacking[-1]:
-                    lacking.pop()
-        return True
-
-    def _step(self, buffer: bytearray | bytes, position: int) -> bool:
-        """Walk over one value that is not told by its type byte; False while bytes are missing."""
-        form = _FORMATS[buffer[position]]
-        if form is None:
-            raise RemoteProtocolError("bad_type", f"type byte {buffer[position]:#04x} is not used")
-        length_bytes, size, payload, values = form
-        header_end = position + 1 + length_bytes
-        if header_end > len(buffer):
-            return False
-        if length_bytes:
-            size = int.from_bytes(buffer[position + 1 : header_end], "big")
-        # Lengths of containers cost no bytes of their own.
-        self._position = header_end + size * payload
-        if self._position > self._bound:
-            raise RemoteProtocolError("frame_too_large", f"more than {self._bound} bytes")
-        self._open_or_close(size * values)
+            if values:
+                self._items += values
+                if self._items > limits.items:
+                    raise RemoteProtocolError("too_many_items", f"more than {limits.items} values")
+                if len(lacking) == limits.depth:
+                    raise RemoteProtocolError("too_deep", f"nested deeper than {limits.depth}")
+                lacking.append(values)
+            while lacking and not lacking[-1]:
+                lacking.pop()
         return True
 
     def _note_element(self, buffer: bytearray | bytes, position: int) -> None:
@@ -163,17 +163,3 @@ class Prescan:
             method = bytes(buffer[starts[_METHOD] : starts[_PARAMS]])
             if self._large(method):
                 self._bound = self._limits.large_frame
-
-    def _open_or_close(self, values: int) -> None:
-        self._items += values
-        if self._items > self._limits.items:
-            raise RemoteProtocolError("too_many_items", f"more than {self._limits.items} values")
-        lacking = self._lacking
-        if lacking:
-            lacking[-1] -= 1
-        if values:
-            if len(lacking) == self._limits.depth:
-                raise RemoteProtocolError("too_deep", f"nested deeper than {self._limits.depth}")
-            lacking.append(values)
-        while lacking and not lacking[-1]:
-            lacking.pop()
