@@ -113,10 +113,10 @@ class Prescan:
         All of it is in one loop, as it runs for every value of every request.
         """
         limits, lacking, filled, bound = self._limits, self._lacking, len(buffer), self._bound
-        position = self._position
+        position, items = self._position, self._items
         while not position or lacking:
             if position >= filled:
-                return False
+                break
             if len(lacking) == 1:
                 self._note_element(buffer, position)
                 bound = self._bound
@@ -132,7 +132,7 @@ class Prescan:
                 length_bytes, size, payload, values = form
                 header_end = position + 1 + length_bytes
                 if header_end > filled:
-                    return False
+                    break
                 if length_bytes:
                     size = int.from_bytes(buffer[position + 1 : header_end], "big")
                 # Lengths of containers cost no bytes of their own.
@@ -140,19 +140,19 @@ class Prescan:
                 values *= size
             if position > bound:
                 raise RemoteProtocolError("frame_too_large", f"more than {bound} bytes")
-            self._position = position
             if lacking:
                 lacking[-1] -= 1
             if values:
-                self._items += values
-                if self._items > limits.items:
+                items += values
+                if items > limits.items:
                     raise RemoteProtocolError("too_many_items", f"more than {limits.items} values")
                 if len(lacking) == limits.depth:
                     raise RemoteProtocolError("too_deep", f"nested deeper than {limits.depth}")
                 lacking.append(values)
             while lacking and not lacking[-1]:
                 lacking.pop()
-        return True
+        self._position, self._items = position, items
+        return bool(position) and not lacking
 
     def _note_element(self, buffer: bytearray | bytes, position: int) -> None:
         starts = self._elements
