@@ -3,8 +3,9 @@
 
 # PyGObject and the D-Bus and journal bindings come from Debian: built against its own libraries.
 RUN_PACKAGES=(python3-venv python3-gi python3-pydbus python3-systemd dbus-user-session ca-certificates)
-# What the tests drive besides: a real Secret Service, a real MessagePack-RPC client, a bus of their own.
-TEST_PACKAGES=(gnome-keyring libsecret-tools neovim dbus systemd util-linux procps)
+# What the tests drive besides: a real Secret Service, a real MessagePack-RPC client, a bus of their own, and the
+# compiler of the benchmark's load generator.
+TEST_PACKAGES=(gnome-keyring libsecret-tools neovim dbus systemd util-linux procps gcc libc6-dev)
 
 step() { printf '==> %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
