@@ -1019,9 +1019,20 @@ static void answer(struct caller *caller, const u8 *head, const u8 *body, size_t
         plain(&caller->out, known ? "200 OK" : "404 Not Found", known ? models() : "{}");
         return;
     }
-    const char *at = memmem(body, size, "\"model\"", 7);
-    if (at)
-        sscanf(at + 7, " : \"%63[^\"]\"", model);
+    const u8 *at = memmem(body, size, "\"model\"", 7), *end = body + size;
+    if (at && (at = memchr(at + 7, '"', (size_t)(end - at - 7)))) {
+        at++;
+        const u8 *stop = memchr(at, '"', (size_t)(end - at));
+        if (stop && (size_t)(stop - at) < sizeof model)
+            memcpy(model, at, (size_t)(stop - at));
+    }
+    if (!strcmp(model, "bench-json")) {
+        static struct buffer whole;
+        if (!whole.end)
+            plain(&whole, "200 OK", completion());
+        append(&caller->out, whole.bytes, whole.end);
+        return;
+    }
     if (sscanf(model, "bench-paced-%u-%u", &events, &pace) == 2 && pace && events && !caller->slot) {
         stream_head(&caller->out);
         caller->left = events;
@@ -1038,11 +1049,6 @@ static void answer(struct caller *caller, const u8 *head, const u8 *body, size_t
             burst_events = events;
         }
         append(&caller->out, burst.bytes, burst.end);
-    } else if (!strcmp(model, "bench-json")) {
-        static struct buffer whole;
-        if (!whole.end)
-            plain(&whole, "200 OK", completion());
-        append(&caller->out, whole.bytes, whole.end);
     } else
         plain(&caller->out, "400 Bad Request", "{\"error\":{\"message\":\"no such model\"}}");
 }
