@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import uuid4
 
 from brokerd.core.answers import Action, action_for, is_of_note, may_replay
 from brokerd.core.completions import UpstreamCall
+from brokerd.core.request_id import new_request_id
 from brokerd.core.turns import may_have_image, read_turn
 from brokerd.errors import BrokerError, ErrorClass
 from brokerd.proxy.answer import Answer, WatchedAnswer
@@ -128,7 +128,7 @@ class Proxy:
         """
         headers = dict(request.headers)
         if "x-request-id" not in headers:
-            headers["x-request-id"] = str(uuid4())
+            headers["x-request-id"] = new_request_id()
         has_initiator = "x-initiator" in headers
         has_vision = "copilot-vision-request" in headers
         if has_initiator and (has_vision or not may_have_image(request.body)):

@@ -3,9 +3,9 @@
 Each read is a call that ends in a write. Where the caller's credit or the room on its connection
 is used up, upstream is paused, and what did not fit of that one read is all that is kept.
 
-The peer's process is polled before the head of the answer and not before each chunk: its pidfd is
-watched by the same loop, which closes the connection in the turn that the process ends, and what
-passes here is the caller's own completion and no credential.
+The peer's process is not polled before its completion leaves, as it is before a token: its pidfd
+is watched by the same loop, which closes the connection in the turn that the process ends, and
+what passes here is the caller's own and no credential.
 """
 
 from __future__ import annotations

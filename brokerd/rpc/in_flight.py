@@ -272,12 +272,6 @@ class InFlight:
             reply.close()
             return
         account = reply_account(reply)
-        try:
-            call.caller.prove_alive(call.method)
-        except Exception as raised:  # noqa: BLE001 - each ends as an answer
-            reply.close()
-            self._fail(msgid, call, raised)
-            return
         call.caller.complete(account)
         headers = dict(reply.headers)
         stream = self._wire.open_stream(msgid, reply.status, headers, account=account)

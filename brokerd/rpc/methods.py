@@ -212,7 +212,6 @@ class Methods:
             result = completion_map(reply, await reply.read(BODY_MAX))
         finally:
             reply.close()
-        call.caller.prove_alive(call.method)
         return result
 
     def _models(self, call: Call) -> Later:

@@ -6,27 +6,22 @@ models is a small call like any of GitHub's. A credential goes only where `hosts
 
 from __future__ import annotations
 
-import asyncio
-import re
-from os import urandom
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream import parsing
 from brokerd.upstream.h1 import StreamTimeouts
 from brokerd.upstream.hosts import OriginAllowList, UpstreamSettings
 from brokerd.upstream.http import HttpClient
-from brokerd.upstream.identity import Identity, presentable
+from brokerd.upstream.identity import Identity
 from brokerd.upstream.pool import MAX_CONNECTIONS, Pool
 from brokerd.upstream.refusals import refusal
 from brokerd.upstream.reply import H1Reply, upstream_failure
+from brokerd.upstream.request_head import RequestHead
 from brokerd.upstream.tls import Trust
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from brokerd.core.completions import UpstreamCall
 
 
@@ -38,73 +33,6 @@ it, and a daemon does not keep two ways to upstream for good."""
 
 MAX_TARGETS = 64
 """Exchanges name one base or two for an account; beyond this the cache starts anew."""
-
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-"""RFC 9110 §5.6.2, lower case."""
-
-PATH = re.compile(r"/[!-~]*")
-
-OURS = frozenset(
-    {
-        "accept-encoding",
-        "authorization",
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""What no caller may send: framing, and where the request and its credential go."""
-
-
-class _Target:
-    """One permitted origin, with the part of a request's head that never changes."""
-
-    def __init__(self, origin: str, identity: Mapping[str, str]) -> None:
-        self.origin = origin
-        self._lines = {
-            name.lower(): f"{name}: {value}\r\n"
-            for name, value in {
-                "Host": urlsplit(origin).netloc,
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-                **identity,
-            }.items()
-        }
-        self._all_lines = "".join(self._lines.values())
-
-    def head(self, call: UpstreamCall) -> bytes:
-        """Render the head of `call`; what its headers say replaces what we would say."""
-        path, headers = call.path, call.headers
-        if not PATH.fullmatch(path):
-            raise _not_allowed("the path")
-        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        # All at once, since this is done for every request: no line more than there are headers,
-        # and nothing but visible ASCII in them.
-        bare = own.replace("\r\n", "")
-        if (
-            len(own) - len(bare) != 2 * len(headers)
-            or not (bare.isascii() and bare.isprintable())
-            or not OURS.isdisjoint(headers)
-            or not all(map(HEADER_NAME.fullmatch, headers))
-        ):
-            raise _not_allowed("a header")
-        if self._lines.keys().isdisjoint(headers):
-            lines = self._all_lines
-        else:
-            lines = "".join(line for name, line in self._lines.items() if name not in headers)
-        request_id = "" if "x-request-id" in headers else f"X-Request-Id: {_uuid4()}\r\n"
-        return (
-            f"POST {path} HTTP/1.1\r\n{lines}Authorization: Bearer {presentable(call.token)}\r\n"
-            f"{request_id}{own}Content-Length: {len(call.body)}\r\n\r\n"
-        ).encode("ascii")
 
 
 class Copilot:
@@ -127,7 +55,7 @@ class Copilot:
         self._pool = Pool(
             proxy=settings.proxy, trust=trust, timeouts=timeouts, max_connections=max_connections
         )
-        self._targets: dict[tuple[str, str], _Target] = {}
+        self._targets: dict[tuple[str, str], RequestHead] = {}
 
     async def open(self, call: UpstreamCall) -> H1Reply:
         """Send it, once, and return when the head of the answer (any status) is there.
@@ -136,10 +64,10 @@ class Copilot:
         PermanentError (DENIED) for a base that a credential may not go to.
         """
         target = self._targets.get((call.host, call.api_base)) or self._target_of(call)
-        head = target.head(call)
+        head = target.render(call)
         pool = self._pool
         connection = pool.take(target.origin) or await pool.connect(target.origin)
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = connection.new_waiter()
         reply = H1Reply(connection, waiter)
         connection.send(reply, head, call.body)
         try:
@@ -179,27 +107,10 @@ class Copilot:
         await self._pool.aclose(patience)
         await self._http.aclose()
 
-    def _target_of(self, call: UpstreamCall) -> _Target:
+    def _target_of(self, call: UpstreamCall) -> RequestHead:
         origin = OriginAllowList(call.host, self._settings).copilot_origin(call.api_base)
         if len(self._targets) >= MAX_TARGETS:
             self._targets.clear()
-        target = _Target(origin, self._identity.for_client())
+        target = RequestHead(origin, self._identity.for_client())
         self._targets[call.host, call.api_base] = target
         return target
-
-
-def _uuid4() -> str:
-    """Return a random UUID (RFC 9562 §5.4) in a third of the time that `uuid.uuid4` takes."""
-    digits = urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
-
-
-def _not_allowed(what: str) -> PermanentError:
-    return PermanentError(
-        Failure(
-            ErrorClass.USAGE,
-            "header_not_allowed",
-            f"{what} cannot be sent",
-            "See what may be: copilot-cred --help",
-        )
-    )

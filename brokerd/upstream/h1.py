@@ -75,7 +75,9 @@ class Connection(asyncio.Protocol):
         self.origin = origin
         self._timeouts = timeouts
         self._keeper = keeper
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self.new_waiter: Callable[[], asyncio.Future[None]] = loop.create_future
+        """A future of the connection's loop; to ask for that loop is a system call each time."""
         self._reply: H1Reply | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = 0.0

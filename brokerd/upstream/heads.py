@@ -25,8 +25,14 @@ NOT_END_TO_END = frozenset(
     }
 )
 
+NAMES_MAX = 256
+"""Spellings of names remembered; Copilot uses some thirty."""
+
 BODILESS = (204, 304)
 """Statuses whose answers end with their head (RFC 9112 §6.3)."""
+
+
+_names: dict[bytes, str] = {}
 
 
 class BadHeadError(Exception):
@@ -41,7 +47,7 @@ def read_head(raw: list[tuple[bytes, bytes]], status: int) -> tuple[dict[str, st
     """
     headers: dict[str, str] = {}
     for name, value in raw:
-        key = name.decode("latin-1").lower()
+        key = _names.get(name) or _lower(name)
         text = value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text  # RFC 9110 §5.3
     coding = headers.get("transfer-encoding")
@@ -54,3 +60,11 @@ def read_head(raw: list[tuple[bytes, bytes]], status: int) -> tuple[dict[str, st
             for named in told.lower().split(","):
                 headers.pop(named.strip(), None)
     return headers, until_eof
+
+
+def _lower(name: bytes) -> str:
+    """Return a field's name in lower case, and remember it: each answer has the same ones."""
+    key = name.decode("latin-1").lower()
+    if len(_names) < NAMES_MAX:
+        _names[name] = key
+    return key

@@ -7,7 +7,6 @@ bounded: by `limit` for `read`, else by pausing the connection, which costs two 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from brokerd.errors import ErrorClass, Failure, TransientError
@@ -15,6 +14,7 @@ from brokerd.upstream.unframed import UntilDone, ends_in_done, is_done
 
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
 
     from brokerd.ports import Receiver
@@ -34,6 +34,7 @@ class Exchange(Protocol):
     """What an answer needs of the connection that brings it."""
 
     origin: str
+    new_waiter: Callable[[], asyncio.Future[None]]
 
     def pause_reading(self) -> None:
         """Read no more; twice is no error."""
@@ -136,7 +137,7 @@ class H1Reply:
             self.failure = self._too_long()
         elif connection is not None:
             connection.resume_reading()
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = connection.new_waiter()
             try:
                 await self._waiter
             except BaseException:

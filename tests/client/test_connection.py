@@ -276,6 +276,53 @@ def test_garbage_is_refused_or_waited_for_and_never_crashes(garbage):
     events_of(server)
 
 
+def outcome(pieces):
+    """What a server makes of the bytes: its events, and the error that ended them."""
+    server = Connection(Role.SERVER)
+    seen, error = [], None
+    for piece in pieces:
+        try:
+            server.receive_data(piece, 0.0)
+        except RemoteProtocolError as raised:
+            error = raised.code
+        for event in events_of(server):
+            if isinstance(event, ConnectionEnded) and event.error is not None:
+                error = event.error.code
+            elif not isinstance(event, ConnectionEnded):
+                seen.append(event)
+    return seen, error, server.data_to_send()
+
+
+@given(
+    st.one_of(st.integers(-1, 3), st.booleans()),
+    st.one_of(st.integers(-1, 2**32), st.booleans(), st.none()),
+    st.one_of(st.text(max_size=12), st.binary(max_size=12), st.integers(-9, 9)),
+    st.one_of(values, maps.map(lambda found: [found]), st.just([]), st.just([{}, {}])),
+    st.sampled_from([b"", b"\x94", b"\xc1"]),
+)
+def test_one_piece_means_what_many_mean(kind, msgid, method, params, more):
+    """A request that comes whole is not walked first; nobody must notice."""
+    data = msgpack.packb([kind, msgid, method, params], use_bin_type=True) + more
+    assert outcome([data]) == outcome([data[:1], data[1:]])
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        msgpack.ExtType(5, b"x"),
+        msgpack.Timestamp(1, 0),
+        {"a": {"b": {"c": {}}}},
+        {"a": [[[]]]},
+        {"a": b"\x00", "b": "text", "c": None, "d": 1.5, "e": True},
+        {1: 2},
+    ],
+)
+def test_odd_values_mean_the_same_in_one_piece(inside):
+    for params in ([inside], [{"key": inside}], [{"headers": {"key": inside}}]):
+        data = msgpack.packb([0, 7, "token.get", params], use_bin_type=True)
+        assert outcome([data]) == outcome([data[:1], data[1:]])
+
+
 # -- rules and ends ---------------------------------------------------------------------------
 
 

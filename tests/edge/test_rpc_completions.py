@@ -484,13 +484,14 @@ async def test_the_end_of_the_process_cuts_upstream(mortal, process):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_no_answer_begins_for_a_process_that_has_ended(mortal, process, stream):
+async def test_the_end_of_the_process_gives_up_what_waits_for_its_head(mortal, process, stream):
     client = await mortal.knock()
-    mortal.proxy.answers.append(reply := FakeReply(b"{}"))
-    process.alive = False  # and the loop has not heard of it yet
-    answer = await client.call("completion.create", body=b"{}", stream=stream)
-    assert (answer.error.error_class, answer.error.code) == (ErrorClass.DENIED, "peer_gone")
-    assert reply.closed.is_set()
+    mortal.proxy.may_answer.clear()
+    await client.ask("completion.create", body=b"{}", stream=stream)
+    await until(lambda: mortal.proxy.waiting == 1)
+    process.end()
+    await until(lambda: mortal.proxy.cancelled == 1)
+    assert await client.is_closed()
 
 
 async def test_dropping_the_greediest_cuts_its_upstream(tmp_path):

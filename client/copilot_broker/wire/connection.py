@@ -50,6 +50,7 @@ from copilot_broker.wire.messages import (
     decode,
     encode,
     params_of,
+    short_request,
     whole_msgid,
 )
 from copilot_broker.wire.outgoing import OutgoingStream, notification
@@ -72,6 +73,8 @@ __all__ = [
 ]
 
 _MSGIDS: Final = 1 << 32
+_SHORT_DEPTH: Final = 4
+"""How deep a `short_request` goes: message, params, map, map within."""
 _LARGE: Final = frozenset(
     form
     for name in LARGE_METHODS
@@ -93,6 +96,8 @@ class Connection:
     def __init__(self, role: Role, *, limits: Limits | None = None) -> None:
         self._role = role
         self._limits = limits = limits or Limits()
+        can_be_short = role is Role.SERVER and limits.depth >= _SHORT_DEPTH
+        self._short = min(limits.items, limits.frame) if can_be_short else 0
         if role is Role.CLIENT:  # a broker's answers carry whole completions
             limits = replace(limits, frame=limits.large_frame, items=limits.items * 4)
         self._prescan = Prescan(limits, _is_large)
@@ -123,12 +128,25 @@ class Connection:
         if self._ended or self._eof:
             return
         self._now = now
-        if data:
-            self._incoming += data
-        else:
+        if not data:
             self._eof = True
+        elif len(data) <= self._short and self._is_short(data):
+            return
+        else:
+            self._incoming += data
         if (error := self._decode_some()) is not None:
             self._fail(error)
+
+    def _is_short(self, data: bytes) -> bool:
+        """Take `data` at once if it is one request as most are; else nothing has happened."""
+        if self._incoming or self._events:
+            return False
+        found = short_request(data)
+        if found is None or found[0] in self._unanswered:
+            return False
+        self._unanswered.add(found[0])
+        self._events.append(RequestReceived(*found))
+        return True
 
     def next_event(self) -> Event | None:
         """Return what happened next, None when that takes more bytes."""

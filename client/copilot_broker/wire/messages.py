@@ -29,10 +29,12 @@ __all__ = [
     "decode",
     "encode",
     "params_of",
+    "short_request",
     "whole_msgid",
 ]
 
 _REQUEST, _RESPONSE, _NOTIFICATION = 0, 1, 2
+_PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 _MSGID_END: Final = 1 << 32
 """`msgid` is an unsigned 32-bit number (MessagePack-RPC spec)."""
 
@@ -157,6 +159,42 @@ def decode(frame: bytes | bytearray | memoryview) -> Message:
         case [int(kind), str(method), params] if kind == _NOTIFICATION:
             return Notification(method, params)
     raise RemoteProtocolError("not_a_message", "neither request nor response nor notification")
+
+
+def short_request(data: bytes) -> tuple[int, str, dict[str, Any]] | None:
+    """Return msgid, method and params if `data` is exactly one short and plain request.
+
+    It needs no walk before it is decoded, provided that it has no more bytes than a message may
+    have values: nothing else makes decoding dear, and what is nested deeper than a map within
+    params is not plain. None for all else, right or wrong: that is for the walk to say.
+    """
+    try:
+        value: Any = msgpack.unpackb(data, raw=False, strict_map_key=True)
+    except (ValueError, msgpack.exceptions.UnpackException):
+        return None
+    if type(value) is not list or len(value) != 4:
+        return None
+    kind, msgid, method, params = value
+    if type(kind) is not int or kind != _REQUEST or type(msgid) is not int:
+        return None
+    if not 0 <= msgid < _MSGID_END or type(method) is not str:
+        return None
+    if type(params) is not list or len(params) != 1 or type(params[0]) is not dict:
+        return None
+    found = params[0]
+    for key, given in found.items():
+        if type(key) is not str or not (type(given) in _PLAIN or _is_plain_map(given)):
+            return None
+    return msgid, method, found
+
+
+def _is_plain_map(value: object) -> bool:
+    if type(value) is not dict:
+        return False
+    for key, inner in value.items():
+        if type(key) is not str or type(inner) not in _PLAIN:
+            return False
+    return True
 
 
 def whole_msgid(encoded: bytes) -> int | None:
