@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import random
+import itertools
+import secrets
 
 
 __all__ = ["new_request_id"]
 
-_bits = random.SystemRandom().getrandbits(64)
-_count = 0
+_digits = secrets.token_hex(8)
+_own = f"{_digits[:8]}-{_digits[8:12]}-8{_digits[13:]}-8"
+_count = itertools.count(1).__next__
 
 
 def new_request_id() -> str:
@@ -16,7 +18,5 @@ def new_request_id() -> str:
 
     It names, it proves nothing; so it need not cost a system call each.
     """
-    global _count  # noqa: PLW0603 - one event loop
-    _count += 1
-    head, tail = f"{_bits:016x}", f"{_count & 0xFFFFFFFFFFFFFFF:015x}"
-    return f"{head[:8]}-{head[8:12]}-8{head[13:]}-8{tail[:3]}-{tail[3:]}"
+    count = f"{_count():015x}"
+    return f"{_own}{count[:3]}-{count[3:]}"
