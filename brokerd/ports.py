@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from brokerd.core.completions import UpstreamCall
     from brokerd.core.device_grant import NotGranted
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
         Login,
         User,
     )
-    from brokerd.errors import Failure
+    from brokerd.errors import BrokerError, Failure
 
 
 __all__ = [
     "AccountIndex",
     "Clock",
     "CopilotApi",
+    "Exchange",
     "GitHub",
     "LoginStore",
     "LoginStores",
@@ -133,8 +134,26 @@ class Reply(Protocol):
         ...
 
 
+class Exchange(Protocol):
+    """A request whose answer is waited for."""
+
+    def close(self) -> None:
+        """Want no answer: upstream is cut at once and nobody is told; twice is no error."""
+        ...
+
+
 class CopilotApi(Protocol):
     """The Copilot API of every host."""
+
+    def begin(
+        self, call: UpstreamCall, listener: Callable[[Reply | BrokerError], None]
+    ) -> Exchange | None:
+        """As `open`, for who does not want to wait; None, and nothing is sent, if one has to.
+
+        The listener is called once, from the event loop and never before this returns, with the
+        reply or with the TransientError that `open` would raise. Raises PermanentError at once.
+        """
+        ...
 
     async def open(self, call: UpstreamCall) -> Reply:
         """Send it, once, and return when the head of the answer (any status) is there.

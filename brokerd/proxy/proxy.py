@@ -9,6 +9,7 @@ An answer without a row in the table costs no task and no await of its own here.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,15 +20,17 @@ from brokerd.core.request_id import new_request_id
 from brokerd.core.turns import may_have_image, read_turn
 from brokerd.errors import BrokerError, ErrorClass
 from brokerd.proxy.answer import Answer, WatchedAnswer
+from brokerd.proxy.begun import Begun
 from brokerd.proxy.held import hold
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from brokerd.core.completions import CompletionRequest
     from brokerd.core.turns import Turn
     from brokerd.ports import CopilotApi, Reply
+    from brokerd.proxy.begun import Listener
     from brokerd.views import LeasedToken
 
 
@@ -58,6 +61,12 @@ class Lender(Protocol):
         """See `Broker.lease`."""
         ...
 
+    def leasable(
+        self, account: str | None, min_valid: float
+    ) -> tuple[LeasedToken, int, float] | None:
+        """See `Broker.leasable`."""
+        ...
+
     def reject(self, account: str, token_id: str) -> None:
         """See `Broker.reject`."""
         ...
@@ -77,6 +86,7 @@ class Proxy:
         self._broker = broker
         self._copilot = copilot
         self._monotonic = monotonic
+        self._tasks: set[asyncio.Task[Answer]] = set()
         self._dropped_at: dict[str, float] = {}
         self._told: dict[str, tuple[Turn, float]] = {}
         """Account → what its log was last told of a derived initiator, and when."""
@@ -91,7 +101,7 @@ class Proxy:
         began_at = self._monotonic() if is_watched else 0.0
         lease = await self._broker.lease(request.account, min_valid=MIN_VALID)
         headers, reason = self._headers(request, lease.account)
-        reply = await self._send(request, lease, headers)
+        reply = await self._copilot().open(_call(request, lease, headers))
         if is_of_note(reply.status):
             reply = await self._act_on(reply, request, lease, headers)
         if not is_watched:
@@ -99,6 +109,55 @@ class Proxy:
         said = headers["x-initiator"]
         turn = {"INITIATOR": said if said in ("user", "agent") else "other", "REASON": reason}
         return WatchedAnswer(reply, lease.account, turn, began_at, self._monotonic)
+
+    def begin(self, request: CompletionRequest, listener: Listener) -> Begun:
+        """As `open`, for who does not want to wait: the listener is told how it went, once.
+
+        Not before this returns. Where a token and a connection are at hand there is no task, nor
+        an await. Raises BrokerError for what is refused at once.
+        """
+        begun = Begun(listener)
+        if not self._begin_at_once(request, begun):
+            begun.wait_for(self._track(self.open(request)))
+        return begun
+
+    def _begin_at_once(self, request: CompletionRequest, begun: Begun) -> bool:
+        if log.isEnabledFor(logging.DEBUG):  # the long way writes down how it went
+            return False
+        found = self._broker.leasable(request.account, MIN_VALID)
+        if found is None:
+            return False
+        lease = found[0]
+        headers, _ = self._headers(request, lease.account)
+
+        def listener(outcome: Reply | BrokerError) -> None:
+            if isinstance(outcome, BrokerError):
+                begun.tell(outcome)
+            elif is_of_note(outcome.status):
+                begun.wait_for(self._track(self._settle(outcome, request, lease, headers)))
+            else:
+                begun.tell(Answer(outcome, lease.account))
+
+        exchange = self._copilot().begin(_call(request, lease, headers), listener)
+        if exchange is None:
+            return False
+        begun.wait_on(exchange)
+        return True
+
+    async def _settle(
+        self,
+        reply: Reply,
+        request: CompletionRequest,
+        lease: LeasedToken,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        return Answer(await self._act_on(reply, request, lease, headers), lease.account)
+
+    def _track(self, work: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself would let it be collected
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def models(self, account: str | None) -> tuple[str, list[dict[str, Any]]]:
         """Return the account's name and the models that Copilot lists for it.
@@ -151,15 +210,6 @@ class Proxy:
         extra = {"ACCOUNT": account, "INITIATOR": turn.initiator, "REASON": turn.reason}
         log.info("initiator derived", extra=extra)
 
-    async def _send(
-        self, request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
-    ) -> Reply:
-        return await self._copilot().open(
-            UpstreamCall(
-                lease.host, lease.api_base, lease.token, request.path, request.body, headers
-            )
-        )
-
     async def _act_on(
         self,
         reply: Reply,
@@ -180,7 +230,7 @@ class Proxy:
                 return reply
             lease = fresh
             # The same headers: a request sent again keeps its x-request-id.
-            reply = await self._send(request, lease, headers)
+            reply = await self._copilot().open(_call(request, lease, headers))
             action = action_for(reply.status, is_replay=True)
         if action is Action.DROP_TOKEN:
             self._drop_token(lease)
@@ -227,3 +277,11 @@ def _tell_rejected(lease: LeasedToken, *, is_misdirected: bool) -> None:
         log.info("wrong host for the token", extra={**extra, "API_BASE": lease.api_base})
     else:
         log.warning("token rejected by Copilot", extra=extra)
+
+
+def _call(
+    request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
+) -> UpstreamCall:
+    return UpstreamCall(
+        lease.host, lease.api_base, lease.token, request.path, request.body, headers
+    )

@@ -88,7 +88,7 @@ class CompletionStream:
             else:
                 self._pause()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Want no more; upstream is cut at once. Nothing is told: twice is no error."""
         self._closed = True
         self._kept = b""
@@ -122,5 +122,5 @@ class CompletionStream:
 
     def _finish(self) -> None:
         if not self._closed:
-            self.stop()
+            self.close()
             self._outlet.stream_ended(self._stream.stream, self._failure)

@@ -1,10 +1,10 @@
 """The requests of one connection that are under way, from the gate's word to the last answer.
 
 What can be answered at once never waits. A method that has to wait is a task; so is a stream of
-maps (`token.watch`, `account.login`) for as long as it runs, and a streamed completion until its
-head is there: from then on upstream's reads drive it (`completion_stream`). Each counts as in
-flight until its end; of `REQUESTS_IN_FLIGHT` + 1 the last is refused (`too_many_requests`) rather
-than left unread, because the credit that lets earlier ones end comes through the same socket.
+maps (`token.watch`, `account.login`) for as long as it runs. Completions are driven by upstream's
+reads (`completions`). Each counts as in flight until its end; of `REQUESTS_IN_FLIGHT` + 1 the last
+is refused (`too_many_requests`) rather than left unread, because the credit that lets earlier ones
+end comes through the same socket.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from brokerd.rpc.completion_stream import CompletionStream
+from brokerd.rpc.completions import Completions
 from brokerd.rpc.failures import (
     REQUEST_CANCELLED,
     SHUTTING_DOWN,
     TOO_MANY_REQUESTS,
     error_info,
-    error_of,
 )
-from brokerd.rpc.methods import Call, Later, Methods, Opening
-from brokerd.rpc.shapes import reply_account
+from brokerd.rpc.methods import Call, Later, Methods
 from copilot_broker.wire.errors import LocalProtocolError
 from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 
@@ -30,7 +28,6 @@ from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
 
-    from brokerd.errors import Failure
     from brokerd.gate import Caller
     from copilot_broker.wire.connection import Connection
     from copilot_broker.wire.events import RequestReceived
@@ -72,7 +69,7 @@ class Link(Protocol):
 
 
 class InFlight:
-    """See the module's docstring. It is the `Outlet` of its completion streams."""
+    """See the module's docstring."""
 
     def __init__(self, wire: Connection, caller: Caller, methods: Methods, link: Link) -> None:
         self._wire = wire
@@ -80,25 +77,21 @@ class InFlight:
         self._methods = methods
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self.send_chunk = link.send_chunk
-        """The `Outlet`'s: chunks are the connection's business."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, asyncio.Task[None]] = {}
         """msgid → the task that will answer it."""
         self._pumps: dict[int, asyncio.Task[None]] = {}
-        self._flows: dict[int, CompletionStream] = {}
-        self._stalled: dict[int, CompletionStream] = {}
-        """Flows that wait for credit or room, in the order in which they came to."""
+        self._completions = Completions(wire, caller, methods.proxy.begin, link)
         self._room = asyncio.Event()
         self._refusing = False
-        self.full = False
-        """Whether one more request would be refused."""
 
     def __len__(self) -> int:
-        return len(self._tasks) + len(self._flows)
+        return len(self._tasks) + len(self._completions)
 
-    def _recount(self) -> None:
-        self.full = len(self._tasks) + len(self._flows) >= REQUESTS_IN_FLIGHT
+    @property
+    def full(self) -> bool:
+        """Whether one more request would be refused."""
+        return len(self._tasks) + len(self._completions) >= REQUESTS_IN_FLIGHT
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
@@ -107,8 +100,8 @@ class InFlight:
 
     @property
     def kept(self) -> int:
-        """Bytes that stalled completions hold."""
-        return sum(flow.kept for flow in self._stalled.values()) if self._stalled else 0
+        """Bytes of completions that wait to be passed on."""
+        return self._completions.kept
 
     def begin(self, request: RequestReceived) -> None:
         """Ask the gate, then begin; what can be answered at once is answered when this returns."""
@@ -121,14 +114,15 @@ class InFlight:
             self._caller.check(call.method)
             if call.method == "broker.hello":
                 self._wire.apply_hello(request.params)
+            if call.method == "completion.create":
+                self._completions.begin(msgid, call.params)
+                return
             begun = self._methods.begin(call)
         except Exception as error:  # noqa: BLE001 - each ends as an answer
             self._wire.send_error(msgid, error_info(error, call.method))
             return
         if isinstance(begun, dict):
             self._send_result(msgid, call, begun)
-        elif isinstance(begun, Opening):
-            self._wait_for(msgid, self._open(msgid, call, begun))
         elif isinstance(begun, Later):
             self._wait_for(msgid, self._answer(msgid, call, begun))
         else:
@@ -138,30 +132,25 @@ class InFlight:
         """Give up what still waits for its answer; it is answered with an error."""
         if msgid in self._waiting:
             self._cancel_waiting(msgid, REQUEST_CANCELLED)
+        else:
+            self._completions.cancel_request(msgid)
 
     def cancel_stream(self, stream: int) -> None:
         """Give up a stream that the wire has ended already."""
-        if (flow := self._forget_flow(stream)) is not None:
-            flow.stop()
-            self._link.one_less()
-        elif (task := self._pumps.get(stream)) is not None:
+        if (task := self._pumps.get(stream)) is not None:
             task.cancel()
+        else:
+            self._completions.cancel_stream(stream)
 
     def credit_came(self, stream: int) -> None:
         """Go on with a stream whose receiver has granted more."""
-        if (flow := self._stalled.pop(stream, None)) is not None:
-            flow.go_on()
-        else:
+        if not self._completions.credit_came(stream):
             self._room.set()
 
     def room_came(self) -> None:
         """Go on with all streams, those first that have waited longest."""
         self._room.set()
-        for stream in list(self._stalled):
-            if not self._link.has_room:
-                break
-            if (flow := self._stalled.pop(stream, None)) is not None:
-                flow.go_on()
+        self._completions.room_came()
 
     def start_refusing(self) -> None:
         """End the streams that would never end by themselves; completions may."""
@@ -175,10 +164,7 @@ class InFlight:
             self._cancel_waiting(msgid, SHUTTING_DOWN)
         for task in self._pumps.values():
             task.cancel()
-        for stream, flow in list(self._flows.items()):
-            self._forget_flow(stream)
-            flow.stop()
-            self._wire.end_stream(stream, SHUTTING_DOWN)
+        self._completions.give_up()
         self._link.transmit()
         self._link.one_less()
 
@@ -186,11 +172,7 @@ class InFlight:
         """Cancel everything; nobody is told."""
         for task in self._tasks:
             task.cancel()
-        flows = list(self._flows.values())
-        self._flows.clear()
-        self._stalled.clear()
-        for flow in flows:
-            flow.stop()
+        self._completions.close()
 
     # -- one answer ---------------------------------------------------------------------------
 
@@ -255,51 +237,6 @@ class InFlight:
             self._wire.send_error(msgid, error)
             self._link.transmit()
 
-    # -- streamed completions -----------------------------------------------------------------
-
-    async def _open(self, msgid: int, call: Call, opening: Opening) -> None:
-        """Answer with the head; nothing is awaited from then on."""
-        try:
-            reply = await opening.start()
-        except asyncio.CancelledError as cancelled:
-            self._fail_unless_cancelled(msgid, call, cancelled)
-            raise
-        except Exception as raised:  # noqa: BLE001 - each ends as an answer
-            self._fail(msgid, call, raised)
-            return
-        if self._link.closed:
-            self._answered(msgid)
-            reply.close()
-            return
-        account = reply_account(reply)
-        call.caller.complete(account)
-        headers = dict(reply.headers)
-        stream = self._wire.open_stream(msgid, reply.status, headers, account=account)
-        self._answered(msgid)
-        outgoing = self._wire.outgoing_stream(stream)
-        flow = self._flows[stream] = CompletionStream(outgoing, reply, self)
-        self._recount()
-        flow.start()  # what is there already leaves together with the head
-        self._link.transmit()
-
-    def stream_stalled(self, stream: int) -> None:
-        """Let it go on when there may be room."""
-        self._stalled[stream] = self._flows[stream]
-        self._link.tell_held()
-
-    def stream_ended(self, stream: int, failure: Failure | None) -> None:
-        """Tell the caller, and forget it."""
-        self._forget_flow(stream)
-        self._wire.end_stream(stream, None if failure is None else error_of(failure))
-        self._link.transmit()
-        self._link.one_less()
-
-    def _forget_flow(self, stream: int) -> CompletionStream | None:
-        self._stalled.pop(stream, None)
-        flow = self._flows.pop(stream, None)
-        self._recount()
-        return flow
-
     # -- streams of maps ----------------------------------------------------------------------
 
     def _begin_stream(
@@ -342,10 +279,8 @@ class InFlight:
     def _track(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        self._recount()
         return task
 
     def _untrack(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._recount()
         self._link.one_less()

@@ -14,31 +14,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from brokerd.rpc.failures import bad_params
 from brokerd.rpc.shapes import (
     account_map,
-    completion_map,
-    completion_request,
     lease_map,
     progress_map,
-    reply_account,
     text_param,
     token_map,
     token_params,
     watch_map,
 )
-from copilot_broker.wire.limits import MAX_LARGE_FRAME
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from brokerd.broker import Broker
-    from brokerd.core.completions import CompletionRequest
     from brokerd.gate import Caller
-    from brokerd.ports import Reply
     from brokerd.proxy import Proxy
     from brokerd.views import LeasedToken, LoginRequest
 
 
-__all__ = ["BODY_MAX", "FEATURES", "PROTOCOL", "Call", "Later", "Methods", "Opening"]
+__all__ = ["FEATURES", "PROTOCOL", "Call", "Later", "Methods"]
 
 PROTOCOL = 1
 """The wire's version; additions are optional keys and features, so it should stay."""
@@ -53,9 +47,6 @@ FEATURES = (
     "request_cancel",
 )
 """What a caller may rely on besides the methods themselves."""
-
-BODY_MAX = MAX_LARGE_FRAME - 256 * 1024
-"""Bytes of a completion that is answered whole: what a client's frame holds beside the headers."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +69,7 @@ class Later:
     """Does it. Raises BrokerError."""
 
 
-@dataclass(frozen=True)
-class Opening:
-    """A completion that is wanted in pieces; nothing has begun before `start`."""
-
-    start: Callable[[], Awaitable[Reply]]
-    """Asks upstream and returns with the head. Raises BrokerError."""
-
-
-Begun: TypeAlias = "Answer | Later | Opening | AsyncGenerator[Answer, None]"
+Begun: TypeAlias = "Answer | Later | AsyncGenerator[Answer, None]"
 """What a method returns: its answer, what there is to wait for, or the chunks of its stream."""
 
 
@@ -105,7 +88,8 @@ class Methods:
         about_app: Callable[[LoginRequest], Mapping[str, str]],
     ) -> None:
         self._broker = broker
-        self._proxy = proxy
+        self.proxy = proxy
+        """For `completion.create`, which is no row: upstream drives it (`completions`)."""
         self._version = version
         self._headers = headers_for_client
         self._login_request = login_request
@@ -118,7 +102,6 @@ class Methods:
             "broker.refresh": self._refresh,
             "token.get": self._get,
             "token.watch": self._watch,
-            "completion.create": self._complete,
             "models.list": self._models,
             "account.login": self._login,
             "account.logout": self._logout,
@@ -197,28 +180,13 @@ class Methods:
 
         return chunks()
 
-    # -- completions --------------------------------------------------------------------------
-
-    def _complete(self, call: Call) -> Later | Opening:
-        request = completion_request(call.params)
-        if request.stream:
-            return Opening(lambda: self._proxy.open(request))
-        return Later(lambda: self._whole(call, request))
-
-    async def _whole(self, call: Call, request: CompletionRequest) -> Answer:
-        reply = await self._proxy.open(request)
-        try:
-            call.caller.complete(reply_account(reply))
-            result = completion_map(reply, await reply.read(BODY_MAX))
-        finally:
-            reply.close()
-        return result
+    # -- models -------------------------------------------------------------------------------
 
     def _models(self, call: Call) -> Later:
         account = text_param(call.params, "account")
 
         async def listed() -> Answer:
-            name, models = await self._proxy.models(account)
+            name, models = await self.proxy.models(account)
             return {"account": name, "models": models}
 
         return Later(listed)

@@ -6,6 +6,7 @@ models is a small call like any of GitHub's. A credential goes only where `hosts
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
@@ -16,13 +17,17 @@ from brokerd.upstream.http import HttpClient
 from brokerd.upstream.identity import Identity
 from brokerd.upstream.pool import MAX_CONNECTIONS, Pool
 from brokerd.upstream.refusals import refusal
-from brokerd.upstream.reply import H1Reply, upstream_failure
+from brokerd.upstream.reply import H1Reply, upstream_failure, wake
 from brokerd.upstream.request_head import RequestHead
 from brokerd.upstream.tls import Trust
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from brokerd.core.completions import UpstreamCall
+    from brokerd.errors import BrokerError
+    from brokerd.ports import Exchange, Reply
 
 
 __all__ = ["CLOSE_PATIENCE", "Copilot"]
@@ -63,12 +68,11 @@ class Copilot:
         Cancelling it cuts the connection. Raises TransientError where there is no answer,
         PermanentError (DENIED) for a base that a credential may not go to.
         """
-        target = self._targets.get((call.host, call.api_base)) or self._target_of(call)
+        target = self._target_of(call)
         head = target.render(call)
-        pool = self._pool
-        connection = pool.take(target.origin) or await pool.connect(target.origin)
+        connection = self._pool.take(target.origin) or await self._pool.connect(target.origin)
         waiter = connection.new_waiter()
-        reply = H1Reply(connection, waiter)
+        reply = H1Reply(connection, partial(wake, waiter))
         connection.send(reply, head, call.body)
         try:
             await waiter
@@ -76,8 +80,24 @@ class Copilot:
             reply.close()
             raise
         if not reply.status:
-            text = f"{target.origin} closed the connection without an answer"
-            raise TransientError(reply.failure or upstream_failure("upstream_cut", text))
+            raise _unanswered(reply, target.origin)
+        return reply
+
+    def begin(
+        self, call: UpstreamCall, listener: Callable[[Reply | BrokerError], None]
+    ) -> Exchange | None:
+        """Send it at once if a connection is at hand; see `brokerd.ports.CopilotApi`."""
+        target = self._target_of(call)
+        head = target.render(call)
+        connection = self._pool.take(target.origin)
+        if connection is None:
+            return None
+
+        def on_arrival() -> None:
+            listener(reply if reply.status else _unanswered(reply, target.origin))
+
+        reply = H1Reply(connection, on_arrival)
+        connection.send(reply, head, call.body)
         return reply
 
     async def models(self, host: str, api_base: str, token: str) -> list[dict[str, Any]]:
@@ -108,9 +128,17 @@ class Copilot:
         await self._http.aclose()
 
     def _target_of(self, call: UpstreamCall) -> RequestHead:
+        target = self._targets.get((call.host, call.api_base))
+        if target is not None:
+            return target
         origin = OriginAllowList(call.host, self._settings).copilot_origin(call.api_base)
         if len(self._targets) >= MAX_TARGETS:
             self._targets.clear()
         target = RequestHead(origin, self._identity.for_client())
         self._targets[call.host, call.api_base] = target
         return target
+
+
+def _unanswered(reply: H1Reply, origin: str) -> TransientError:
+    text = f"{origin} closed the connection without an answer"
+    return TransientError(reply.failure or upstream_failure("upstream_cut", text))

@@ -249,8 +249,8 @@ class Connection(asyncio.Protocol):
                 text = f"the head of {self.origin}'s answer is longer than {MAX_HEAD} bytes"
                 self._fail(upstream_failure("bad_answer", text))
             return
-        pieces = self._pieces
-        if self._complete:
+        pieces, is_complete = self._pieces, self._complete
+        if is_complete:
             del pieces[self._whole :]
             reply.detach()  # before anybody hears of the last piece: they may pause or close it
             self._release(may_keep=self._may_keep and not broken)
@@ -264,9 +264,10 @@ class Connection(asyncio.Protocol):
                 push(chunk)
             else:
                 reply.store(chunk)
-        if self._complete:
+        # Whoever was called may have begun another exchange here by now.
+        if is_complete:
             reply.finish(None)
-        elif broken and self._reply is not None:
+        elif broken and self._reply is reply:
             text = f"the answer of {self.origin} breaks the rules of HTTP"
             self._fail(upstream_failure("bad_answer", text))
 

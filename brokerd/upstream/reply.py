@@ -7,6 +7,7 @@ bounded: by `limit` for `read`, else by pausing the connection, which costs two 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from brokerd.errors import ErrorClass, Failure, TransientError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from brokerd.ports import Receiver
 
 
-__all__ = ["Exchange", "H1Reply", "upstream_failure"]
+__all__ = ["Exchange", "H1Reply", "upstream_failure", "wake"]
 
 AGAIN_HINT = "Ask again; what the broker sees: copilot-cred status"
 
@@ -28,6 +29,12 @@ AGAIN_HINT = "Ask again; what the broker sees: copilot-cred status"
 def upstream_failure(code: str, message: str) -> Failure:
     """Make the failure of an exchange that was begun; whether it was served cannot be known."""
     return Failure(ErrorClass.TEMPORARY, code, message, AGAIN_HINT)
+
+
+def wake(waiter: asyncio.Future[None]) -> None:
+    """Let go on who waits, unless nobody does any more."""
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class Exchange(Protocol):
@@ -56,13 +63,13 @@ class H1Reply:
         "_connection",
         "_held",
         "_limit",
+        "_on_arrival",
         "_origin",
         "_over",
         "_paused",
         "_receiver",
         "_size",
         "_taken",
-        "_waiter",
         "failure",
         "has_no_end",
         "headers",
@@ -70,7 +77,8 @@ class H1Reply:
         "status",
     )
 
-    def __init__(self, connection: Exchange, waiter: asyncio.Future[None]) -> None:
+    def __init__(self, connection: Exchange, on_arrival: Callable[[], None]) -> None:
+        """`on_arrival` is called once: when the head is there, or when none comes (`failure`)."""
         self.status = 0  # until the head is there
         self.headers: Mapping[str, str] = {}
         self.has_no_end = False
@@ -79,7 +87,7 @@ class H1Reply:
         self.push: Callable[[bytes], None] | None = None
         self._origin = connection.origin
         self._connection: Exchange | None = connection  # None: the exchange is over
-        self._waiter: asyncio.Future[None] | None = waiter
+        self._on_arrival: Callable[[], None] | None = on_arrival
         self._receiver: Receiver | None = None
         self._held: list[bytes] = []
         self._size = 0
@@ -92,9 +100,9 @@ class H1Reply:
 
     def arrived(self) -> None:
         """Know that the head is there, or that no more of it comes: wake who waits."""
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        on_arrival, self._on_arrival = self._on_arrival, None
+        if on_arrival is not None:
+            on_arrival()
 
     def detach(self) -> None:
         """Know that all has arrived: the connection is somebody else's now."""
@@ -137,9 +145,10 @@ class H1Reply:
             self.failure = self._too_long()
         elif connection is not None:
             connection.resume_reading()
-            self._waiter = connection.new_waiter()
+            waiter = connection.new_waiter()
+            self._on_arrival = partial(wake, waiter)
             try:
-                await self._waiter
+                await waiter
             except BaseException:
                 self.close()
                 raise
@@ -176,6 +185,8 @@ class H1Reply:
         """Want no more; what is still under way is cut at once."""
         self._receiver = self.push = None
         self._held = []
+        if not self.status:
+            self._on_arrival = None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cut()
@@ -196,9 +207,10 @@ class H1Reply:
             return
         if self._over:
             self._end()
-        elif self._connection is not None:
+        else:  # even where the connection is done: its last read may be on its way to us
             self.push = self._receiver.data
-            self._connection.resume_reading()
+            if self._connection is not None:
+                self._connection.resume_reading()
 
     def _end(self) -> None:
         receiver, self._receiver, self.push = self._receiver, None, None

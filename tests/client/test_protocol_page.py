@@ -12,7 +12,8 @@ import pytest
 from brokerd.core import completions
 from brokerd.core.policy import OPERATIONS
 from brokerd.rpc.completion_stream import CHUNK_MAX
-from brokerd.rpc.methods import BODY_MAX, FEATURES
+from brokerd.rpc.methods import FEATURES
+from brokerd.rpc.whole_answer import BODY_MAX
 from copilot_broker.wire import limits
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import (

@@ -16,7 +16,15 @@ from brokerd.core.completions import UpstreamCall
 from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientError
 from brokerd.host.file_limit import raise_file_limit
 from brokerd.upstream import Copilot, UpstreamSettings
-from fakes.upstream_server import PATIENCE, Authority, Collector, Origin, TunnelProxy, chunked
+from fakes.upstream_server import (
+    PATIENCE,
+    Authority,
+    Collector,
+    Exchange,
+    Origin,
+    TunnelProxy,
+    chunked,
+)
 
 
 TOKEN = "tid=canary-5ca1ab1e;exp=1:mac"
@@ -858,3 +866,136 @@ async def test_unusable_proxy_is_a_matter_of_configuration():
     async with copilot_at(url, proxy="socks5://me:hunter2@127.0.0.1:1080") as copilot:
         failure = await failure_of(copilot.open(call(url)), PermanentError)
     assert (failure.error_class, failure.code) == (ErrorClass.USAGE, "proxy_unusable")
+
+
+# Asking without waiting.
+
+
+class Told:
+    """A listener that remembers what it was told."""
+
+    def __init__(self, on_reply=None):
+        self.outcomes: list = []
+        self.over = asyncio.Event()
+        self._on_reply = on_reply
+
+    def __call__(self, outcome):
+        self.outcomes.append(outcome)
+        if self._on_reply is not None and not isinstance(outcome, BrokerError):
+            self._on_reply(outcome)
+        self.over.set()
+
+    async def outcome(self):
+        async with asyncio.timeout(PATIENCE):
+            await self.over.wait()
+        (outcome,) = self.outcomes
+        return outcome
+
+
+async def begin(copilot, url, told, body=b"{}"):
+    """Begin on a connection that is at hand, as an exchange before has left one."""
+    await fetch(copilot, url, b"first")
+    exchange = copilot.begin(call(url, body), told)
+    assert exchange is not None
+    assert not told.outcomes, "nobody is told before it returns"
+    return exchange
+
+
+async def test_begin_sends_nothing_where_a_connection_must_be_made_first():
+    async with talking(Exchange.answer) as (it, copilot):
+        told = Told()
+        assert copilot.begin(call(it.url), told) is None
+        await fetch(copilot, it.url)
+        assert (len(it.exchanges), told.outcomes) == (1, [])
+
+
+@pytest.mark.parametrize("secured", [False, True])
+@pytest.mark.parametrize("pieces", [[b"all of it"], [b"one ", b"and ", b"two"], []])
+async def test_begun_answers_are_those_of_open(secured, pieces, tls, authority):
+    async def answer(exchange):
+        await exchange.send(
+            b"HTTP/1.1 418 Odd\r\nX-Own: kept\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        for piece in pieces:
+            await exchange.send(chunked(piece))
+            await asyncio.sleep(0)
+        await exchange.send(b"0\r\n\r\n")
+
+    context = tls if secured else None
+    async with talking(answer, context, ca_file=authority.file) as (it, copilot):
+        collector = Collector()
+        told = Told(on_reply=lambda reply: reply.stream_to(collector))
+        await begin(copilot, it.url, told, b"second")
+        reply = await told.outcome()
+        assert (reply.status, reply.headers) == (418, {"x-own": "kept"})
+        assert await collector.whole() == (b"".join(pieces), None)
+        assert [exchange.body for exchange in it.exchanges] == [b"first", b"second"]
+        assert {exchange.connection for exchange in it.exchanges} == {1}
+
+
+async def test_the_whole_answer_in_one_read_reaches_a_receiver_that_begins_in_it():
+    async with talking(Exchange.answer) as (it, copilot):
+        collector = Collector()
+        told = Told(on_reply=lambda reply: reply.stream_to(collector))
+        await begin(copilot, it.url, told)
+        assert await collector.whole() == (b"{}", None)
+
+
+async def test_another_exchange_may_begin_on_the_connection_while_the_first_one_is_told():
+    async with talking(Exchange.answer) as (it, copilot):
+        second = Told()
+
+        def ask_again(reply):
+            reply.close()
+            assert copilot.begin(call(it.url, b"third"), second) is not None
+
+        await begin(copilot, it.url, Told(on_reply=ask_again))
+        reply = await second.outcome()
+        assert await reply.read(LIMIT) == b"{}"
+        assert [exchange.body for exchange in it.exchanges] == [b"first", b"{}", b"third"]
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_begun_and_no_answer_is_told_once(how):
+    async def answer(exchange):
+        if exchange.body == b"first":
+            await exchange.answer()
+        else:
+            exchange.reset() if how == "reset" else exchange.writer.close()
+
+    async with talking(answer) as (it, copilot):
+        told = Told()
+        await begin(copilot, it.url, told)
+        outcome = await told.outcome()
+        assert isinstance(outcome, TransientError)
+        assert outcome.failure.code == "upstream_cut"
+        assert len(it.exchanges) == 2
+
+
+async def test_begun_and_closed_is_cut_at_once_and_told_of_nothing():
+    left = asyncio.Event()
+
+    async def answer(exchange):
+        if exchange.body == b"first":
+            await exchange.answer()
+        else:
+            await exchange.wait_until_client_leaves()
+            left.set()
+
+    async with talking(answer) as (it, copilot):
+        told = Told()
+        exchange = await begin(copilot, it.url, told)
+        exchange.close()
+        exchange.close()
+        async with asyncio.timeout(PATIENCE):
+            await left.wait()
+        assert told.outcomes == []
+
+
+async def test_begin_refuses_what_open_refuses():
+    async with talking(Exchange.answer) as (it, copilot):
+        await fetch(copilot, it.url)
+        with pytest.raises(PermanentError):
+            copilot.begin(call("https://elsewhere.example"), Told())
+        with pytest.raises(PermanentError):
+            copilot.begin(call(it.url, host="elsewhere.example"), Told())

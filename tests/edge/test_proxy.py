@@ -32,6 +32,50 @@ FIRST = a_lease(token="canary-token-1", token_id="00000001", api_base="https://o
 SECOND = a_lease(token="canary-token-2", token_id="00000002", api_base="https://two.example.test")
 
 
+LOG = logging.getLogger("brokerd.proxy")
+
+
+class WAY:
+    """How completions are asked for in this test."""
+
+    now = "open"
+
+
+@pytest.fixture(autouse=True, params=["open", "begin", "at once"])
+def _each_way(request):
+    """`open`, `begin` where it has to wait for something, and `begin` where it has not."""
+    WAY.now = request.param
+    level = LOG.level
+    LOG.setLevel(logging.INFO)  # who debugs is answered by `open` in any case
+    yield
+    LOG.setLevel(level)
+    WAY.now = "open"
+
+
+class Asked(Proxy):
+    """The proxy, asked in the way of the test."""
+
+    async def open(self, request):
+        if WAY.now == "open" or asyncio.current_task() in self._tasks:  # its own long way
+            return await super().open(request)
+        told = asyncio.get_running_loop().create_future()
+
+        def listener(outcome):
+            assert not told.done(), "told twice"
+            told.set_result(outcome)
+
+        begun = self.begin(request, listener)
+        assert not told.done(), "told too early"
+        try:
+            outcome = await asyncio.shield(told)
+        except asyncio.CancelledError:
+            begun.close()
+            raise
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
 class FakeLender:
     """Lends `leases` in turn, the last one for ever; raises those that are errors."""
 
@@ -50,6 +94,13 @@ class FakeLender:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def leasable(self, account, min_valid):
+        if WAY.now != "at once" or self.gate is not None or isinstance(self.leases[0], Exception):
+            return None
+        self.calls.append((account, min_valid, None))
+        lease = self.leases.pop(0) if len(self.leases) > 1 else self.leases[0]
+        return lease, lease.expires_at, lease.expires_in
 
     def reject(self, account, token_id):
         self.rejected.append((account, token_id))
@@ -90,7 +141,8 @@ def refused(status, body=EXPIRED, **headers):
 
 def proxy_of(*answers, lender=None, ticker=None):
     lender, copilot = lender or FakeLender(), FakeCopilot(*answers)
-    proxy = Proxy(lender, lambda: copilot, monotonic=ticker or Ticker())
+    copilot.has_connection = WAY.now == "at once"
+    proxy = Asked(lender, lambda: copilot, monotonic=ticker or Ticker())
     return proxy, copilot, lender
 
 
@@ -115,7 +167,7 @@ def _nothing_secret_is_logged(caplog):
 @pytest.fixture(params=[logging.DEBUG, logging.INFO], ids=["watched", "unwatched"])
 def both_ways(request, caplog):
     """An answer that is watched for the log is the same to its caller."""
-    caplog.set_level(request.param)
+    caplog.set_level(request.param, LOG.name)
 
 
 # What is sent.
@@ -541,6 +593,7 @@ async def test_pause_resume_and_close_reach_upstream(both_ways):
 
 
 async def test_the_end_is_written_down_for_debugging(caplog):
+    caplog.set_level(logging.DEBUG, LOG.name)
     usage = b'data: {"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}\n\n'
     ticker = Ticker()
     reply = FakeReply(chunks=[usage, b"data: [DONE]\n\n"], is_live=True)
@@ -572,6 +625,7 @@ async def test_the_end_is_written_down_for_debugging(caplog):
 
 @pytest.mark.parametrize("way", ["left", "upstream_cut"])
 async def test_other_ends_are_written_down_too(caplog, way):
+    caplog.set_level(logging.DEBUG, LOG.name)
     reply = FakeReply(chunks=[b"x"], is_live=True)
     proxy, _, _ = proxy_of(reply)
     answer = await proxy.open(request(stream=True, headers={"x-initiator": "canary"}))
@@ -586,6 +640,7 @@ async def test_other_ends_are_written_down_too(caplog, way):
 
 
 async def test_a_read_body_is_written_down(caplog):
+    caplog.set_level(logging.DEBUG, LOG.name)
     body = b'{"choices": [], "usage": {"total_tokens": 7}}'
     proxy, _, _ = proxy_of(FakeReply(chunks=[body]), FakeReply(chunks=[b"x"], failure=cut()))
     await (await proxy.open(request())).read(1000)
@@ -596,7 +651,7 @@ async def test_a_read_body_is_written_down(caplog):
 
 
 async def test_nobody_who_debugs_means_nothing_between_upstream_and_receiver(caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, LOG.name)
     seen = []
 
     class Direct(FakeReply):
@@ -696,7 +751,7 @@ class World:
         )
         self.copilot = FakeCopilot()
         self.dead = set()
-        self.proxy = Proxy(self.broker, lambda: self.copilot, monotonic=self.clock.monotonic)
+        self.proxy = Asked(self.broker, lambda: self.copilot, monotonic=self.clock.monotonic)
 
     def answer(self, call):
         return refused(401) if call.token in self.dead else FakeReply(chunks=[b"fine"])
@@ -877,3 +932,38 @@ async def test_a_refresh_that_fails_is_told_for_models():
     copilot.models_answers = [rejected()]
     assert (await failure_of(proxy.models(None))).error_class is ErrorClass.LOGIN_REQUIRED
     assert len(copilot.models_calls) == 1
+
+
+# Asking without waiting.
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+async def test_what_was_begun_and_is_closed_is_cut_and_told_of_nothing(at_hand):
+    proxy, copilot, _ = proxy_of()
+    copilot.has_connection = at_hand
+    copilot.gate = asyncio.Event()
+    told = []
+    begun = Proxy.begin(proxy, request(), told.append)
+    async with asyncio.timeout(10):
+        await copilot.asked.wait()
+    begun.close()
+    begun.close()
+    while not copilot.cancelled:
+        await asyncio.sleep(0)
+    assert (copilot.cancelled, told) == (1, [])
+
+
+async def test_an_answer_that_crosses_with_the_close_is_given_up():
+    reply = FakeReply(200, {}, [b"late"])
+    proxy, copilot, _ = proxy_of(reply)
+    copilot.has_connection = False
+    told = []
+    begun = Proxy.begin(proxy, request(), told.append)
+    (task,) = proxy._tasks
+    task.remove_done_callback(begun._task_ended)  # it comes later, as it may
+    await asyncio.wait([task])
+    begun.close()
+    begun._task_ended(task)
+    async with asyncio.timeout(10):
+        await reply.closed.wait()
+    assert told == []

@@ -12,8 +12,8 @@ import pytest
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure, PermanentError
 from brokerd.rpc.completion_stream import CHUNK_MAX
-from brokerd.rpc.methods import BODY_MAX
 from brokerd.rpc.session import OUT_HIGH
+from brokerd.rpc.whole_answer import BODY_MAX
 from copilot_broker.wire.connection import (
     ConnectionEnded,
     ResponseReceived,
@@ -83,7 +83,6 @@ async def test_a_whole_answer_comes_through_untouched(door, client):
     assert (request.body, request.path, request.stream) == (AWKWARD, "/chat/completions", False)
     assert (request.account, dict(request.headers)) == ("work", {})
     assert reply.closed.is_set()
-    assert reply.limit == BODY_MAX
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 429, 466, 500, 503])
@@ -153,9 +152,13 @@ async def test_the_brokers_own_refusals_are_errors(door, client):
 
 
 async def test_a_whole_answer_that_breaks_off_is_a_temporary_error(door, client):
-    door.proxy.answers.append(reply := FakeReply(b"half"))
+    door.proxy.answers.append(reply := FakeReply())
+    msgid = await client.ask("completion.create", body=b"{}")
+    await until(lambda: reply.receiver is not None)
+    reply.feed(b"half")
     reply.cut()
-    answer = await client.call("completion.create", body=b"{}")
+    answer = await client.event()
+    assert answer.msgid == msgid
     assert (answer.error.error_class, answer.error.code) == (ErrorClass.TEMPORARY, "upstream_cut")
     assert reply.closed.is_set()
 
@@ -167,6 +170,19 @@ async def test_the_longest_answer_and_the_longest_prompt_fit_their_frames(door, 
     assert answer.result["body"] == body
     assert door.proxy.requests[0].body == body
     await until(lambda: door.server.buffered == 0)
+
+
+async def test_an_answer_too_long_for_a_frame_is_cut_and_told_so(door, client):
+    door.proxy.answers.append(reply := FakeReply())
+    await client.ask("completion.create", body=b"{}")
+    await until(lambda: reply.receiver is not None)
+    reply.feed(bytes(BODY_MAX))
+    assert door.server.buffered >= BODY_MAX, "what is collected counts"
+    assert not reply.closed.is_set()
+    reply.feed(b".")
+    assert reply.closed.is_set()
+    assert (await client.event()).error.code == "upstream_too_long"
+    assert door.server.buffered == 0
 
 
 async def test_a_prompt_that_is_too_long_is_told_so(door, client, caplog):
@@ -420,13 +436,13 @@ async def test_leaving_cuts_upstream_whatever_it_does(door):
     door.proxy.answers += [
         one := FakeReply(),
         two := FakeReply(),
-        three := FakeReply(None),
+        three := FakeReply(),
     ]
     await open_stream(flowing)
     await open_stream(stalled)
     two.feed(*[bytes(100_000)] * 10)
     await whole.ask("completion.create", body=b"{}")
-    await until(lambda: three.limit is not None)
+    await until(lambda: three.receiver is not None)
     door.proxy.may_answer.clear()
     await waiting.ask("completion.create", body=b"{}", stream=True)
     await until(lambda: door.proxy.waiting == 1)
@@ -594,15 +610,15 @@ async def test_five_hundred_streams_over_forty_connections(door):
 async def test_a_stop_lets_completions_end(tmp_path):
     async with Door(tmp_path / "s") as door:
         streaming, asking = await door.knock(), await door.knock()
-        door.proxy.answers += [reply := FakeReply(), whole := FakeReply(None)]
+        door.proxy.answers += [reply := FakeReply(), whole := FakeReply()]
         await open_stream(streaming)
         await asking.ask("completion.create", body=b"{}")
-        await until(lambda: whole.limit is not None)
+        await until(lambda: whole.receiver is not None)
         drain = asyncio.create_task(door.server.drain(PATIENCE))
         await asyncio.sleep(0)
         reply.feed(b"goes on")
         reply.end()
-        whole._body = b"too"
+        whole.feed(b"too")
         whole.end()
         chunks, end = await collect(streaming, credit=False)
         assert (chunks, end.error) == ([b"goes on"], None)
@@ -614,10 +630,10 @@ async def test_a_stop_lets_completions_end(tmp_path):
 async def test_a_stop_ends_completions_when_its_time_is_up(tmp_path):
     async with Door(tmp_path / "s") as door:
         streaming, asking = await door.knock(), await door.knock()
-        door.proxy.answers += [reply := FakeReply(), whole := FakeReply(None)]
+        door.proxy.answers += [reply := FakeReply(), whole := FakeReply()]
         await open_stream(streaming)
         await asking.ask("completion.create", body=b"{}")
-        await until(lambda: whole.limit is not None)
+        await until(lambda: whole.receiver is not None)
         await door.server.drain(0.01)
         end = await streaming.event()
         assert isinstance(end, StreamEnd)

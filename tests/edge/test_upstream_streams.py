@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import struct
+from functools import partial
 
 import pytest
 
@@ -149,7 +150,7 @@ async def test_answer_that_came_before_our_write_was_refused_is_passed_on():
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
         head = asyncio.get_running_loop().create_future()
-        reply = H1Reply(connection, head)
+        reply = H1Reply(connection, partial(head.set_result, None))
         connection.send(reply, b"POST / HTTP/1.1\r\n\r\n", b"")
         async with asyncio.timeout(PATIENCE):
             await head

@@ -101,6 +101,23 @@ class FakeReply:
             self._is_pumping = False
 
 
+class _Begun:
+    """ports.Exchange: an `open` that tells a listener."""
+
+    def __init__(self, opening, listener):
+        self._listener = listener
+        self._task = asyncio.ensure_future(opening)
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task):
+        if self._listener is not None:
+            self._listener(task.exception() or task.result())
+
+    def close(self):
+        self._listener = None
+        self._task.cancel()
+
+
 class FakeCopilot:
     """ports.CopilotApi. `answers` are used up first (a reply, an error, or a function of the call
     giving one); then `{}` with 200."""
@@ -113,8 +130,13 @@ class FakeCopilot:
         """An asyncio.Event that every call waits for, when set."""
         self.asked = asyncio.Event()
         self.cancelled = 0
+        self.has_connection = False
+        """Whether `begin` can."""
         self.models_answers = []
         self.models_calls = []
+
+    def begin(self, call, listener):
+        return _Begun(self.open(call), listener) if self.has_connection else None
 
     async def open(self, call):
         self.calls.append(call)

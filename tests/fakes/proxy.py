@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from brokerd.errors import ErrorClass, Failure, TransientError
+from brokerd.errors import ErrorClass, Failure
+from brokerd.proxy.begun import Begun
 
 
 __all__ = ["FakeProxy", "FakeReply", "upstream_cut"]
@@ -32,7 +33,6 @@ class FakeReply:
         self.closed = asyncio.Event()
         self.paused = False
         self.pauses = 0
-        self.limit = None
         self.receiver = None
         self.delivered = 0
         """Bytes the receiver was given."""
@@ -41,20 +41,13 @@ class FakeReply:
         self._over: list[Failure | None] = []
         self._done = asyncio.Event()
 
-    async def read(self, limit):
-        self.limit = limit
-        if self._body is None:
-            await self._done.wait()
-        if self._over and self._over[0] is not None:
-            raise TransientError(self._over[0])
-        if len(self._body) > limit:
-            raise TransientError(Failure(ErrorClass.TEMPORARY, "answer_too_long", "too long"))
-        return self._body
-
     def stream_to(self, receiver):
         assert self.receiver is None, "a body is streamed once"
         self.receiver = receiver
         self._deliver()
+        if self._body:
+            self.feed(self._body)
+            self.end()
 
     def feed(self, *chunks: bytes) -> None:
         """What upstream's reads bring; kept by the kernel, as it were, while paused."""
@@ -129,6 +122,11 @@ class FakeProxy:
             raise answer
         self.replies.append(answer)
         return answer
+
+    def begin(self, request, listener):
+        begun = Begun(listener)
+        begun.wait_for(asyncio.ensure_future(self.open(request)))
+        return begun
 
     async def models(self, account):
         self.models_asked.append(account)

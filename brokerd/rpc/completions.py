@@ -1,0 +1,184 @@
+"""The completions of one connection, from the question to the last byte: calls, and no task.
+
+The proxy tells when the head of an answer is there. A whole answer is then collected and sent at
+its end (`WholeAnswer`), a streamed one passes as it comes (`CompletionStream`); upstream's reads
+drive both. Whatever gives a completion up closes what is under way for it, and upstream is cut at
+once.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from brokerd.rpc.completion_stream import CompletionStream
+from brokerd.rpc.failures import REQUEST_CANCELLED, SHUTTING_DOWN, error_info, error_of
+from brokerd.rpc.shapes import completion_map, completion_request, reply_account
+from brokerd.rpc.whole_answer import WholeAnswer
+from copilot_broker.wire.errors import LocalProtocolError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from brokerd.core.completions import CompletionRequest
+    from brokerd.errors import Failure
+    from brokerd.gate import Caller
+    from brokerd.ports import Exchange, Reply
+    from brokerd.rpc.in_flight import Link
+    from copilot_broker.wire.connection import Connection
+    from copilot_broker.wire.messages import ErrorInfo
+
+
+__all__ = ["Begin", "Completions"]
+
+METHOD = "completion.create"
+
+
+class Begin(Protocol):
+    """`Proxy.begin`."""
+
+    def __call__(
+        self, request: CompletionRequest, listener: Callable[[Reply | BaseException], None]
+    ) -> Exchange:
+        """See there."""
+        ...
+
+
+class Completions:
+    """See the module's docstring. It is the `Outlet` of its streams."""
+
+    def __init__(self, wire: Connection, caller: Caller, begin: Begin, link: Link) -> None:
+        self._wire = wire
+        self._caller = caller
+        self._begin = begin
+        self._link = link
+        self.send_chunk = link.send_chunk
+        """The `Outlet`'s: chunks are the connection's business."""
+        self._asked: dict[int, Exchange | WholeAnswer] = {}
+        """msgid → what will answer it; closing that gives it up."""
+        self._flows: dict[int, CompletionStream] = {}
+        self._stalled: dict[int, CompletionStream] = {}
+        """Flows that wait for credit or room, in the order in which they came to."""
+
+    def __len__(self) -> int:
+        return len(self._asked) + len(self._flows)
+
+    @property
+    def kept(self) -> int:
+        """Bytes from upstream that wait: for the rest of their answer, for credit or for room."""
+        if not self._asked and not self._stalled:
+            return 0
+        whole = sum(asked.size for asked in self._asked.values() if type(asked) is WholeAnswer)
+        return whole + sum(flow.kept for flow in self._stalled.values())
+
+    def begin(self, msgid: int, params: Mapping[str, Any]) -> None:
+        """Ask upstream. Raises BrokerError for what is refused at once."""
+        request = completion_request(params)
+        self._asked[msgid] = self._begin(request, partial(self._arrived, msgid, request.stream))
+
+    def cancel_request(self, msgid: int) -> None:
+        """Give up what still waits for its answer; it is answered with an error."""
+        if (asked := self._asked.get(msgid)) is not None:
+            asked.close()
+            self._refuse(msgid, REQUEST_CANCELLED)
+
+    def cancel_stream(self, stream: int) -> None:
+        """Give up a stream that the wire has ended already."""
+        if (flow := self._forget_flow(stream)) is not None:
+            flow.close()
+            self._link.one_less()
+
+    def credit_came(self, stream: int) -> bool:
+        """Go on with a stream whose receiver has granted more; False: it is none that waits."""
+        flow = self._stalled.pop(stream, None)
+        if flow is not None:
+            flow.go_on()
+        return flow is not None
+
+    def room_came(self) -> None:
+        """Go on with all streams, those first that have waited longest."""
+        for stream in list(self._stalled):
+            if not self._link.has_room:
+                break
+            self.credit_came(stream)
+
+    def give_up(self) -> None:
+        """End everything; its callers are told."""
+        for msgid, asked in list(self._asked.items()):
+            asked.close()
+            self._refuse(msgid, SHUTTING_DOWN)
+        for stream, flow in list(self._flows.items()):
+            self._forget_flow(stream)
+            flow.close()
+            self._wire.end_stream(stream, SHUTTING_DOWN)
+
+    def close(self) -> None:
+        """End everything; nobody is told."""
+        under_way = [*self._asked.values(), *self._flows.values()]
+        self._asked.clear()
+        self._flows.clear()
+        self._stalled.clear()
+        for what in under_way:
+            what.close()
+
+    # -- the head is there --------------------------------------------------------------------
+
+    def _arrived(self, msgid: int, wants_stream: bool, outcome: Reply | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            self._refuse(msgid, error_info(outcome, METHOD))
+            return
+        account = reply_account(outcome)
+        self._caller.complete(account)
+        if wants_stream:
+            del self._asked[msgid]
+            self._start_flow(msgid, outcome, account)
+        else:
+            whole = WholeAnswer(outcome, partial(self._collected, msgid, outcome), self._link)
+            self._asked[msgid] = whole
+            whole.start()
+
+    def _collected(self, msgid: int, reply: Reply, body: bytes, failure: Failure | None) -> None:
+        if failure is not None:
+            self._refuse(msgid, error_of(failure))
+            return
+        try:
+            self._wire.send_result(msgid, completion_map(reply, body))
+        except LocalProtocolError as raised:
+            self._refuse(msgid, error_info(raised, METHOD))
+            return
+        del self._asked[msgid]
+        self._link.transmit()
+        self._link.one_less()
+
+    def _refuse(self, msgid: int, error: ErrorInfo) -> None:
+        del self._asked[msgid]
+        self._wire.send_error(msgid, error)
+        self._link.transmit()
+        self._link.one_less()
+
+    # -- streams ------------------------------------------------------------------------------
+
+    def _start_flow(self, msgid: int, reply: Reply, account: str) -> None:
+        headers = dict(reply.headers)
+        stream = self._wire.open_stream(msgid, reply.status, headers, account=account)
+        outgoing = self._wire.outgoing_stream(stream)
+        flow = self._flows[stream] = CompletionStream(outgoing, reply, self)
+        flow.start()  # what is there already leaves together with the head
+        self._link.transmit()
+
+    def stream_stalled(self, stream: int) -> None:
+        """Let it go on when there may be room."""
+        self._stalled[stream] = self._flows[stream]
+        self._link.tell_held()
+
+    def stream_ended(self, stream: int, failure: Failure | None) -> None:
+        """Tell the caller, and forget it."""
+        self._forget_flow(stream)
+        self._wire.end_stream(stream, None if failure is None else error_of(failure))
+        self._link.transmit()
+        self._link.one_less()
+
+    def _forget_flow(self, stream: int) -> CompletionStream | None:
+        self._stalled.pop(stream, None)
+        return self._flows.pop(stream, None)
