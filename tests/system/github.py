@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 from brokerd.simulator import Simulator
+from brokerd.simulator.settings import Settings
 
 
 if TYPE_CHECKING:
@@ -53,4 +55,4 @@ class GitHub:
         """Start anew: no grants, faults or requests; these settings."""
         self.world.reset()
         defaults = {"auto_approve": True, "device_interval": 0.2, "token_lifetime": 1800}
-        self.world.settings.change(defaults | settings)
+        self.world.settings.change(asdict(Settings()) | defaults | settings)
