@@ -57,6 +57,7 @@ class Completions:
         """The `Outlet`'s: chunks are the connection's business."""
         self._asked: dict[int, Exchange | WholeAnswer] = {}
         """msgid → what will answer it; closing that gives it up."""
+        self._collected_bytes = 0
         self._flows: dict[int, CompletionStream] = {}
         self._stalled: dict[int, CompletionStream] = {}
         """Flows that wait for credit or room, in the order in which they came to."""
@@ -64,13 +65,15 @@ class Completions:
     def __len__(self) -> int:
         return len(self._asked) + len(self._flows)
 
+    def __bool__(self) -> bool:
+        return bool(self._asked or self._flows)
+
     @property
     def kept(self) -> int:
         """Bytes from upstream that wait: for the rest of their answer, for credit or for room."""
-        if not self._asked and not self._stalled:
-            return 0
-        whole = sum(asked.size for asked in self._asked.values() if type(asked) is WholeAnswer)
-        return whole + sum(flow.kept for flow in self._stalled.values())
+        if not self._stalled:
+            return self._collected_bytes
+        return self._collected_bytes + sum(flow.kept for flow in self._stalled.values())
 
     def begin(self, msgid: int, params: Mapping[str, Any]) -> None:
         """Ask upstream. Raises BrokerError for what is refused at once."""
@@ -134,9 +137,14 @@ class Completions:
             del self._asked[msgid]
             self._start_flow(msgid, outcome, account)
         else:
-            whole = WholeAnswer(outcome, partial(self._collected, msgid, outcome), self._link)
+            on_end = partial(self._collected, msgid, outcome)
+            whole = WholeAnswer(outcome, on_end, self._collecting)
             self._asked[msgid] = whole
             whole.start()
+
+    def _collecting(self, nbytes: int) -> None:
+        self._collected_bytes += nbytes
+        self._link.tell_held()
 
     def _collected(self, msgid: int, reply: Reply, body: bytes, failure: Failure | None) -> None:
         if failure is not None:

@@ -85,8 +85,8 @@ class InFlight:
         self._room = asyncio.Event()
         self._refusing = False
 
-    def __len__(self) -> int:
-        return len(self._tasks) + len(self._completions)
+    def __bool__(self) -> bool:
+        return bool(self._tasks or self._completions)
 
     @property
     def full(self) -> bool:

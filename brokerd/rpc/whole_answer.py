@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from brokerd.errors import ErrorClass, Failure
 from copilot_broker.wire.limits import MAX_LARGE_FRAME
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from brokerd.ports import Reply
 
 
-__all__ = ["BODY_MAX", "Holder", "WholeAnswer"]
+__all__ = ["BODY_MAX", "WholeAnswer"]
 
 BODY_MAX = MAX_LARGE_FRAME - 256 * 1024
 """Bytes of a body: what fits into one answer, with room for the headers of upstream's."""
@@ -23,27 +23,24 @@ WORTH_TELLING = 64 * 1024
 """Bytes below which nobody is told how much is held: the usual answer comes in one read."""
 
 
-class Holder(Protocol):
-    """Who answers for what is held."""
-
-    def tell_held(self) -> None:
-        """Note that `size` has changed; the answer may be closed after it."""
-        ...
-
-
 class WholeAnswer:
     """`ports.Receiver` of one reply; closes it."""
 
     def __init__(
-        self, reply: Reply, on_end: Callable[[bytes, Failure | None], None], holder: Holder
+        self,
+        reply: Reply,
+        on_end: Callable[[bytes, Failure | None], None],
+        hold: Callable[[int], None],
     ) -> None:
-        """`on_end` is called once with the body or with what kept it from us."""
+        """`on_end` is called once with the body or with what kept it from us.
+
+        `hold` is told how many bytes more are held, or fewer; it may close us.
+        """
         self._reply = reply
         self._on_end: Callable[[bytes, Failure | None], None] | None = on_end
-        self._holder = holder
+        self._hold = hold
         self._pieces: list[bytes] = []
-        self.size = 0
-        """Bytes collected."""
+        self._size = self._told = 0
 
     def start(self) -> None:
         """Collect; it may have ended when this returns."""
@@ -52,11 +49,11 @@ class WholeAnswer:
     def data(self, chunk: bytes) -> None:
         """Take what one read brought."""
         self._pieces.append(chunk)
-        self.size += len(chunk)
-        if self.size > BODY_MAX:
+        self._size += len(chunk)
+        if self._size > BODY_MAX:
             self._end(b"", _too_long())
-        elif self.size > WORTH_TELLING:
-            self._holder.tell_held()
+        elif self._size > WORTH_TELLING:
+            self._tell(self._size)
 
     def ended(self, failure: Failure | None) -> None:
         """Know that nothing follows."""
@@ -67,8 +64,13 @@ class WholeAnswer:
         """Want no more; upstream is cut at once. Nothing is told: twice is no error."""
         self._on_end = None
         self._pieces = []
-        self.size = 0
         self._reply.close()
+        if self._told:
+            self._tell(0)
+
+    def _tell(self, size: int) -> None:
+        more, self._told = size - self._told, size
+        self._hold(more)
 
     def _end(self, body: bytes, failure: Failure | None) -> None:
         on_end = self._on_end
