@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from brokerd.errors import Failure
     from brokerd.gate import Caller
     from brokerd.ports import Exchange, Reply
-    from brokerd.rpc.in_flight import Link
+    from brokerd.rpc.link import Link
     from copilot_broker.wire.connection import Connection
     from copilot_broker.wire.messages import ErrorInfo
 

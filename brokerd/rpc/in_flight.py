@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from brokerd.rpc.completions import Completions
 from brokerd.rpc.failures import (
@@ -29,43 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
 
     from brokerd.gate import Caller
+    from brokerd.rpc.link import Link
     from copilot_broker.wire.connection import Connection
     from copilot_broker.wire.events import RequestReceived
     from copilot_broker.wire.messages import ErrorInfo
-    from copilot_broker.wire.outgoing import OutgoingStream
 
 
-__all__ = ["InFlight", "Link"]
-
-
-class Link(Protocol):
-    """What requests need of their connection."""
-
-    @property
-    def closed(self) -> bool:
-        """Nothing can be told any more."""
-        ...
-
-    @property
-    def has_room(self) -> bool:
-        """Whether more may be streamed without holding too much."""
-        ...
-
-    def send_chunk(self, stream: OutgoingStream, chunk: bytes) -> bool:
-        """Send it; False, and nothing is sent, where credit or the room for it is used up."""
-        ...
-
-    def transmit(self) -> None:
-        """Write what the wire has to say; the connection may be closed after it."""
-        ...
-
-    def tell_held(self) -> None:
-        """Note that `kept` has changed; the connection may be closed after it."""
-        ...
-
-    def one_less(self) -> None:
-        """Note that something is no longer in flight."""
-        ...
+__all__ = ["InFlight"]
 
 
 class InFlight:
