@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import socket
 import threading
 
@@ -52,7 +53,7 @@ def test_runtime_directory_is_next():
 
 
 def test_without_a_runtime_directory_the_hint_starts_the_socket(monkeypatch):
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)  # a uid without a session
+    monkeypatch.setattr(posix, "getuid", lambda: 4_000_000_001)  # a uid without a session
     with pytest.raises(NoBroker) as caught:
         socket_path({})
     assert caught.value.code == "no_runtime_dir"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import posix
 import subprocess
 import sys
 import threading
@@ -157,7 +158,7 @@ def test_no_broker_names_the_command_that_starts_it(tmp_path, monkeypatch):
 def test_no_runtime_directory_names_it_too(monkeypatch):
     monkeypatch.delenv("COPILOT_BROKER_SOCKET", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    monkeypatch.setattr(posix, "getuid", lambda: 4_000_000_001)
     with pytest.raises(BrokerUnreachable) as caught:
         Client().token()
     assert (caught.value.code, caught.value.hint) == (
