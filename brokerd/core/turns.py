@@ -7,7 +7,8 @@ not read at all. For one that does not:
 - `agent` only when the last message leaves no doubt: a model's own, or a tool's result.
 - Everything else, and everything that cannot be read for sure, is `user`. To call a person's turn
   an agent's would be to bill it wrong.
-- Reading is one pass of the JSON parser, and none can grow the daemon: see `MAX_ITEMS`.
+- Reading is one pass of the JSON parser, and none can grow the daemon: see `MAX_ITEMS`. A body
+  without any word of an agent's is a person's and need not be read.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "Turn",
     "has_image",
     "initiator",
+    "may_be_agents",
     "may_have_image",
     "read_turn",
 ]
@@ -48,6 +50,7 @@ _OTHER_ROLES = {
 }
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
 _TOOL_RESULT = "tool_result"
+_AGENT_WORDS = (b"assistant", b"tool", b"function", b"\\u")
 
 
 class Turn(NamedTuple):
@@ -76,6 +79,14 @@ _DECODER = JSONDecoder(object_pairs_hook=_object)
 def may_have_image(body: bytes) -> bool:
     """Whether it is worth reading for an image: each kind of image part is named so."""
     return b"image" in body
+
+
+def may_be_agents(body: bytes) -> bool:
+    """Whether it is worth reading for an agent's turn: not where no word of one is in it.
+
+    A letter of a JSON string may also be written as an escape, so any escape of that kind counts.
+    """
+    return any(word in body for word in _AGENT_WORDS)
 
 
 def initiator(body: bytes) -> tuple[Initiator, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from brokerd.core.answers import Action, action_for, is_of_note, may_replay
 from brokerd.core.completions import UpstreamCall
 from brokerd.core.request_id import new_request_id
-from brokerd.core.turns import may_have_image, read_turn
+from brokerd.core.turns import Turn, may_be_agents, may_have_image, read_turn
 from brokerd.errors import BrokerError, ErrorClass
 from brokerd.proxy.answer import Answer, WatchedAnswer
 from brokerd.proxy.begun import Begun
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from brokerd.core.completions import CompletionRequest
-    from brokerd.core.turns import Turn
     from brokerd.ports import CopilotApi, Reply
     from brokerd.proxy.begun import Listener
     from brokerd.views import LeasedToken
@@ -47,6 +46,9 @@ DROP_PAUSE = 60.0
 TELL_PAUSE = 1.0
 """Seconds in which a derived initiator that stays the same is logged once: a record costs more
 than all else that is done for a turn, and a person's turns are seconds apart."""
+
+NO_AGENT = Turn("user", "no_agent_role", has_image=False)
+"""Of a body that names no role of an agent's."""
 
 _REJECTED, _MISDIRECTED = "copilot_token_rejected", "misdirected"
 """What a 401 and a 421 are called where the port raises."""
@@ -192,7 +194,10 @@ class Proxy:
         has_vision = "copilot-vision-request" in headers
         if has_initiator and (has_vision or not may_have_image(request.body)):
             return headers, "caller"
-        turn = read_turn(request.body)
+        if may_be_agents(request.body) or may_have_image(request.body):
+            turn = read_turn(request.body)
+        else:
+            turn = NO_AGENT
         if turn.has_image and not has_vision:
             headers["copilot-vision-request"] = "true"
         if has_initiator:

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerd.core import turns
-from brokerd.core.turns import has_image, initiator, may_have_image, read_turn
+from brokerd.core.turns import (
+    has_image,
+    initiator,
+    may_be_agents,
+    may_have_image,
+    read_turn,
+)
 
 
 def body_of(*messages, **more):
@@ -216,3 +222,41 @@ def test_deep_nesting_leaves_the_recursion_limit_alone():
     before = sys.getrecursionlimit()
     read_turn(b"[" * 1_000_000)
     assert sys.getrecursionlimit() == before
+
+
+WORDS = st.sampled_from(
+    [
+        "user",
+        "assistant",
+        "tool",
+        "function",
+        "tool_result",
+        "system",
+        "hello",
+        "as",
+        "sistant",
+        "\\u0061",
+        "ä",
+    ]
+)
+PARTS = st.lists(st.fixed_dictionaries({"type": WORDS, "text": WORDS}), max_size=2)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({"role": WORDS, "content": st.one_of(WORDS, PARTS)}), max_size=3
+    ),
+    st.booleans(),
+)
+def test_what_names_no_agent_is_a_persons(messages, is_ascii):
+    body = json.dumps({"messages": messages}, ensure_ascii=is_ascii).encode()
+    if not may_be_agents(body):
+        assert initiator(body)[0] == "user"
+
+
+def test_a_role_in_escapes_is_seen():
+    body = b'{"messages": [{"role": "\\u0061ssistant"}]}'
+    assert b"assistant" not in body
+    assert may_be_agents(body)
+    assert initiator(body)[0] == "agent"
+    assert not may_be_agents(body_of(user()))

@@ -208,16 +208,19 @@ async def test_a_request_gets_an_id_of_its_own_unless_it_has_one():
 
 
 @pytest.mark.parametrize(
-    ("role", "initiator", "reason"),
+    ("roles", "initiator", "reason"),
     [
-        ("user", "user", "last_role_user"),
-        ("tool", "agent", "last_role_tool"),
-        ("system", "user", "last_role_system"),
+        (("user", "user"), "user", "no_agent_role"),
+        (("user", "system"), "user", "no_agent_role"),
+        (("user", "tool"), "agent", "last_role_tool"),
+        (("assistant", "user"), "user", "last_role_user"),
+        (("assistant", "system"), "user", "last_role_system"),
     ],
 )
-async def test_the_initiator_is_derived_and_said(caplog, role, initiator, reason):
+async def test_the_initiator_is_derived_and_said(caplog, roles, initiator, reason):
     proxy, copilot, _ = proxy_of()
-    body = json.dumps({"messages": [{"role": "user"}, {"role": role, "content": "x"}]}).encode()
+    messages = [{"role": role, "content": "x"} for role in roles]
+    body = json.dumps({"messages": messages}).encode()
     await proxy.open(request(body))
     assert copilot.calls[0].headers["x-initiator"] == initiator
     assert "copilot-vision-request" not in copilot.calls[0].headers
@@ -612,7 +615,7 @@ async def test_the_end_is_written_down_for_debugging(caplog):
         "BYTES": len(usage) + 14,
         "DURATION_MS": 1500,
         "INITIATOR": "user",
-        "REASON": "last_role_user",
+        "REASON": "no_agent_role",
         "END": "whole",
         "DONE": 1,
         "PROMPT_TOKENS": 3,
