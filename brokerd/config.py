@@ -7,7 +7,6 @@ is a setting somebody believes in.
 
 from __future__ import annotations
 
-import difflib
 import os
 import pwd
 import re
@@ -196,6 +195,8 @@ def _require_table(path: tuple[str, ...], value: object) -> None:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
+    import difflib  # noqa: PLC0415 - for mistakes only
+
     close = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
     guess = f"; did you mean {close[0]}?" if close else ";"
     return f"unknown {what} {name[:80]}{guess} allowed here: {', '.join(known)}"

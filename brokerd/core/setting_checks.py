@@ -6,7 +6,6 @@ place.
 
 from __future__ import annotations
 
-import difflib
 import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -38,6 +37,8 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 
     def check(value: str) -> str:
         if value not in allowed:
+            import difflib  # noqa: PLC0415 - for mistakes only
+
             close = difflib.get_close_matches(value, allowed, n=1)
             guess = f" (did you mean {close[0]}?)" if close else ""
             raise NotAllowedError("one of " + ", ".join(allowed) + guess)
