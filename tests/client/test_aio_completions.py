@@ -175,7 +175,9 @@ async def test_ten_thousand_chunks_arrive_byte_for_byte_with_little_credit_said(
             stream = await client.stream({})
             assert (stream.status, stream.headers, stream.account) == (200, SSE, "work")
             assert [chunk async for chunk in stream] == chunks
-        assert len(server.credits) == sum(map(len, chunks)) // (STREAM_WINDOW // 2)
+        total, half = sum(map(len, chunks)), STREAM_WINDOW // 2
+        # What is granted when all has been sent may find the stream ended, and nobody counts it.
+        assert (total - STREAM_WINDOW) // half < len(server.credits) <= total // half
         assert not server.cancelled.is_set()
 
 

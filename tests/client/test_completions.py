@@ -255,10 +255,11 @@ def test_ten_thousand_chunks_arrive_byte_for_byte_with_little_credit_said():
         stream = client.stream({})
         assert (stream.status, stream.headers, stream.account) == (200, SSE, "work")
         assert list(stream) == chunks
-    total = sum(map(len, chunks))
+    total, half = sum(map(len, chunks)), STREAM_WINDOW // 2
     assert total > 3 * STREAM_WINDOW
     assert sum(server.credits) <= total
-    assert len(server.credits) == total // (STREAM_WINDOW // 2)
+    # What is granted when all has been sent may find the stream ended, and nobody counts it.
+    assert (total - STREAM_WINDOW) // half < len(server.credits) <= total // half
     assert not server.cancelled.is_set()
 
 
