@@ -7,6 +7,7 @@ no loop yet or must not share one (`copilot-brokerd --simulate`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any, Self
 
@@ -100,8 +101,9 @@ class SimulatorThread:
 
     def stop(self) -> None:
         """Stop listening and end the thread; twice is no error."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._loop is not None and self._stop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
+                self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread.ident is not None:
             self._thread.join(START_TIMEOUT)
 
