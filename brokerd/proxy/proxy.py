@@ -103,9 +103,7 @@ class Proxy:
         began_at = self._monotonic() if is_watched else 0.0
         lease = await self._broker.lease(request.account, min_valid=MIN_VALID)
         headers, reason = self._headers(request, lease.account)
-        reply = await self._copilot().open(_call(request, lease, headers))
-        if is_of_note(reply.status):
-            reply = await self._act_on(reply, request, lease, headers)
+        reply = await self._ask(request, lease, headers)
         if not is_watched:
             return Answer(reply, lease.account)
         said = headers["x-initiator"]
@@ -119,17 +117,16 @@ class Proxy:
         an await. Raises BrokerError for what is refused at once.
         """
         begun = Begun(listener)
-        if not self._begin_at_once(request, begun):
+        # Who debugs is answered the long way, which writes down how it went.
+        is_watched = log.isEnabledFor(logging.DEBUG)
+        found = None if is_watched else self._broker.leasable(request.account, MIN_VALID)
+        if found is None:
             begun.wait_for(self._track(self.open(request)))
+        else:
+            self._begin_with(request, found[0], begun)
         return begun
 
-    def _begin_at_once(self, request: CompletionRequest, begun: Begun) -> bool:
-        if log.isEnabledFor(logging.DEBUG):  # the long way writes down how it went
-            return False
-        found = self._broker.leasable(request.account, MIN_VALID)
-        if found is None:
-            return False
-        lease = found[0]
+    def _begin_with(self, request: CompletionRequest, lease: LeasedToken, begun: Begun) -> None:
         headers, _ = self._headers(request, lease.account)
 
         def listener(outcome: Reply | BrokerError) -> None:
@@ -141,10 +138,10 @@ class Proxy:
                 begun.tell(Answer(outcome, lease.account))
 
         exchange = self._copilot().begin(_call(request, lease, headers), listener)
-        if exchange is None:
-            return False
-        begun.wait_on(exchange)
-        return True
+        if exchange is not None:
+            begun.wait_on(exchange)
+        else:  # a connection has to be made first; what was read of the body stands
+            begun.wait_for(self._track(self._answer(request, lease, headers)))
 
     async def _settle(
         self,
@@ -154,6 +151,20 @@ class Proxy:
         headers: Mapping[str, str],
     ) -> Answer:
         return Answer(await self._act_on(reply, request, lease, headers), lease.account)
+
+    async def _answer(
+        self, request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
+    ) -> Answer:
+        return Answer(await self._ask(request, lease, headers), lease.account)
+
+    async def _ask(
+        self, request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
+    ) -> Reply:
+        """Send it, do what the answer makes us do, and return the answer to pass on."""
+        reply = await self._copilot().open(_call(request, lease, headers))
+        if is_of_note(reply.status):
+            reply = await self._act_on(reply, request, lease, headers)
+        return reply
 
     def _track(self, work: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
         task = asyncio.get_running_loop().create_task(work)

@@ -16,6 +16,7 @@ from brokerd.core.tokens import CopilotToken, GitHubToken, IndexEntry, Login, Us
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, TransientError
 from brokerd.proxy import ACCOUNT_HEADER, Proxy
 from brokerd.proxy import held as held_module
+from brokerd.proxy import proxy as proxy_module
 from brokerd.proxy.held import HELD_MAX
 from brokerd.proxy.proxy import DROP_PAUSE, MIN_VALID
 from fakes.broker import a_lease, signed_out
@@ -970,3 +971,19 @@ async def test_an_answer_that_crosses_with_the_close_is_given_up():
     async with asyncio.timeout(10):
         await reply.closed.wait()
     assert told == []
+
+
+@pytest.mark.parametrize("has_connection", [True, False])
+async def test_a_body_is_read_once_whether_a_connection_is_at_hand_or_not(
+    monkeypatch, has_connection
+):
+    reads = []
+    read_turn = proxy_module.read_turn
+    monkeypatch.setattr(
+        proxy_module, "read_turn", lambda body: reads.append(body) or read_turn(body)
+    )
+    proxy, copilot, _ = proxy_of()
+    copilot.has_connection = has_connection
+    body = json.dumps({"messages": [{"role": "tool", "content": "42"}]}).encode()
+    answer = await proxy.open(request(body))
+    assert (answer.status, len(reads), len(copilot.calls)) == (200, 1, 1)
