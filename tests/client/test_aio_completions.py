@@ -6,12 +6,12 @@ import asyncio
 import gc
 import inspect
 import json
-import os
 import threading
 import time
 
 import pytest
 
+from client.forks import in_a_child
 from copilot_broker import (
     AsyncClient,
     AsyncCompletionStream,
@@ -387,17 +387,6 @@ async def test_explicit_timeout_is_taken_literally(by_client):
         async with AsyncClient(server.path, timeout=0.2 if by_client else PATIENCE) as client:
             with pytest.raises(Temporary, match="within 0\\.2 s"):
                 await client.complete({}, timeout=None if by_client else 0.2)
-
-
-def in_a_child(action) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = action()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 async def test_stream_belongs_to_the_parent():

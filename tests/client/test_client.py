@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import posix
 import subprocess
@@ -12,6 +11,7 @@ import threading
 import pytest
 
 import copilot_broker
+from client.forks import in_a_child
 from client.small_broker import PATIENCE, HangUp, Refuse, SmallBroker
 from copilot_broker import (
     BrokerUnreachable,
@@ -265,17 +265,6 @@ def test_threads_share_a_client(client, broker):
         thread.join(PATIENCE)
     assert len(found) == 20
     assert broker.connections == 1
-
-
-def in_a_child(action) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = action()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_fork_gets_a_connection_of_its_own(client, broker):

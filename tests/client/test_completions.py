@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import pytest
 
+from client.forks import in_a_child
 from copilot_broker import (
     BrokerUnreachable,
     Client,
@@ -577,17 +578,6 @@ def test_stream_that_has_begun_has_no_deadline(monkeypatch):
 
 
 # -- forks -----------------------------------------------------------------------------------
-
-
-def in_a_child(action) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = action()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_stream_belongs_to_the_parent():
