@@ -24,6 +24,7 @@ from brokerd.core.setting_checks import (
     one_of,
     origin,
     proxy,
+    scope,
 )
 from brokerd.core.settings import (
     DEFAULT_ACCOUNT,
@@ -217,8 +218,9 @@ if TYPE_CHECKING:
 _ACCOUNT: _Checks = {
     "host": host,
     "client_id": client_id,
-    "mode": one_of("auto", "exchange"),
-    "plan": one_of("auto"),
+    "scope": scope,
+    "mode": one_of("auto", "exchange", "direct"),
+    "plan": one_of("auto", "individual", "business", "enterprise"),
     "source": one_of("login"),
 }
 _TABLES: dict[str, tuple[Callable[..., object], _Checks]] = {

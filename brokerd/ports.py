@@ -76,8 +76,26 @@ class GitHub(Protocol):
         """Whose token is this: `GET /user`."""
         ...
 
-    async def exchange(self, token: GitHubToken) -> CopilotToken:
-        """GitHub token → Copilot token."""
+    async def renew(self, client_id: str, token: GitHubToken) -> GitHubToken:
+        """Replace an expiring token by its refresh token (RFC 6749 §6); the old pair then is dead.
+
+        Raises PermanentError LOGIN_REQUIRED `bad_refresh_token` when GitHub does not take it.
+        """
+        ...
+
+    async def exchange(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
+        """GitHub token → Copilot token. `plan` names the Copilot host where GitHub does not.
+
+        Raises PermanentError DENIED `exchange_not_found` for a token that may not (404).
+        """
+        ...
+
+    async def direct(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
+        """Return the GitHub token as its own bearer, with the Copilot host that takes it."""
+        ...
+
+    async def revoke(self, token: GitHubToken) -> None:
+        """Have GitHub kill the token, and its refresh token, for good."""
         ...
 
 
@@ -163,11 +181,19 @@ class CopilotApi(Protocol):
         """
         ...
 
-    async def models(self, host: str, api_base: str, token: str) -> list[dict[str, Any]]:
+    async def models(
+        self, host: str, api_base: str, token: str, *, is_direct: bool = False
+    ) -> list[dict[str, Any]]:
         """`GET /models`: GitHub's own entries, each id once.
 
         Raises PermanentError `copilot_token_rejected` for a 401, else as the refusal means.
         """
+        ...
+
+    async def enable_model(
+        self, host: str, api_base: str, token: str, model: str, *, is_direct: bool = False
+    ) -> str:
+        """Accept a model's terms for the person; return the policy's state. Raises as `models`."""
         ...
 
 

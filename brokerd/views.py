@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from brokerd.errors import Failure
 
 
@@ -18,6 +20,8 @@ __all__ = [
     "LoginRequest",
     "LoginSucceeded",
     "LoginWaiting",
+    "ModelList",
+    "PacingView",
     "UserCodeIssued",
     "WatchKind",
     "WatchState",
@@ -45,6 +49,12 @@ class LeasedToken:
     """The account's GitHub host."""
     clamped: bool
     """True when the token lives shorter than was asked and no fresher one can be had now."""
+    completions_base: str = ""
+    """Origin of the host for fill-in-the-middle completions."""
+    cooldown_until: int | None = None
+    """Unix seconds until when upstream wants no requests of this account; None: it does."""
+    is_direct: bool = False
+    """True: the "token" is the GitHub token; completions use it, and no verb hands it out."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class AccountView:
     login: str | None
     client_id: str
     mode: str
+    """`exchange` or `direct`, as it works now; before that, as configured."""
     source: str
     store: str
     """Kind of the store that keeps the login; empty when nothing is kept."""
@@ -69,6 +80,45 @@ class AccountView:
     refresh_in: float | None
     """Until the next refresh (or retry) is due."""
     error: Failure | None
+    scopes: str = ""
+    """What GitHub says the login may do, separated by commas; empty for GitHub Apps."""
+    sku: str = ""
+    """GitHub's word for the plan, as the exchange told it."""
+    api_base: str = ""
+    """Origin of the Copilot API in use; empty without a token."""
+    login_expires_in: float | None = None
+    """Until an expiring GitHub token dies; it is renewed before that."""
+
+
+@dataclass(frozen=True)
+class PacingView:
+    """How the pacing gate of one account stands. Durations are seconds."""
+
+    cooldown_in: float | None
+    """Until upstream wants requests again; None: it does now."""
+    models: Mapping[str, float]
+    """Model → seconds until upstream wants requests for it again."""
+    circuit: Literal["closed", "open", "half_open"]
+    """Closed: requests pass; open: upstream fails, none do; half open: one is out to try."""
+    limit: int | None
+    """Requests that may be under way at a time; None: as many as there are."""
+    in_flight: int
+    queued: int
+    reason: Failure | None
+    """Why something is held back, as upstream said it; None: nothing is."""
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """What Copilot offers an account."""
+
+    account: str
+    models: Sequence[Mapping[str, Any]]
+    """GitHub's own entries, each id once."""
+    age: float
+    """Seconds since GitHub was asked."""
+    failure: Failure | None = None
+    """Why it is an old one: GitHub was asked again and did not tell; None: it is not."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +151,8 @@ class LoginWaiting:
     """Nothing decided yet; `expires_in` seconds are left for the person."""
 
     expires_in: float
+    advice: str = ""
+    """What the person should look after meanwhile: GitHub keeps telling us to slow down, say."""
 
 
 @dataclass(frozen=True)

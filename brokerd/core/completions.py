@@ -75,6 +75,8 @@ class CompletionRequest:
     """None: the default one."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The caller's own, lower-case names, none but those that may be passed on."""
+    peer: int = 0
+    """Process that asks: where requests have to queue, processes take turns."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class UpstreamCall:
     body: bytes = field(repr=False)
     headers: Mapping[str, str]
     """To be sent besides (and instead of) the identity headers; lower-case names."""
+    is_direct: bool = False
+    """Whether the token is the GitHub token itself: then no integration is named."""
 
 
 def normal_path(text: str) -> str:

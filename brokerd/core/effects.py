@@ -16,6 +16,8 @@ __all__ = [
     "IdentifyUser",
     "LoadLogin",
     "PollDeviceGrant",
+    "PrepareDirect",
+    "RenewToken",
     "RequestDeviceCode",
     "SaveLogin",
 ]
@@ -70,4 +72,30 @@ class ExchangeToken:
     token: GitHubToken
 
 
-Effect = RequestDeviceCode | PollDeviceGrant | IdentifyUser | SaveLogin | LoadLogin | ExchangeToken
+@dataclass(frozen=True)
+class PrepareDirect:
+    """Find out where the GitHub token itself serves as bearer. Answers: TokenIssued."""
+
+    generation: int
+    token: GitHubToken
+
+
+@dataclass(frozen=True)
+class RenewToken:
+    """Replace an expiring GitHub token (RFC 6749 §6). Answers: LoginRenewed."""
+
+    generation: int
+    client_id: str
+    token: GitHubToken
+
+
+Effect = (
+    RequestDeviceCode
+    | PollDeviceGrant
+    | IdentifyUser
+    | SaveLogin
+    | LoadLogin
+    | ExchangeToken
+    | PrepareDirect
+    | RenewToken
+)

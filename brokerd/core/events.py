@@ -21,6 +21,7 @@ __all__ = [
     "LeaseWanted",
     "LoginKept",
     "LoginLoaded",
+    "LoginRenewed",
     "LoginRequested",
     "LoginSaved",
     "LogoutRequested",
@@ -131,11 +132,21 @@ class LoginLoaded:
 
     generation: int
     login: Login | None
+    expires_in: float | None = None
+    """Seconds that its GitHub token has left, by the wall clock; None: it does not expire."""
+
+
+@dataclass(frozen=True)
+class LoginRenewed:
+    """Answer to RenewToken: the old pair of tokens is dead from now on."""
+
+    generation: int
+    token: GitHubToken
 
 
 @dataclass(frozen=True)
 class TokenIssued:
-    """Answer to ExchangeToken."""
+    """Answer to ExchangeToken and PrepareDirect."""
 
     generation: int
     token: CopilotToken
@@ -166,6 +177,7 @@ Event = (
     | UserIdentified
     | LoginSaved
     | LoginLoaded
+    | LoginRenewed
     | TokenIssued
     | QuestionFailed
 )

@@ -25,6 +25,7 @@ __all__ = [
     "one_of",
     "origin",
     "proxy",
+    "scope",
 ]
 
 
@@ -69,6 +70,13 @@ def client_id(value: str) -> str:
     """Check the form only: which presets there are is upstream's business."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
         raise NotAllowedError("the name of a preset (vscode, copilot) or an OAuth client id")
+    return value
+
+
+def scope(value: str) -> str:
+    """Check a list of OAuth scopes (RFC 6749 §3.3)."""
+    if not re.fullmatch(r"([!#-\[\]-~]{1,64}( [!#-\[\]-~]{1,64}){0,19})?", value):
+        raise NotAllowedError("up to 20 scopes separated by single spaces, like user:email")
     return value
 
 

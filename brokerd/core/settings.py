@@ -33,8 +33,12 @@ class AccountSettings:
     host: str = "github.com"
     client_id: str = "vscode"
     """Name of a preset, or an OAuth client id itself; resolved by `upstream`."""
+    scope: str = ""
+    """Scopes to ask for, separated by spaces; empty: those of the preset."""
     mode: str = "auto"
+    """`auto`, `exchange` or `direct`; see `core.modes`."""
     plan: str = "auto"
+    """`individual`, `business` or `enterprise`: which Copilot host to use where GitHub names none."""
     source: str = "login"
 
 

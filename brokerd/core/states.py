@@ -25,6 +25,7 @@ __all__ = [
     "Loading",
     "Minting",
     "Ready",
+    "Renewing",
     "Saving",
     "SignedOut",
     "State",
@@ -71,36 +72,59 @@ class Saving:
     """The login is being made durable; it is not used before it is."""
 
     login: Login
+    is_renewal: bool = False
+    """It replaces a pair of tokens that died with its issue: saving it is never given up."""
+
+
+@dataclass(frozen=True)
+class Renewing:
+    """The expiring GitHub token is being replaced by its refresh token (RFC 6749 §6)."""
+
+    login: Login
+    refused: Failure | None = None
+    """Set when GitHub had already refused the old token: what it said."""
 
 
 @dataclass(frozen=True)
 class Minting:
-    """The exchange is under way, or waits to be retried, or was refused."""
+    """The exchange is under way (or the direct use found out about), waits, or was refused."""
 
     login: Login
+    is_renewed: bool = False
+    """The GitHub token is fresh from a renewal: a refusal of it is not answered by another."""
 
 
-Step = Loading | Identifying | Saving | Minting
+Step = Loading | Identifying | Renewing | Saving | Minting
 
 
 @dataclass(frozen=True)
 class Exchanging:
-    """On the way to a Copilot token, by four steps; none is leasable."""
+    """On the way to a Copilot token, by these steps; none is leasable."""
 
     step: Step
     retry: Retry
+    login_expires_at: float | None = None
+    """When the GitHub token expires (CLOCK_BOOTTIME); None: it does not, or nobody knows."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A Copilot token is held."""
+    """A Copilot token is held, whatever the steps to its successor are going through."""
 
-    login: Login
+    step: Renewing | Saving | Minting
+    """What comes next on the way to the successor."""
     token: CopilotToken
     asked_at: float
     expires_at: float
     retry: Retry
-    """Of the refresh: `at` is when it is due."""
+    """Of the step: `at` is when it is due."""
+    login_expires_at: float | None = None
+    """As in `Exchanging`."""
+
+    @property
+    def login(self) -> Login:
+        """The login that the next step works on."""
+        return self.step.login
 
 
 State = SignedOut | AwaitingUser | Exchanging | Ready

@@ -24,7 +24,10 @@ class GitHubToken:
     refresh_token: str | None = field(default=None, repr=False)
     expires_in: float | None = None
     """Seconds from issue; only expiring GitHub-App tokens have it."""
+    expires_at: float | None = None
+    """The same as Unix seconds by this machine's clock, for a login that is read again later."""
     scope: str = ""
+    """Scopes as GitHub told them, separated by commas; GitHub Apps have none."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class User:
 
     id: int
     login: str
+    scopes: str | None = field(default=None, compare=False)
+    """What the asking token may do (`x-oauth-scopes`); None: GitHub does not say."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Login:
     client_id: str
     source: str = "login"
     """`login` (device grant) or `token` (given on stdin or from an environment)."""
+    is_direct: bool = False
+    """Whether this token once turned out to be none that the exchange knows; see `core.modes`."""
 
     @property
     def key(self) -> AccountKey:
@@ -82,6 +89,8 @@ class IndexEntry:
     """Kind of the store that keeps it."""
     client_id: str
     source: str = "login"
+    is_direct: bool = False
+    """Remembered of the login: the exchange does not know its token."""
 
     @property
     def key(self) -> AccountKey:
@@ -91,7 +100,11 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class CopilotToken:
-    """The short-lived bearer got by the exchange. Durations are seconds since it was asked for."""
+    """What the Copilot API takes as bearer. Durations are seconds since it was asked for.
+
+    Got by the exchange, and short-lived; or the GitHub token itself (`is_direct`), whose "lifetime"
+    is how long what was found out about it (its host, that it is alive) is relied on.
+    """
 
     value: str = field(repr=False)
     lifetime: float
@@ -101,3 +114,7 @@ class CopilotToken:
     api_base: str
     """Origin of the Copilot API for this token: `endpoints.api`, checked."""
     sku: str = ""
+    completions_base: str = ""
+    """Origin of the host for fill-in-the-middle completions: `endpoints.proxy`, checked."""
+    is_direct: bool = False
+    """True: it is the GitHub token itself, and is never lent to anybody."""
