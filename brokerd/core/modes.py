@@ -1,7 +1,7 @@
 """Two ways to a bearer for Copilot: exchange the GitHub token, or present it directly.
 
-Which one is a matter of the token's kind: GitHub lets only some apps use the exchange, and hides it
-from the others behind a 404; personal and installation tokens are for direct use only. What is
+Which one is a matter of the token's kind: GitHub lets only some apps use the exchange, and hides
+it from the others behind a 404; personal and installation tokens are for direct use only. What is
 learned of a token (the 404) is remembered with its login; the configuration overrides both.
 """
 

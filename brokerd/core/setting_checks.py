@@ -68,6 +68,8 @@ def host(value: str) -> str:
 
 def client_id(value: str) -> str:
     """Check the form only: which presets there are is upstream's business."""
+    if re.match(r"gh[a-z]_|github_pat_", value):
+        raise NotAllowedError("the name of a preset (vscode, copilot) or a client id, not a token")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
         raise NotAllowedError("the name of a preset (vscode, copilot) or an OAuth client id")
     return value

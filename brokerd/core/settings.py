@@ -38,7 +38,7 @@ class AccountSettings:
     mode: str = "auto"
     """`auto`, `exchange` or `direct`; see `core.modes`."""
     plan: str = "auto"
-    """`individual`, `business` or `enterprise`: which Copilot host to use where GitHub names none."""
+    """`individual`, `business` or `enterprise`: the Copilot host where GitHub names none."""
     source: str = "login"
 
 

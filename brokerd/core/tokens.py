@@ -102,8 +102,8 @@ class IndexEntry:
 class CopilotToken:
     """What the Copilot API takes as bearer. Durations are seconds since it was asked for.
 
-    Got by the exchange, and short-lived; or the GitHub token itself (`is_direct`), whose "lifetime"
-    is how long what was found out about it (its host, that it is alive) is relied on.
+    Got by the exchange, and short-lived; or the GitHub token itself (`is_direct`), whose lifetime
+    here is how long what was found out about it (its host, that it is alive) is relied on.
     """
 
     value: str = field(repr=False)

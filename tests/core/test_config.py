@@ -40,7 +40,7 @@ def complaint(text: str) -> tuple[int | None, str]:
 def test_nothing_is_the_defaults():
     assert read("") == Config()
     assert Config().accounts == {"default": AccountSettings()}
-    assert AccountSettings() == AccountSettings("github.com", "vscode", "auto", "auto", "login")
+    assert AccountSettings() == AccountSettings("github.com", "vscode", "", "auto", "auto", "login")
 
 
 def uncommented(text: str) -> str:
@@ -80,8 +80,9 @@ def test_every_key_is_read(tmp_path):
         [accounts.work]
         host = "Octo.ghe.com"
         client_id = "Iv1.0123456789abcdef"
-        mode = "exchange"
-        plan = "auto"
+        scope = "read:user user:email"
+        mode = "direct"
+        plan = "business"
         source = "login"
         [urls]
         login = "http://127.0.0.1:8001/"
@@ -103,7 +104,9 @@ def test_every_key_is_read(tmp_path):
         [log]
         level = "debug"
         """)
-    work = AccountSettings("octo.ghe.com", "Iv1.0123456789abcdef", "exchange")
+    work = AccountSettings(
+        "octo.ghe.com", "Iv1.0123456789abcdef", "read:user user:email", "direct", "business"
+    )
     assert config == Config(
         accounts={"default": AccountSettings(), "work": work},
         urls=UrlSettings(
@@ -155,7 +158,10 @@ def test_a_mistake_is_a_permanent_usage_error():
         ("[log]\nlevel = 'inf'\n", 2, ["one of debug, info, warning, error", "mean info?"]),
         ("[store]\nkind = 'disk'\n", 2, ["store.kind must be one of auto, secret-service,"]),
         ("[accounts.a]\nmode = 'x'\n", 2, ["accounts.a.mode", "one of auto, exchange"]),
-        ("accounts.a.plan = 'x'\n", 1, ["one of auto"]),
+        ("accounts.a.plan = 'x'\n", 1, ["one of auto, individual, business, enterprise"]),
+        ("accounts.a.scope = 'a  b'\n", 1, ["scopes separated by single spaces"]),
+        ("accounts.a.scope = 'a\"b'\n", 1, ["scopes separated"]),
+        ("accounts.a.client_id = 'gho_canary'\n", 1, ["preset", "not a token"]),
         ("accounts = { a = { source = 'x' } }\n", 1, ["one of login"]),
         ("[accounts.a]\nmode = 'auto'\n[accounts.b]\nmode = '''\nx\n'''\n", 4, ["b.mode"]),
         ("[accounts.'a b']\n", 1, ["account's name"]),
