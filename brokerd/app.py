@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokerd import __version__
 from brokerd.broker import Broker, LoginRequest
-from brokerd.core.setting_checks import NotAllowedError, account_name, client_id, host
+from brokerd.core.setting_checks import NotAllowedError, account_name, client_id, host, scope
 from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
@@ -28,6 +28,7 @@ from brokerd.host.clock import SystemClock
 from brokerd.host.file_limit import raise_file_limit
 from brokerd.host.learning import LearningGitHub
 from brokerd.host.service_manager import ServiceManager
+from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
 from brokerd.rpc.server import RpcServer
 from brokerd.stores.file import FileStore
@@ -107,19 +108,22 @@ class _Daemon:
             secret_service=self._secret_service,
             default=self._config.store.kind,
         )
+        pacer = Pacer(self._clock)
         self._broker = Broker(
             clock=self._clock,
             github=self._github,
             stores=self._stores,
             index=AccountIndex(setup.state_dir / "accounts.json"),
             settings=self._settings,
+            cooldown=pacer.cooldown,
         )
+        pacer.on_change(self._broker.announce)
         gate = Gate()
         self._rpc = RpcServer(
             self._broker,
             gate,
             peercred.peer_of,
-            proxy=Proxy(self._broker, lambda: self._upstream.copilot),
+            proxy=Proxy(self._broker, lambda: self._upstream.copilot, pacer),
             version=__version__,
             # Asked anew each time: a reload swaps the upstream.
             headers_for_client=lambda: self._upstream.headers_for_client(),  # noqa: PLW0108
@@ -297,7 +301,8 @@ class _Daemon:
         account = _checked("account", params.get("account") or DEFAULT_ACCOUNT, account_name)
         settings = self._config.account(account)
         client = _checked("client_id", params.get("client_id") or settings.client_id, client_id)
-        preset = preset_for(client)
+        wanted = _checked("scope", params.get("scope") or settings.scope, scope)
+        preset = preset_for(client, wanted)
         return LoginRequest(
             account=account,
             host=_checked("host", params.get("host") or settings.host, host),
@@ -315,6 +320,7 @@ def _upstream(config: Config) -> Upstream:
             login=config.urls.login,
             api=config.urls.api,
             copilot=config.urls.copilot,
+            completions=config.urls.completions,
             proxy=config.network.proxy,
             ca_file=config.network.ca_file,
             identity=config.identity,
@@ -337,13 +343,18 @@ def _checked(name: str, value: str, check: Callable[[str], str]) -> str:
         ) from None
 
 
-def _about_app(request: LoginRequest) -> Mapping[str, str]:
+def _about_app(request: LoginRequest) -> Mapping[str, object]:
     """Whom the person approves on GitHub's page, and what that means."""
-    app = preset_for(request.client_id).app
+    preset = preset_for(request.client_id, request.scope)
     notice = (
         "copilot-broker is unofficial; one login is one person; use counts against your own plan"
     )
-    return {"app": app, "notice": notice}
+    return {
+        "app": preset.app,
+        "client": preset.name,
+        "means": list(preset.means),
+        "notice": notice,
+    }
 
 
 def _default_socket() -> Path:

@@ -127,7 +127,7 @@ def _simulated(setup: Setup, approval: str, stack: ExitStack) -> Setup:
     def load() -> Config:
         real = setup.load()
         url = simulator.url
-        urls = replace(real.urls, login=url, api=url, copilot=url)
+        urls = replace(real.urls, login=url, api=url, copilot=url, completions=url)
         store = replace(real.store, kind="memory") if real.store.kind == "auto" else real.store
         return replace(real, urls=urls, store=store)
 
