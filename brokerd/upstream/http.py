@@ -17,7 +17,7 @@ import sys
 import types
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brokerd.errors import ErrorClass, Failure, TransientError
 from brokerd.upstream import network_errors
@@ -84,13 +84,19 @@ class HttpClient:
 
     async def get(self, origin: str, path: str, headers: Mapping[str, str]) -> Answer:
         """Send a GET; raises TransientError without an answer, PermanentError for bad settings."""
-        return await self._ask("GET", origin, path, headers, None)
+        return await self._ask("GET", origin, path, headers, {})
 
     async def post_form(
         self, origin: str, path: str, headers: Mapping[str, str], form: Mapping[str, str]
     ) -> Answer:
         """Send a POST with an urlencoded form; raises as `get` does."""
-        return await self._ask("POST", origin, path, headers, form)
+        return await self._ask("POST", origin, path, headers, {"data": form})
+
+    async def post_json(
+        self, origin: str, path: str, headers: Mapping[str, str], value: Mapping[str, Any]
+    ) -> Answer:
+        """Send a POST with a JSON body; raises as `get` does."""
+        return await self._ask("POST", origin, path, headers, {"json": value})
 
     async def aclose(self) -> None:
         """Let what is under way end (`Timeouts.total` at most), then give back the client.
@@ -109,7 +115,7 @@ class HttpClient:
         origin: str,
         path: str,
         headers: Mapping[str, str],
-        form: Mapping[str, str] | None,
+        body: Mapping[str, Any],
     ) -> Answer:
         _prepare_import()
         import httpx  # noqa: PLC0415 - on first use: 5 MB and 100 ms
@@ -122,7 +128,7 @@ class HttpClient:
         try:
             async with asyncio.timeout(self._timeouts.total):
                 async with client.stream(
-                    method, origin + path, headers=headers, data=form
+                    method, origin + path, headers=headers, **body
                 ) as response:
                     answer = await _receive(response, origin)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:

@@ -30,6 +30,8 @@ def _version() -> str:
 VERSION = _version()
 # Longer than any token of GitHub's; longer than this is no token.
 MAX_TOKEN_LENGTH = 8192
+# For what is in GitHub's REST documentation; the version is the one described there.
+REST = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 
 
 class Identity:
@@ -37,44 +39,62 @@ class Identity:
 
     def __init__(self, settings: IdentitySettings = IdentitySettings()) -> None:  # noqa: B008 - frozen
         self._agent = _filled({"User-Agent": settings.user_agent})
-        self._editor = self._agent | _filled(
+        editor = self._agent | _filled(
             {
                 "Editor-Version": settings.editor_version,
                 "Editor-Plugin-Version": settings.editor_plugin_version,
-                "Copilot-Integration-Id": settings.integration_id,
             }
         )
-        self._exchange = self._editor | _filled(
-            {"X-GitHub-Api-Version": settings.exchange_api_version}
-        )
-        self._copilot = self._editor | _filled(
-            {"X-GitHub-Api-Version": settings.copilot_api_version}
-        )
+        # Only an exchanged token belongs to an integration: in direct mode the app decides that
+        # has issued the GitHub token, and naming another would be a false claim.
+        integration = _filled({"Copilot-Integration-Id": settings.integration_id})
+        internal = _filled({"X-GitHub-Api-Version": settings.exchange_api_version})
+        copilot = _filled({"X-GitHub-Api-Version": settings.copilot_api_version})
+        self._direct_internal = editor | internal
+        self._exchange = editor | integration | internal
+        self._direct_copilot = editor | copilot
+        self._copilot = editor | integration | copilot
 
     def for_login(self) -> dict[str, str]:
         """Headers for github.com; without `Accept` it answers in forms."""
         return self._agent | {"Accept": "application/json"}
 
     def for_user(self, token: GitHubToken) -> dict[str, str]:
-        """Headers for `GET /user`."""
-        return self.for_login() | {"Authorization": f"token {presentable(token.value)}"}
+        """Headers for `GET /user`, which is documented."""
+        return self._agent | REST | _authorization("token", token)
 
     def for_exchange(self, token: GitHubToken) -> dict[str, str]:
         """Headers for the exchange."""
-        return self.for_user(token) | self._exchange
+        return self.for_login() | _authorization("token", token) | self._exchange
 
-    def for_copilot(self, token: str, intent: str) -> dict[str, str]:
+    def for_copilot_user(self, token: GitHubToken) -> dict[str, str]:
+        """Headers for `GET /copilot_internal/user`, in direct mode."""
+        return self.for_login() | _authorization("token", token) | self._direct_internal
+
+    def for_graphql(self, token: GitHubToken) -> dict[str, str]:
+        """Headers for GraphQL, which is documented with `Bearer`."""
+        return self.for_login() | _authorization("Bearer", token)
+
+    def for_revocation(self) -> dict[str, str]:
+        """Headers for `POST /credentials/revoke`, which takes no credential of who asks."""
+        return self._agent | REST
+
+    def for_copilot(self, token: str, intent: str, *, is_direct: bool = False) -> dict[str, str]:
         """Headers for small calls to the Copilot API; `intent` is what `OpenAI-Intent` says."""
-        return self._copilot | {
+        return self.for_client(is_direct=is_direct) | {
             "Accept": "application/json",
             "Authorization": f"Bearer {presentable(token)}",
             "OpenAI-Intent": intent,
             "X-Interaction-Type": intent,
         }
 
-    def for_client(self) -> dict[str, str]:
+    def for_client(self, *, is_direct: bool = False) -> dict[str, str]:
         """Headers that whoever uses a Copilot token should send with it, without credentials."""
-        return dict(self._copilot)
+        return dict(self._direct_copilot if is_direct else self._copilot)
+
+
+def _authorization(scheme: str, token: GitHubToken) -> dict[str, str]:
+    return {"Authorization": f"{scheme} {presentable(token.value)}"}
 
 
 def _filled(headers: dict[str, str]) -> dict[str, str]:
