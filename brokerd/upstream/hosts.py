@@ -1,14 +1,16 @@
 """Which addresses belong to a GitHub host, and where a credential may be sent at all.
 
-Three origins per host: login (device grant), API (`/user`, the exchange) and Copilot. The last is
-named anew by every exchange (`endpoints.api`), so it is checked: a credential goes to GitHub's own
-origins over https, and to those that the configuration names. Plain http stays on loopback.
+Four origins per host: login (device grant), API (`/user`, the exchange), Copilot, and the host for
+fill-in-the-middle completions. The last two are named anew by every exchange (`endpoints`), so
+they are checked: a credential goes to its own host's origins over https, and to those that the
+configuration names. A tenant's credentials never go to the public hosts, nor theirs to a tenant.
+Plain http stays on loopback.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,10 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["OriginAllowList", "UpstreamSettings", "Urls", "origin_of", "urls_for"]
 
 GITHUB = "github.com"
+# Plans with hosts of their own; tenants have none of these.
+PLANS = frozenset({"individual", "business", "enterprise"})
 # A data-residency tenant: one DNS label below ghe.com.
 TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.ghe\.com")
 # Letters, digits, hyphens and dots, or an IPv6 address without its brackets.
 HOST_NAME = re.compile(r"[a-z0-9.-]{1,253}|[0-9a-f:.]{2,45}")
+PUBLIC_COPILOT = re.compile(r"https://(?:[a-z0-9-]+\.)*githubcopilot\.com")
 DEFAULT_PORTS = {"https": 443, "http": 80}
 # GitHub's addresses are shorter; this one is shown to a person.
 MAX_SHOWN_URL = 200
@@ -40,6 +45,7 @@ class UpstreamSettings:
     login: str | None = None
     api: str | None = None
     copilot: str | None = None
+    completions: str | None = None
     proxy: str | None = field(default=None, repr=False)
     """May hold a password."""
     ca_file: Path | None = None
@@ -54,6 +60,22 @@ class Urls:
     api: str
     copilot: str
     """Used when an exchange names none."""
+    completions: str
+    """The same for fill-in-the-middle completions."""
+
+    generic: frozenset[str] = field(default=frozenset(), compare=False)
+    """Which of the last two are github.com's for everybody: what is more exact replaces them."""
+
+    def for_plan(self, plan: str) -> Urls:
+        """Return them with the Copilot hosts of `plan`; configured ones and a tenant's stay."""
+        if plan not in PLANS:
+            return self
+        by_plan = {
+            "copilot": f"https://api.{plan}.githubcopilot.com",
+            "completions": f"https://proxy.{plan}.githubcopilot.com",
+        }
+        chosen = {key: url for key, url in by_plan.items() if key in self.generic}
+        return replace(self, **chosen, generic=frozenset())
 
 
 def origin_of(url: str) -> str | None:
@@ -91,10 +113,18 @@ def urls_for(host: str, settings: UpstreamSettings) -> Urls:
     """
     if host == GITHUB:
         built_in = Urls(
-            "https://github.com", "https://api.github.com", "https://api.githubcopilot.com"
+            "https://github.com",
+            "https://api.github.com",
+            "https://api.githubcopilot.com",
+            "https://copilot-proxy.githubusercontent.com",
         )
     elif TENANT.fullmatch(host):
-        built_in = Urls(f"https://{host}", f"https://api.{host}", f"https://copilot-api.{host}")
+        built_in = Urls(
+            f"https://{host}",
+            f"https://api.{host}",
+            f"https://copilot-api.{host}",
+            f"https://copilot-proxy.{host}",
+        )
     else:
         raise PermanentError(
             Failure(
@@ -105,10 +135,13 @@ def urls_for(host: str, settings: UpstreamSettings) -> Urls:
                 "systemctl --user reload copilot-broker",
             )
         )
+    generic = {key for key in ("copilot", "completions") if getattr(settings, key) is None}
     return Urls(
         login=_configured("urls.login", settings.login) or built_in.login,
         api=_configured("urls.api", settings.api) or built_in.api,
         copilot=_configured("urls.copilot", settings.copilot) or built_in.copilot,
+        completions=_configured("urls.completions", settings.completions) or built_in.completions,
+        generic=frozenset(generic if host == GITHUB else ()),
     )
 
 
@@ -133,24 +166,16 @@ class OriginAllowList:
 
     def __init__(self, host: str, settings: UpstreamSettings) -> None:
         urls = urls_for(host, settings)
+        built_in = urls_for(host, UpstreamSettings())
         self._host = host
-        self._exact = {urls.login, urls.api, urls.copilot}
+        self._used = {urls.login, urls.api, urls.copilot, urls.completions}
+        self._exact = self._used | {built_in.copilot, built_in.completions}
 
     def allows(self, origin: str) -> bool:
         """Whether a credential may be sent to an origin (as `origin_of` returns it)."""
         if origin in self._exact:
             return True
-        name = origin.removeprefix("https://")
-        if name == origin:
-            return False
-        if name in ("githubcopilot.com", "copilot-proxy.githubusercontent.com"):
-            return True
-        if self._host != GITHUB and name in (
-            f"copilot-api.{self._host}",
-            f"copilot-proxy.{self._host}",
-        ):
-            return True
-        return re.fullmatch(r"(?:[a-z0-9-]+\.)+githubcopilot\.com", name) is not None
+        return self._host == GITHUB and PUBLIC_COPILOT.fullmatch(origin) is not None
 
     def copilot_origin(self, url: str) -> str:
         """Return the origin of `endpoints.api`; PermanentError (DENIED) if not permitted."""
@@ -162,11 +187,20 @@ class OriginAllowList:
             Failure(
                 ErrorClass.DENIED,
                 "api_base_refused",
-                f"the exchange names a Copilot API that is not permitted: {shown[:MAX_SHOWN_URL]}",
+                f"GitHub's answer names a Copilot API that is not permitted for {self._host}: "
+                f"{shown[:MAX_SHOWN_URL]}",
                 "Find out who rewrites GitHub's answers, or permit it as urls.copilot in "
                 "config.toml, then: copilot-cred refresh",
             )
         )
+
+    def completions_origin(self, url: str) -> str | None:
+        """Return the origin of `endpoints.proxy`; None if it is not permitted.
+
+        Few need it, so another one must not cost a login: what falls back does without it.
+        """
+        origin = origin_of(url)
+        return origin if origin is not None and self.allows(origin) else None
 
     def shown_page(self, url: str) -> str | None:
         """Return an address of GitHub's pages that may be shown to a person, None for others."""
@@ -181,7 +215,7 @@ class OriginAllowList:
             return None
         suffix = "" if port is None else f":{port}"
         origin = origin_of(f"{parts.scheme}://{parts.netloc.removesuffix(suffix)}{suffix}")
-        if origin in self._exact:
+        if origin in self._used:
             return url
         pages = (GITHUB, self._host)
         own = origin is not None and any(
