@@ -7,17 +7,32 @@ from typing import Any
 from aiohttp import web
 
 
-__all__ = ["bad_credentials", "exchanged", "no_access", "no_user_agent", "not_found"]
+__all__ = [
+    "LOCKED_OUT",
+    "NOT_INTEGRATED",
+    "error_envelope",
+    "exchanged",
+    "no_user_agent",
+    "refused",
+    "standard",
+]
+
+LOCKED_OUT = "Maximum number of login attempts exceeded. Please try again later."
+NOT_INTEGRATED = "Resource not accessible by integration"
 
 
-def bad_credentials() -> web.Response:
-    """Answer a GitHub token that is dead or unknown."""
-    return _standard(401, "Bad credentials")
+def standard(status: int, message: str) -> dict[str, Any]:
+    """Build what GitHub says with a refusal."""
+    return {
+        "message": message,
+        "documentation_url": "https://docs.github.com/rest",
+        "status": str(status),
+    }
 
 
-def not_found() -> web.Response:
-    """Answer for what does not exist, and for what GitHub would rather not show."""
-    return _standard(404, "Not Found")
+def refused(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Answer with a refusal, as all of api.github.com does."""
+    return web.json_response(standard(status, message), status=status, headers=headers)
 
 
 def no_user_agent() -> web.Response:
@@ -26,33 +41,30 @@ def no_user_agent() -> web.Response:
     return web.Response(text=text, status=403)
 
 
-def _standard(status: int, message: str) -> web.Response:
-    body = {
-        "message": message,
-        "documentation_url": "https://docs.github.com/rest",
-        "status": str(status),
-    }
-    return web.json_response(body, status=status)
-
-
-def no_access(notification_id: str, login: str) -> web.Response:
-    """Refuse the exchange with an ErrorEnvelope: this account has no Copilot."""
-    details = {
-        "message": f"No access to GitHub Copilot found. You are currently logged in as {login}.",
-        "notification_id": notification_id,
-        "title": "Sign up for GitHub Copilot",
-        "url": "https://github.com/github-copilot/signup?editor={EDITOR}",
-    }
-    body = {
+def error_envelope(notification_id: str, login: str) -> dict[str, Any]:
+    """Refuse the exchange with an ErrorEnvelope: this account has no Copilot, or not this way."""
+    return {
         "can_signup_for_limited": True,
-        "error_details": details,
-        "message": "Resource not accessible by integration",
+        "error_details": {
+            "message": f"No access to GitHub Copilot found. You are currently logged in as "
+            f"{login}.",
+            "notification_id": notification_id,
+            "title": "Sign up for GitHub Copilot",
+            "url": "https://github.com/github-copilot/signup?editor={EDITOR}",
+        },
+        "message": NOT_INTEGRATED,
     }
-    return web.json_response(body, status=403)
 
 
 def exchanged(
-    form: str, *, token: str, expires_at: int, refresh_in: float, sku: str, api_base: str
+    form: str,
+    *,
+    token: str,
+    expires_at: int,
+    refresh_in: float,
+    sku: str,
+    individual: bool,
+    endpoints: dict[str, str] | None,
 ) -> dict[str, Any]:
     """Build what the exchange answers, in one of three forms."""
     minimal: dict[str, Any] = {"token": token, "expires_at": expires_at, "refresh_in": refresh_in}
@@ -60,14 +72,8 @@ def exchanged(
         return minimal
     full = minimal | {
         "sku": sku,
-        "individual": True,
+        "individual": individual,
         "chat_enabled": True,
-        "endpoints": {
-            "api": api_base,
-            "proxy": api_base,
-            "telemetry": api_base,
-            "origin-tracker": api_base,
-        },
         "limited_user_quotas": None,
         "limited_user_reset_date": None,
         "organization_list": [],
@@ -76,6 +82,8 @@ def exchanged(
         "telemetry": "disabled",
         "tracking_id": "simulated",
     }
+    if endpoints is not None:
+        full["endpoints"] = endpoints
     if form == "full":
         return full
     return full | {

@@ -8,6 +8,8 @@ GET  /_control/settings
 GET  /_control/names     names of the faults, and of the quirks with what they are
 POST /_control/approve   {"user_code"?: "…", "login"?: "…"}   without a code: the newest
 POST /_control/deny      {"user_code"?: "…"}
+POST /_control/token     {"kind": "github_pat_", "login"?, "client_id"?, "scope"?, "expires_in"?,
+                          "host"?}   mint one of any kind: {"token": "…"}
 POST /_control/revoke    {}                                   no token minted so far works any more
 GET  /_control/requests  ?path=…                              see `records.RecordedRequest`
 GET  /_control/last_body ?x_request_id=…   length and sha256 of the last completion's body, as sent
@@ -51,6 +53,7 @@ class ControlRoutes:
         app.router.add_get(f"{PREFIX}names", self.names)
         app.router.add_post(f"{PREFIX}approve", self.approve)
         app.router.add_post(f"{PREFIX}deny", self.deny)
+        app.router.add_post(f"{PREFIX}token", self.token)
         app.router.add_post(f"{PREFIX}revoke", self.revoke)
         app.router.add_get(f"{PREFIX}requests", self.requests)
         app.router.add_get(f"{PREFIX}last_body", self.last_body)
@@ -100,6 +103,13 @@ class ControlRoutes:
         body = await _json(request)
         found = self.world.decide(body.get("user_code"), approve=approve, login=body.get("login"))
         return web.json_response({"found": found}, status=200 if found else 404)
+
+    async def token(self, request: web.Request) -> web.Response:
+        """Mint a GitHub token."""
+        try:
+            return web.json_response({"token": self.world.mint(**await _json(request))})
+        except (TypeError, ValueError) as error:
+            return web.json_response({"error": str(error)}, status=400)
 
     async def revoke(self, _request: web.Request) -> web.Response:
         """Kill all tokens."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from brokerd.simulator import catalogue, chat, quirks, refusals
+from brokerd.simulator.parameters import place_asked
 from brokerd.simulator.quota import quota_headers
 from brokerd.simulator.sending import Outgoing
 
@@ -62,8 +63,13 @@ def check_caller(world: World, request: web.Request) -> None:
     if host is not None and request.headers.get("Host") != host:
         raise ChatRefusedError(421, refusals.MISDIRECTED)
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not world.accepts_copilot_token(token):
+    place = place_asked(request)
+    if world.lacks_permission(token):
+        raise ChatRefusedError(401, refusals.NO_PERMISSION)
+    if scheme.lower() != "bearer" or not world.accepts_bearer(token, place):
         raise ChatRefusedError(401, refusals.TOKEN_EXPIRED)
+    if world.misdirects(token, place):
+        raise ChatRefusedError(421, refusals.MISDIRECTED)
 
 
 def wanted_id(request: web.Request) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import http_exceptions, web
 
-from brokerd.simulator import answers, copilot
+from brokerd.simulator import answers, copilot, places
 from brokerd.simulator.control import PREFIX
+from brokerd.simulator.parameters import place_asked
 from brokerd.simulator.records import record
 from brokerd.simulator.sending import Outgoing, Sent, in_pieces, send
 
@@ -56,7 +57,7 @@ class Front:
             connection = self.connections.of(request)
             if connection is None:  # lost before its request was looked at
                 return Sent(499, reusable=False)
-            recorded = record(request, connection.number)
+            recorded = record(request, connection.number, self.world.clock)
             self.world.requests.append(recorded)
             answer = await self._answer(request, handler, recorded, connection)
             recorded.status = recorded.status or answer.status
@@ -88,7 +89,8 @@ class Front:
             if fault.status is not None:
                 faulty = _faulty(fault, self._usual_headers(request))
                 return await send(request, recorded, connection, faulty)
-        if body is not None and request.headers.get("User-Agent"):
+        served = places.serves(place_asked(request), request.path)
+        if body is not None and served and request.headers.get("User-Agent"):
             usual = self._usual_headers(request)
             outgoing = copilot.answer_chat(self.world, request, body, usual)
             await connection.pause(self.world.settings.chat_head_delay)
@@ -108,10 +110,12 @@ class Front:
     async def _true_answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.headers.get("User-Agent"):
             return answers.no_user_agent()
+        if not places.serves(place_asked(request), request.path):
+            return answers.refused(404, "Not Found")
         try:
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            return answers.not_found()
+            return answers.refused(404, "Not Found")
 
     def _usual_headers(self, request: web.Request) -> dict[str, str]:
         headers = {

@@ -1,38 +1,36 @@
-"""The routes of github.com and api.github.com, on one server.
+"""The routes of api.github.com: who somebody is, their seat, the exchange, the end of tokens.
 
-Rows and shapes: the device flow, `GET /user` and the exchange, with the answers that the real ones
-give to good and to bad requests.
+Who asks with wrong credentials too often is locked out; who asks too much is limited.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 
-from brokerd.simulator import answers, pages
+from brokerd.simulator import answers, billing, minting, places
+from brokerd.simulator.answers import refused
+from brokerd.simulator.parameters import json_object, place_asked, token_sent
+from brokerd.simulator.seat import seat
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable
 
     from brokerd.simulator.minting import GitHubGrant
     from brokerd.simulator.world import World
 
+    Answering = Callable[[web.Request, GitHubGrant], Awaitable[web.Response]]
 
 __all__ = ["GitHubRoutes"]
 
-DEVICE_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
-# RFC 8628 §3.5: `slow_down` lengthens the interval by five seconds.
-SLOW_DOWN_STEP = 5
-# A client that polls exactly on time must not be told off for a timer's tick.
-PACING_TOLERANCE = 0.1
+# Most credentials that one revocation may name.
+MAX_REVOKED = 1000
 
 
 class GitHubRoutes:
-    """Handlers over one `World`; `base_url` is what they call themselves."""
+    """Handlers over one `World`; `base_url` is what they call themselves on loopback."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -40,129 +38,67 @@ class GitHubRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Register all routes."""
-        app.router.add_post("/login/device/code", self.device_code)
-        app.router.add_post("/login/oauth/access_token", self.access_token)
-        app.router.add_get("/login/device", self.ask_person)
-        app.router.add_post("/login/device", self.hear_person)
-        app.router.add_get("/user", self.user)
-        app.router.add_get("/copilot_internal/v2/token", self.exchange, allow_head=False)
+        asking = {
+            "/user": self.user,
+            "/copilot_internal/v2/token": self.exchange,
+            "/copilot_internal/user": self.seat,
+            "/users/{login}/settings/billing/premium_request/usage": self.billing,
+        }
+        for path, answering in asking.items():
+            app.router.add_get(path, self._signed_in(answering), allow_head=False)
+        app.router.add_post("/graphql", self._signed_in(self.graphql))
+        app.router.add_post("/credentials/revoke", self.revoke)
 
-    # github.com
+    def _signed_in(self, answering: Answering) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Let only those in whose token is good, and not too often."""
 
-    async def device_code(self, request: web.Request) -> web.Response:
-        """RFC 8628 §3.1."""
-        params = await _parameters(request)
+        async def handler(request: web.Request) -> web.Response:
+            world, token = self.world, token_sent(request)
+            named = minting.read_github_token(token)
+            address = f"address {request.remote}"
+            who = address if named is None else f"login {named.person.login}"
+            if world.lockout.holds(who) or world.lockout.holds(address):
+                return refused(403, answers.LOCKED_OUT)
+            grant = world.github_grant(token, site=place_asked(request).site)
+            if grant is None:
+                if world.lockout.count(who):
+                    return refused(403, answers.LOCKED_OUT)
+                return refused(401, "Bad credentials")
+            within, headers = world.rates.take(grant.person.login, world.wall())
+            if not within:
+                message = f"API rate limit exceeded for user ID {grant.person.id}."
+                return refused(403, message, headers)
+            answer = await answering(request, grant)
+            answer.headers.update(headers)
+            return answer
+
+        return handler
+
+    def _endpoints(self, request: web.Request) -> dict[str, str] | None:
         settings = self.world.settings
-        client_id = params.get("client_id", "")
-        if not client_id or (
-            settings.known_clients is not None and client_id not in settings.known_clients
-        ):
-            return web.json_response({"error": "Not Found"}, status=404)
-        if settings.device_flow_disabled:
-            return _oauth_answer(request, {"error": "device_flow_disabled"}, status=400)
-        grant = self.world.start_grant(client_id, params.get("scope", ""))
-        return _oauth_answer(
-            request,
-            {
-                "device_code": grant.device_code,
-                "user_code": grant.user_code,
-                "verification_uri": f"{self.base_url}/login/device",
-                "expires_in": settings.device_expires_in,
-                "interval": grant.interval,
-            },
-        )
+        if not settings.endpoints:
+            return None
+        place = place_asked(request)
+        return places.endpoints(place, settings.plan, self.base_url, settings.api_base)
 
-    async def access_token(self, request: web.Request) -> web.Response:
-        """RFC 8628 §3.4, RFC 6749 §6; errors come with 200, as GitHub's do."""
-        params = await _parameters(request)
-        match params.get("grant_type"):
-            case "refresh_token":
-                grant = self.world.spend_refresh_token(params.get("refresh_token", ""))
-                if grant is None:
-                    return _oauth_error(request, "bad_refresh_token")
-                return self._granted(request, grant.client_id, grant.person.login, "")
-            case grant_type if grant_type == DEVICE_GRANT_TYPE:
-                return self._poll(request, params)
-            case _:
-                return _oauth_error(request, "unsupported_grant_type")
-
-    def _poll(self, request: web.Request, params: Mapping[str, str]) -> web.Response:
-        grant = self.world.grants.get(params.get("device_code", ""))
-        now = time.monotonic()
-        if grant is None or grant.decision == "spent":
-            return _oauth_error(request, "incorrect_device_code")
-        if params.get("client_id") != grant.client_id:
-            return _oauth_error(request, "incorrect_client_credentials")
-        too_soon = (
-            grant.last_poll_at is not None
-            and now - grant.last_poll_at < grant.interval - PACING_TOLERANCE
-        )
-        grant.last_poll_at = now
-        if now >= grant.expires_at:
-            return _oauth_error(request, "expired_token")
-        if too_soon and self.world.settings.enforce_pacing:
-            grant.interval += SLOW_DOWN_STEP
-            return _oauth_error(request, "slow_down", interval=grant.interval)
-        if grant.decision == "denied":
-            grant.decision = "spent"
-            return _oauth_error(request, "access_denied")
-        if grant.decision == "pending" or grant.person is None:
-            return _oauth_error(request, "authorization_pending")
-        grant.decision = "spent"
-        return self._granted(request, grant.client_id, grant.person.login, grant.scope)
-
-    def _granted(
-        self, request: web.Request, client_id: str, login: str, scope: str
-    ) -> web.Response:
-        access, refresh = self.world.issue_github_token(self.world.person(login), client_id)
-        # GitHub Apps have permissions instead of scopes; scopes are told with commas.
-        told = "" if client_id.startswith("Iv") else ",".join(scope.split())
-        answer: dict[str, Any] = {"access_token": access, "token_type": "bearer", "scope": told}
-        expires_in = self.world.settings.github_token_expires_in
-        if expires_in is not None:
-            answer |= {
-                "expires_in": expires_in,
-                "refresh_token": refresh,
-                "refresh_token_expires_in": 15811200,
-            }
-        return _oauth_answer(request, answer)
-
-    async def ask_person(self, request: web.Request) -> web.Response:
-        """Show the approval page."""
-        page = pages.ask(request.query.get("user_code", ""), self.world.settings.login)
-        return web.Response(text=page, content_type="text/html")
-
-    async def hear_person(self, request: web.Request) -> web.Response:
-        """Take the decision made on the approval page."""
-        form = await request.post()
-        approve = form.get("decision") == "approve"
-        user_code, login = str(form.get("user_code", "")), str(form.get("login", ""))
-        if user_code and self.world.decide(user_code, approve=approve, login=login):
-            return web.Response(text=pages.told(approved=approve), content_type="text/html")
-        page = pages.ask("", login, "No device is waiting with that code. It may have expired.")
-        return web.Response(text=page, content_type="text/html", status=422)
-
-    # api.github.com
-
-    async def user(self, request: web.Request) -> web.Response:
+    async def user(self, _request: web.Request, grant: GitHubGrant) -> web.Response:
         """`GET /user`."""
-        grant = self._signed_in(request)
-        if grant is None:
-            return answers.bad_credentials()
+        if grant.kind == "ghs_":
+            return refused(403, answers.NOT_INTEGRATED)
         person = {"login": grant.person.login, "id": grant.person.id, "type": "User", "name": None}
-        return web.json_response(person, headers={"x-oauth-scopes": "read:user"})
+        # Fine-grained tokens have permissions, and not even the header.
+        headers = {"x-oauth-scopes": ", ".join(grant.scope.split())}
+        return web.json_response(person, headers=None if grant.kind == "github_pat_" else headers)
 
-    async def exchange(self, request: web.Request) -> web.Response:
+    async def exchange(self, request: web.Request, grant: GitHubGrant) -> web.Response:
         """`GET /copilot_internal/v2/token`; any other method does not exist."""
         settings = self.world.settings
-        grant = self._signed_in(request)
-        if grant is None:
-            return answers.bad_credentials()
         if settings.no_access is not None:
-            return answers.no_access(settings.no_access, grant.person.login)
-        if grant.client_id in settings.refused_clients:
-            return answers.not_found()
-        token, expires_at = self.world.issue_copilot_token()
+            body = answers.error_envelope(settings.no_access, grant.person.login)
+            return web.json_response(body, status=403)
+        if not self.world.exchangeable(grant):
+            return refused(404, "Not Found")
+        token, expires_at = self.world.issue_copilot_token(place_asked(request).site)
         return web.json_response(
             answers.exchanged(
                 settings.exchange_form,
@@ -170,37 +106,64 @@ class GitHubRoutes:
                 expires_at=expires_at,
                 refresh_in=settings.refresh_in,
                 sku=settings.sku,
-                api_base=settings.api_base or self.base_url,
+                individual=settings.plan == "individual",
+                endpoints=self._endpoints(request),
             )
         )
 
-    def _signed_in(self, request: web.Request) -> GitHubGrant | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return self.world.github_grant(token) if scheme.lower() in ("token", "bearer") else None
+    async def seat(self, request: web.Request, grant: GitHubGrant) -> web.Response:
+        """`GET /copilot_internal/user`."""
+        settings = self.world.settings
+        return web.json_response(
+            seat(
+                settings.user_form,
+                login=grant.person.login,
+                plan=settings.plan,
+                sku=settings.sku,
+                now=self.world.wall(),
+                endpoints=self._endpoints(request),
+            )
+        )
 
+    async def graphql(self, request: web.Request, grant: GitHubGrant) -> web.Response:
+        """`POST /graphql`: `viewer { copilotEndpoints { api } login }` and nothing else."""
+        body = await json_object(request)
+        query = str((body or {}).get("query", ""))
+        if "viewer" not in query:
+            problem = {"message": "A query attribute must be specified and must be a string."}
+            return web.json_response({"errors": [problem]})
+        viewer: dict[str, Any] = {"login": grant.person.login}
+        if "copilotEndpoints" in query:
+            named = self._endpoints(request)
+            if named is not None:
+                named["originTracker"] = named.pop("origin-tracker")
+            viewer["copilotEndpoints"] = named
+        return web.json_response({"data": {"viewer": viewer}})
 
-async def _parameters(request: web.Request) -> Mapping[str, str]:
-    """Take parameters from a form, a JSON body or the query: GitHub takes all three."""
-    if request.content_type == "application/json":
-        body = await request.json()
-        return {key: str(value) for key, value in body.items()} if isinstance(body, dict) else {}
-    form = await request.post()
-    return {**request.query, **{key: str(value) for key, value in form.items()}}
+    async def billing(self, request: web.Request, grant: GitHubGrant) -> web.Response:
+        """`GET /users/{login}/settings/billing/premium_request/usage`."""
+        settings = self.world.settings
+        if request.match_info["login"].lower() != grant.person.login.lower():
+            return refused(404, "Not Found")
+        if grant.kind not in ("github_pat_", "ghp_") or settings.billing_form == "no_permission":
+            return refused(403, "Resource not accessible by personal access token")
+        asked = billing.period(request.query, self.world.wall())
+        if asked is None:
+            return refused(400, "Bad Request")
+        return web.json_response(billing.usage(settings.billing_form, grant.person.login, asked))
 
-
-def _oauth_answer(request: web.Request, answer: dict[str, Any], status: int = 200) -> web.Response:
-    """JSON to who accepts it, a form to everybody else."""
-    if "json" in request.headers.get("Accept", ""):
-        return web.json_response(answer, status=status)
-    return web.Response(
-        text=urlencode(answer), status=status, content_type="application/x-www-form-urlencoded"
-    )
-
-
-def _oauth_error(request: web.Request, error: str, **more: float) -> web.Response:
-    answer = {
-        "error": error,
-        "error_description": f"simulated: {error}",
-        "error_uri": "https://docs.github.com",
-    }
-    return _oauth_answer(request, answer | more)
+    async def revoke(self, request: web.Request) -> web.Response:
+        """`POST /credentials/revoke`: for anybody who holds them, but not signed in."""
+        if "Authorization" in request.headers:
+            return refused(403, "This endpoint does not take authenticated requests")
+        body = await json_object(request)
+        credentials = None if body is None else body.get("credentials")
+        if (
+            not isinstance(credentials, list)
+            or not 1 <= len(credentials) <= MAX_REVOKED
+            or not all(isinstance(each, str) and each for each in credentials)
+        ):
+            return refused(422, "Validation Failed")
+        for each in credentials:
+            self.world.revoke(each)
+        return web.json_response({}, status=202)

@@ -14,8 +14,13 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
+from brokerd.simulator.places import api_host
+
 
 __all__ = [
+    "GITHUB_PREFIXES",
+    "CopilotGrant",
+    "GitHubGrant",
     "Person",
     "mint_copilot_token",
     "mint_github_token",
@@ -25,7 +30,7 @@ __all__ = [
 
 _KEY = b"copilot-broker simulator: these credentials open nothing"
 _MAC_LENGTH = 16
-GITHUB_PREFIXES = ("gho_", "ghu_", "ghr_")
+GITHUB_PREFIXES = ("gho_", "ghu_", "github_pat_", "ghs_", "ghp_", "ghr_")
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,17 @@ class GitHubGrant:
 
     person: Person
     kind: str
-    """`gho_`, `ghu_` or `ghr_`."""
+    """One of GITHUB_PREFIXES."""
     client_id: str
     minted_at: int
-    """Nanoseconds since the epoch: `revoke` kills all that is older."""
+    """Nanoseconds since the epoch, given to one token or one pair only: `revoke` kills all that
+    is older."""
+    scope: str = ""
+    """Separated by spaces."""
+    expires_at: float | None = None
+    """Unix seconds by the simulator's clock; None = never."""
+    host: str = ""
+    """Who issued it, `github.com` or a tenant; empty = any of them takes it."""
 
 
 @dataclass(frozen=True)
@@ -55,37 +67,47 @@ class CopilotGrant:
     expires_at: int
     """Unix seconds by the simulator's clock."""
     minted_at: int
+    api_host: str = ""
+    """The one host of the Copilot API that takes it; empty = any does."""
 
 
 def _mac(text: str) -> str:
     return hmac.new(_KEY, text.encode(), hashlib.sha256).hexdigest()[:_MAC_LENGTH]
 
 
-def mint_github_token(person: Person, kind: str, client_id: str, minted_at: int) -> str:
-    """Mint an access or refresh token; `kind` is its prefix."""
-    claims = [person.id, person.login, client_id, minted_at, secrets.token_hex(4)]
+def mint_github_token(grant: GitHubGrant) -> str:
+    """Mint what `grant` describes."""
+    claims = [
+        grant.person.id, grant.person.login, grant.client_id, grant.minted_at,
+        secrets.token_hex(4), grant.scope, grant.expires_at, grant.host,
+    ]  # fmt: skip
     text = urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    return f"{kind}{text}{_mac(kind + text)}"
+    return f"{grant.kind}{text}{_mac(grant.kind + text)}"
 
 
 def read_github_token(token: str) -> GitHubGrant | None:
     """Tell whose token it is; None when no simulator minted it."""
-    kind, rest = token[:4], token[4:]
-    text, mac = rest[:-_MAC_LENGTH], rest[-_MAC_LENGTH:]
-    if kind not in GITHUB_PREFIXES or not hmac.compare_digest(
-        _mac(kind + text).encode(), mac.encode()
-    ):
+    kind = next((each for each in GITHUB_PREFIXES if token.startswith(each)), None)
+    if kind is None:
         return None
-    user_id, login, client_id, minted_at, _ = json.loads(
+    rest = token.removeprefix(kind)
+    text, mac = rest[:-_MAC_LENGTH], rest[-_MAC_LENGTH:]
+    if not hmac.compare_digest(_mac(kind + text).encode(), mac.encode()):
+        return None
+    user_id, login, client_id, minted_at, _, *more = json.loads(
         urlsafe_b64decode(text + "=" * (-len(text) % 4))
     )
-    return GitHubGrant(Person(user_id, login), kind, client_id, minted_at)
+    return GitHubGrant(Person(user_id, login), kind, client_id, minted_at, *more)
 
 
-def mint_copilot_token(expires_at: int, sku: str, minted_at: int) -> str:
-    """Mint a bearer in the form `k=v;k=v;…:mac` of the real ones."""
+def mint_copilot_token(expires_at: int, sku: str, minted_at: int, proxy_host: str = "") -> str:
+    """Mint a bearer in the form `k=v;k=v;…:mac` of the real ones.
+
+    `proxy_host`: the host for completions, which tells the API's host as well.
+    """
+    proxy = f"proxy-ep={proxy_host};" if proxy_host else ""
     text = (
-        f"tid={secrets.token_hex(8)};exp={expires_at};iat={minted_at};sku={sku};"
+        f"tid={secrets.token_hex(8)};exp={expires_at};iat={minted_at};sku={sku};{proxy}"
         "st=dotcom;chat=1;8kp=1;ip=192.0.2.1;asn=AS64496"
     )
     return f"{text}:{_mac(text)}"
@@ -97,4 +119,6 @@ def read_copilot_token(token: str) -> CopilotGrant | None:
     if not hmac.compare_digest(_mac(text).encode(), mac.encode()):
         return None
     fields = dict(part.partition("=")[::2] for part in text.split(";"))
-    return CopilotGrant(int(fields["exp"]), int(fields["iat"]))
+    return CopilotGrant(
+        int(fields["exp"]), int(fields["iat"]), api_host(fields.get("proxy-ep", ""))
+    )

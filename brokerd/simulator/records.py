@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from brokerd.simulator.clock import Clock
 
 
 __all__ = ["RecordedRequest", "record"]
@@ -33,7 +34,7 @@ class RecordedRequest:
     method: str
     path: str
     monotonic: float
-    """time.monotonic() on arrival."""
+    """The simulator's monotonic clock on arrival."""
     time: float
     """Unix seconds."""
     headers: dict[str, str]
@@ -58,7 +59,7 @@ class RecordedRequest:
     """The client left before it was; `sent` says when."""
 
 
-def record(request: web.Request, connection: int) -> RecordedRequest:
+def record(request: web.Request, connection: int, clock: Clock) -> RecordedRequest:
     """Note a request on arrival."""
     headers = {
         name.lower(): value
@@ -70,5 +71,5 @@ def record(request: web.Request, connection: int) -> RecordedRequest:
         fingerprint = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         headers["authorization"] = f"{scheme} sha256:{fingerprint}"
     return RecordedRequest(
-        request.method, request.path, time.monotonic(), time.time(), headers, connection
+        request.method, request.path, clock.monotonic(), clock.wall(), headers, connection
     )

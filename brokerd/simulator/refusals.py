@@ -24,6 +24,7 @@ CUT_BYTES = 300
 
 MODEL_NOT_SUPPORTED = "The requested model is not supported."
 TOKEN_EXPIRED = "unauthorized: token expired\n"  # noqa: S105 - a text, no secret
+NO_PERMISSION = "unauthorized: Personal Access Token does not have Copilot Requests permission\n"
 MISDIRECTED = "Misdirected Request\n"
 
 _RATE_LIMITS = {
@@ -92,10 +93,7 @@ def _table(now: float) -> dict[str, Fault]:
         "401_authorize_url": Fault(
             401, {}, {"authorize_url": "https://github.com/login/oauth/authorize?client_id=sim"}
         ),
-        "401_pat": Fault(
-            401, {}, "unauthorized: Personal Access Token does not have "
-            "Copilot Requests permission\n",
-        ),
+        "401_pat": Fault(401, {}, NO_PERMISSION),
         "402_date": Fault(402, {"retry-after": date, **spent}, quota),
         "402_seconds": Fault(402, {"retry-after": str(HOUR), **spent}, quota),
         **{f"402_{code}": Fault(402, {"retry-after": date, **spent}, error_text(code, "No quota."))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
@@ -18,8 +18,13 @@ from brokerd.simulator.control import ControlRoutes
 from brokerd.simulator.copilot import CopilotRoutes
 from brokerd.simulator.front import Front
 from brokerd.simulator.github import GitHubRoutes
+from brokerd.simulator.login import LoginRoutes
 from brokerd.simulator.settings import Settings
 from brokerd.simulator.world import World
+
+
+if TYPE_CHECKING:
+    from brokerd.simulator.clock import Clock
 
 
 __all__ = ["Simulator", "SimulatorThread"]
@@ -34,12 +39,16 @@ class Simulator:
     """GitHub for one test or demo; keyword arguments are `Settings`.
 
     `async with Simulator(auto_approve=True) as simulator: simulator.url`
+
+    `clock`: the time it lives by, this machine's by default. Delays within an answer are real time
+    in any case.
     """
 
-    def __init__(self, *, port: int = 0, **settings: Any) -> None:
-        self.world = World(Settings(**settings))
+    def __init__(self, *, port: int = 0, clock: Clock | None = None, **settings: Any) -> None:
+        self.world = World(Settings(**settings), clock)
         self.url = ""
         self._port = port
+        self._login = LoginRoutes(self.world)
         self._github = GitHubRoutes(self.world)
         self._runner: web.AppRunner | None = None
         self._connections = Connections()
@@ -49,6 +58,7 @@ class Simulator:
         self._connections = Connections()
         front = Front(self.world, self._connections)
         app = web.Application(middlewares=[front.middleware()], client_max_size=MAX_CONTROL_BODY)
+        self._login.add_to(app)
         self._github.add_to(app)
         CopilotRoutes(self.world).add_to(app)
         ControlRoutes(self.world).add_to(app)
@@ -58,7 +68,7 @@ class Simulator:
         site = web.TCPSite(self._runner, HOST, self._port if port is None else port)
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self.url = self._github.base_url = f"http://{HOST}:{self._port}"
+        self.url = self._login.base_url = self._github.base_url = f"http://{HOST}:{self._port}"
 
     async def close(self) -> None:
         """Stop listening; a later `start` takes the same port again."""
@@ -81,9 +91,10 @@ class SimulatorThread:
     `with SimulatorThread(auto_approve=True) as simulator: simulator.url`
     """
 
-    def __init__(self, *, port: int = 0, **settings: Any) -> None:
+    def __init__(self, *, port: int = 0, clock: Clock | None = None, **settings: Any) -> None:
         self.url = ""
         self._port = port
+        self._clock = clock
         self._settings = settings
         self._thread = threading.Thread(target=self._main, name="simulator", daemon=True)
         self._started = threading.Event()
@@ -124,7 +135,7 @@ class SimulatorThread:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with Simulator(port=self._port, **self._settings) as simulator:
+        async with Simulator(port=self._port, clock=self._clock, **self._settings) as simulator:
             self.url = simulator.url
             self._started.set()
             await self._stop.wait()

@@ -8,9 +8,20 @@ from typing import Any
 from brokerd.simulator import quirks
 
 
-__all__ = ["FRAMINGS", "Settings"]
+__all__ = ["BILLING_FORMS", "EXCHANGE_FORMS", "FRAMINGS", "PLANS", "USER_FORMS", "Settings"]
 
+PLANS = ("individual", "business", "enterprise")
+USER_FORMS = ("paid", "free", "no_access", "nulls", "odd", "ai_credits")
+BILLING_FORMS = ("several", "empty", "no_permission")
+EXCHANGE_FORMS = ("full", "minimal", "odd")
 FRAMINGS = ("auto", "chunked", "length", "close")
+_CHOICES = {
+    "plan": PLANS,
+    "user_form": USER_FORMS,
+    "billing_form": BILLING_FORMS,
+    "exchange_form": EXCHANGE_FORMS,
+    "chat_framing": FRAMINGS,
+}
 
 
 @dataclass
@@ -30,6 +41,10 @@ class Settings:
     login: str = "octocat"
     user_id: int = 583231
     sku: str = "monthly_subscriber"
+    plan: str = "individual"
+    """`individual`, `business` or `enterprise`: whose seat it is, and so the real names' hosts."""
+    endpoints: bool = True
+    """Name the Copilot API's addresses; False leaves `endpoints` out of every answer."""
     api_base: str | None = None
     """`endpoints.api` of the exchange; None = this server."""
     exchange_form: str = "full"
@@ -43,6 +58,22 @@ class Settings:
     device_flow_disabled: bool = False
     github_token_expires_in: float | None = None
     """Issue expiring tokens with a refresh token, as GitHub Apps may."""
+    direct_for_all: bool = False
+    """Let the Copilot API take the GitHub tokens of VS Code and the Copilot plug-in too; those of
+    all other apps it takes anyway."""
+    pat_has_permission: bool = True
+    """Whether fine-grained tokens (`github_pat_`) have the permission Copilot Requests."""
+    lockout_after: int = 5
+    """Wrong credentials of one person (or, if unreadable, one address) within a minute, before
+    the next one locks them out: valid tokens too."""
+    lockout_for: float = 900
+    rate_limit: int = 5000
+    """Requests an hour for each person at api.github.com."""
+    user_form: str = "paid"
+    """`GET /copilot_internal/user`: `paid`, `free`, `no_access`, `nulls`, `odd` (wrong types) or
+    `ai_credits`."""
+    billing_form: str = "several"
+    """Premium requests used: `several` models, `empty`, or `no_permission` (403)."""
 
     copilot_host: str | None = None
     """`Host` (with port) that the Copilot API answers to; any other gets 421. None = any."""
@@ -91,8 +122,9 @@ class Settings:
     @staticmethod
     def _check(values: dict[str, Any]) -> None:
         quirks.check(values.get("chat_quirks", []))
-        if values.get("chat_framing", "auto") not in FRAMINGS:
-            raise ValueError(f"chat_framing is one of {', '.join(FRAMINGS)}")
+        for name, known in _CHOICES.items():
+            if name in values and values[name] not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}")
         for name in ("chat_split", "chat_tcp_split"):
             if values.get(name) is not None and values[name] < 1:
                 raise ValueError(f"{name} is at least 1")

@@ -1,25 +1,26 @@
 """The simulated GitHub's memory: who asked for what, what is to go wrong, what was asked.
 
-Nothing here knows HTTP. Times are this machine's clocks; `clock_offset` moves the clock that the
-simulator *tells*, never the one it waits by.
+Nothing here knows HTTP. `clock_offset` moves the clock that the simulator *tells*, never the one
+it waits by.
 """
 
 from __future__ import annotations
 
 import secrets
-import time
-import zlib
 from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brokerd.simulator import minting
+from brokerd.simulator.clock import Clock, MachineClock
+from brokerd.simulator.credentials import Credentials
 from brokerd.simulator.faults import Fault
-from brokerd.simulator.minting import Person
+from brokerd.simulator.lockout import Lockout
+from brokerd.simulator.rates import Rates
 from brokerd.simulator.settings import Settings
 
 
 if TYPE_CHECKING:
+    from brokerd.simulator.minting import Person
     from brokerd.simulator.records import RecordedRequest
 
 
@@ -40,34 +41,34 @@ class DeviceGrant:
     client_id: str
     scope: str
     expires_at: float
-    """time.monotonic()."""
+    """By the simulator's monotonic clock."""
     interval: float
+    host: str = ""
+    """Who was asked: `github.com` or a tenant; empty under no real name."""
     last_poll_at: float | None = None
     decision: str = "pending"
     """`pending`, `approved`, `denied` or `spent`."""
     person: Person | None = None
 
 
-class World:
+class World(Credentials):
     """All the simulator remembers."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        super().__init__(settings, clock or MachineClock())
+        self.lockout = Lockout(settings, self.clock)
+        self.rates = Rates(settings, self.clock)
         self.grants: dict[str, DeviceGrant] = {}
         self.requests: deque[RecordedRequest] = deque(maxlen=MAX_RECORDED)
         self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
-        self._revoked_before = 0
-        self._spent_refresh_tokens: set[str] = set()
 
     def reset(self) -> None:
-        """Forget grants, faults and requests; settings and tokens stay."""
+        """Forget grants, faults, requests, lock-outs and rates; settings and tokens stay."""
         self.grants.clear()
         self.requests.clear()
         self._faults.clear()
-
-    def wall(self) -> float:
-        """Tell the time by GitHub's clock."""
-        return time.time() + self.settings.clock_offset
+        self.lockout.clear()
+        self.rates.clear()
 
     # Faults.
 
@@ -82,13 +83,7 @@ class World:
 
     # The device authorization grant.
 
-    def person(self, login: str | None = None) -> Person:
-        """Anybody may sign in; the number follows from the name."""
-        if not login or login == self.settings.login:
-            return Person(self.settings.user_id, self.settings.login)
-        return Person(zlib.crc32(login.encode()), login)
-
-    def start_grant(self, client_id: str, scope: str) -> DeviceGrant:
+    def start_grant(self, client_id: str, scope: str, host: str = "") -> DeviceGrant:
         """Issue a device code and a user code."""
         letters = "".join(secrets.choice(USER_CODE_ALPHABET) for _ in range(8))
         grant = DeviceGrant(
@@ -96,8 +91,9 @@ class World:
             user_code=f"{letters[:4]}-{letters[4:]}",
             client_id=client_id,
             scope=scope,
-            expires_at=time.monotonic() + self.settings.device_expires_in,
+            expires_at=self.clock.monotonic() + self.settings.device_expires_in,
             interval=self.settings.device_interval,
+            host=host,
         )
         self.grants[grant.device_code] = grant
         if self.settings.auto_approve:
@@ -113,47 +109,3 @@ class World:
                 grant.person = self.person(login)
                 return True
         return False
-
-    # Tokens.
-
-    def issue_github_token(self, person: Person, client_id: str) -> tuple[str, str]:
-        """Mint an access token and the refresh token that belongs to it."""
-        kind = "ghu_" if client_id.startswith("Iv") else "gho_"
-        now = time.time_ns()
-        return (
-            minting.mint_github_token(person, kind, client_id, now),
-            minting.mint_github_token(person, "ghr_", client_id, now),
-        )
-
-    def github_grant(self, token: str, *, refresh: bool = False) -> minting.GitHubGrant | None:
-        """Tell whose token it is; None when it is unknown, revoked or of the other kind."""
-        grant = minting.read_github_token(token)
-        if grant is None or grant.minted_at <= self._revoked_before:
-            return None
-        return grant if (grant.kind == "ghr_") is refresh else None
-
-    def spend_refresh_token(self, token: str) -> minting.GitHubGrant | None:
-        """Use a refresh token, which works once."""
-        grant = self.github_grant(token, refresh=True)
-        if grant is None or token in self._spent_refresh_tokens:
-            return None
-        self._spent_refresh_tokens.add(token)
-        return grant
-
-    def issue_copilot_token(self) -> tuple[str, int]:
-        """Mint a Copilot token; its `expires_at` is Unix seconds by GitHub's clock."""
-        expires_at = int(self.wall() + self.settings.token_lifetime)
-        return minting.mint_copilot_token(
-            expires_at, self.settings.sku, time.time_ns()
-        ), expires_at
-
-    def accepts_copilot_token(self, token: str) -> bool:
-        """Whether the Copilot API would take it now."""
-        grant = minting.read_copilot_token(token)
-        if grant is None or grant.minted_at <= self._revoked_before:
-            return False
-        return self.wall() < grant.expires_at
-
-    def revoke_all(self) -> None:
-        """Kill every token minted so far, as the person can on GitHub's settings page."""
-        self._revoked_before = time.time_ns()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -14,45 +13,15 @@ import pytest
 
 from brokerd.simulator import Simulator, SimulatorThread, minting
 from brokerd.simulator.minting import Person
-
-
-CLIENT = "Iv1.0000000000000000"
-JSON = {"Accept": "application/json"}
-EXCHANGE = "/copilot_internal/v2/token"
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
-
-
-@contextlib.asynccontextmanager
-async def simulator(**settings):
-    async with (
-        Simulator(**settings) as running,
-        httpx.AsyncClient(base_url=running.url, headers=JSON, trust_env=False) as http,
-    ):
-        yield running, http
-
-
-async def start(http, client_id=CLIENT, **more):
-    answer = await http.post("/login/device/code", data={"client_id": client_id, **more})
-    assert answer.status_code == 200
-    return answer.json()
-
-
-async def poll(http, code, client_id=CLIENT, **more):
-    form = {"client_id": client_id, "device_code": code["device_code"], "grant_type": GRANT_TYPE}
-    answer = await http.post("/login/oauth/access_token", data=form | more)
-    assert answer.status_code == 200
-    return answer.json()
-
-
-async def sign_in(http, **more):
-    token = (await poll(http, await start(http, **more)))["access_token"]
-    return {"Authorization": f"token {token}"}
-
-
-async def control(http, verb, **body):
-    answer = await http.post(f"/_control/{verb}", json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+from fakes.simulated_github import (
+    CLIENT,
+    EXCHANGE,
+    control,
+    poll,
+    sign_in,
+    simulator,
+    start,
+)
 
 
 # The device authorization grant.
