@@ -1,35 +1,79 @@
-"""The pacing gate: one for all tools of an account, so that upstream's limits bind everybody."""
+"""The pacing gate: one for all tools of an account, so that upstream's limits bind everybody.
+
+The rules are `core.pacing`'s; here are the clock, the waiters and their wake-ups. As long as
+upstream has nothing against an account, a request costs a look-up and a counter. Only while
+somebody waits, or all of an account cools down, one task per account naps until the next moment
+at which something changes by itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import TYPE_CHECKING
+
+from brokerd.core.pacing import AccountGate, FairQueue, queue_full, queued_too_long
+from brokerd.core.pacing.fair_queue import MAX_WAIT, MAX_WAITING
+from brokerd.core.pacing.refused import cooling_down
+from brokerd.errors import TransientError
+from brokerd.views import PacingView
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brokerd.core.refusals import Refusal
+    from brokerd.errors import Failure
     from brokerd.ports import Clock
-    from brokerd.views import PacingView
 
 
 __all__ = ["Pacer", "Ticket"]
+
+log = logging.getLogger(__name__)
+
+MAX_NAP = 30.0
+"""Seconds without a look at the clock: a suspend is noticed soon, however long a cool-down is."""
 
 
 class Ticket:
     """Leave to send one request; whoever got it closes it when the answer is over."""
 
+    __slots__ = ("_body", "_is_probe", "_lane", "_round")
+
+    def __init__(self, lane: _Lane, body: bytes, *, is_probe: bool = False) -> None:
+        """For the pacer only, which has counted it."""
+        self._lane: _Lane | None = lane
+        self._body = body
+        self._round = lane.gate.round
+        self._is_probe = is_probe
+
     def answered(self, status: int, refusal: Refusal | None) -> None:
-        """Say what upstream answered, as soon as that is known."""
-        raise NotImplementedError
+        """Say what upstream answered, as soon as that is known; again for a replay's answer."""
+        lane = self._lane
+        if lane is None:
+            return
+        if not lane.gate.is_quiet or refusal is not None or status >= 500:
+            is_probe, self._is_probe = self._is_probe, False
+            lane.answered(status, refusal, self._body, round_=self._round, is_probe=is_probe)
+        if status < 400:
+            self._body = b""  # its answer may go on for minutes
 
     def lost(self) -> None:
         """Say that there was no answer: the network, or a cut before the head."""
-        raise NotImplementedError
+        if self._lane is not None:
+            is_probe, self._is_probe = self._is_probe, False
+            self._lane.lost(is_probe=is_probe)
 
     def close(self) -> None:
         """Make room for the next one; twice is no error."""
-        raise NotImplementedError
+        lane, self._lane = self._lane, None
+        if lane is None:
+            return
+        self._body = b""
+        if lane.gate.is_quiet:
+            lane.gate.in_flight -= 1
+        else:
+            lane.closed(is_unanswered_probe=self._is_probe)
 
 
 class Pacer:
@@ -37,31 +81,262 @@ class Pacer:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._lanes: dict[str, _Lane] = {}
+        self._callbacks: list[Callable[[], None]] = []
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back, in the loop, when a cool-down begins or is lifted."""
-        raise NotImplementedError
+        """Call back, in the loop, when a cool-down of an account begins, changes or is lifted."""
+        self._callbacks.append(callback)
 
-    def enter(self, account: str, peer: int, body: bytes) -> Ticket | None:
+    def enter(self, account: str, peer: int, body: bytes) -> Ticket | None:  # noqa: ARG002 - as turn
         """Return leave to send at once; None: it has to wait its turn, ask `turn`.
 
-        `body` is only read for its model while some model cools down. Raises TransientError with
-        `retry_after` while upstream wants nothing of this account (or model).
+        `peer` is the process that waiting requests take turns by. `body` is only read for its
+        model while some model cools down, and kept until it is answered. Raises
+        TransientError with `retry_after`: `cooling_down` while upstream wants nothing of this
+        account (or model), `upstream_down` while it fails.
         """
-        raise NotImplementedError
+        lane = self._lanes.get(account)
+        if lane is None:
+            lane = self._lanes[account] = _Lane(account, self._clock, self._changed)
+        gate = lane.gate
+        if gate.is_quiet:
+            gate.in_flight += 1
+            return Ticket(lane, body)
+        return lane.enter(body)
 
     async def turn(self, account: str, peer: int, body: bytes) -> Ticket:
-        """Wait for leave; processes take turns. Raises as `enter`, and when it takes too long."""
-        raise NotImplementedError
+        """Wait for leave; processes take turns. Raises as `enter`, and when it takes too long.
+
+        These are TransientErrors too: `queue_full` and `queued_too_long`.
+        """
+        ticket = self.enter(account, peer, body)
+        if ticket is not None:
+            return ticket
+        return await self._lanes[account].wait(peer, body)
 
     def cooldown(self, account: str) -> float | None:
         """Seconds until upstream wants requests of this account again; None: it does."""
-        raise NotImplementedError
+        lane = self._lanes.get(account)
+        if lane is None or lane.gate.is_quiet:
+            return None
+        now = self._clock.boottime()
+        found = lane.gate.cooldown(now)
+        return None if found is None else found.until - now
 
     def view(self, account: str) -> PacingView:
         """Show how it stands."""
-        raise NotImplementedError
+        lane = self._lanes.get(account)
+        if lane is None:
+            return PacingView(None, {}, "closed", None, 0, 0, None)
+        gate, now = lane.gate, self._clock.boottime()
+        found = gate.cooldown(now)
+        return PacingView(
+            cooldown_in=None if found is None else found.until - now,
+            models=gate.models(now),
+            circuit=gate.circuit,
+            limit=gate.limit(now),
+            in_flight=gate.in_flight,
+            queued=len(lane.queue),
+            reason=gate.reason(now),
+        )
 
     def forget(self, account: str) -> None:
-        """Start anew: somebody else is signed in under that name."""
-        raise NotImplementedError
+        """Start anew: somebody else is signed in under that name.
+
+        Requests under way count no longer; those that wait may go.
+        """
+        lane = self._lanes.pop(account, None)
+        if lane is None:
+            return
+        was_cooling = lane.gate.cooldown(self._clock.boottime()) is not None
+        for waiter in lane.retire():
+            ticket = self.enter(account, waiter.peer, waiter.body)
+            assert ticket is not None  # nobody has limited it yet
+            waiter.future.set_result(ticket)
+        if was_cooling:
+            self._changed()
+
+    def close(self) -> None:
+        """Stop napping, at the end of the loop; twice is no error."""
+        for lane in self._lanes.values():
+            lane.stop()
+
+    def _changed(self) -> None:
+        for callback in self._callbacks:
+            callback()
+
+
+class _Waiter:
+    """A request in the queue; its future is done when it may go, or must not."""
+
+    __slots__ = ("body", "deadline", "future", "peer")
+
+    def __init__(self, peer: int, body: bytes, deadline: float) -> None:
+        self.peer = peer
+        self.body = body
+        self.deadline = deadline
+        self.future: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+
+
+class _Lane:
+    """One account: its gate, who waits before it, and the task that looks at the clock."""
+
+    __slots__ = ("_account", "_changed", "_clock", "_cooling_until", "_nap", "gate", "queue")
+
+    def __init__(self, account: str, clock: Clock, changed: Callable[[], None]) -> None:
+        self._account = account
+        self._clock = clock
+        self._changed = changed
+        self._cooling_until: float | None = None
+        """The end of the cool-down that was told of last."""
+        self._nap: asyncio.Task[None] | None = None
+        self.gate = AccountGate()
+        self.queue: FairQueue[_Waiter] = FairQueue()
+
+    def enter(self, body: bytes) -> Ticket | None:
+        now = self._clock.boottime()
+        failure = self.gate.refuse(body, now)
+        if failure is not None:
+            raise TransientError(failure)
+        if self.queue:
+            self._pump(now)
+        if self.queue or not self.gate.has_room(now):
+            return None
+        self.gate.settle(now)
+        return Ticket(self, body, is_probe=self.gate.admit())
+
+    async def wait(self, peer: int, body: bytes) -> Ticket:
+        now = self._clock.boottime()
+        if len(self.queue) >= MAX_WAITING:
+            raise TransientError(queue_full(self.gate.reason(now)))
+        waiter = _Waiter(peer, body, now + MAX_WAIT)
+        self.queue.put(peer, waiter)
+        if self._nap is None:
+            self._watch()
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            if not self.queue.remove(peer, waiter):
+                _give_back(waiter.future)
+            raise
+
+    def answered(
+        self, status: int, refusal: Refusal | None, body: bytes, *, round_: int, is_probe: bool
+    ) -> None:
+        now = self._clock.boottime()
+        is_told = self.gate.answered(
+            status, refusal, body, round_=round_, is_probe=is_probe, now=now
+        )
+        if is_told:
+            self._refused(refusal, now)
+        elif self.queue:
+            self._pump(now)
+
+    def lost(self, *, is_probe: bool) -> None:
+        now = self._clock.boottime()
+        if self.gate.lost(is_probe=is_probe, now=now):
+            self._refused(None, now)
+
+    def closed(self, *, is_unanswered_probe: bool) -> None:
+        if is_unanswered_probe:
+            self.lost(is_probe=True)
+        self.gate.closed()
+        if self.queue:
+            self._pump(self._clock.boottime())
+
+    def retire(self) -> list[_Waiter]:
+        """Take everybody out of the queue, and stop."""
+        self.stop()
+        waiters = [waiter for waiter in self.queue if not waiter.future.done()]
+        self.queue = FairQueue()
+        return waiters
+
+    def stop(self) -> None:
+        nap, self._nap = self._nap, None
+        if nap is not None:
+            nap.cancel()
+
+    def _refused(self, refusal: Refusal | None, now: float) -> None:
+        """Tell those who wait, and everybody else, that upstream wants less or fails."""
+        extra: dict[str, object] = {"ACCOUNT": self._account}
+        if refusal is not None and refusal.limits != "nothing":
+            found = self.gate.cooldown(now)
+            extra |= {"REASON": refusal.failure.code, "LIMITS": refusal.limits}
+            if refusal.limits == "account" and found is not None:
+                extra["SECONDS"] = round(found.until - now)
+            log.warning("upstream wants fewer requests", extra=extra)
+        else:
+            log.warning("upstream keeps failing and is left alone", extra=extra)
+        self._look(now)
+        self._watch()
+
+    def _look(self, now: float) -> None:
+        """Do what is due at this moment."""
+        cooling = self.gate.cooldown(now)
+        for waiter in self.queue:
+            failure = self._hopeless(waiter, now)
+            if failure is not None:
+                self.queue.remove(waiter.peer, waiter)
+                if not waiter.future.done():
+                    waiter.future.set_exception(TransientError(failure))
+        self._pump(now)
+        until = None if cooling is None else cooling.until
+        if until != self._cooling_until:
+            self._cooling_until = until
+            self._changed()
+
+    def _hopeless(self, waiter: _Waiter, now: float) -> Failure | None:
+        """Return why its turn cannot come in time any more."""
+        if now >= waiter.deadline:
+            return queued_too_long(self.gate.reason(now))
+        cooling = self.gate.cooldown(now)
+        if cooling is None:
+            return self.gate.refuse(waiter.body, now)
+        return cooling_down(cooling, None, now) if cooling.until >= waiter.deadline else None
+
+    def _pump(self, now: float) -> None:
+        """Let go whose turn it is, as long as there is room."""
+        while self.queue and self.gate.cooldown(now) is None and self.gate.has_room(now):
+            waiter = self.queue.take()
+            if waiter.future.done():  # cancelled, and about to find out
+                continue
+            failure = self.gate.refuse(waiter.body, now)
+            if failure is None:
+                ticket = Ticket(self, waiter.body, is_probe=self.gate.admit())
+                waiter.future.set_result(ticket)
+            else:
+                waiter.future.set_exception(TransientError(failure))
+
+    def _watch(self) -> None:
+        """See that somebody looks at the clock when something changes by itself."""
+        self.stop()
+        if self._next(self._clock.boottime()) is not None:
+            self._nap = asyncio.get_running_loop().create_task(self._watching())
+
+    async def _watching(self) -> None:
+        while (at := self._next(now := self._clock.boottime())) is not None:
+            if at > now:
+                await self._clock.sleep(min(at - now, MAX_NAP))
+            self._look(self._clock.boottime())
+        self._nap = None
+
+    def _next(self, now: float) -> float | None:
+        """Return when something changes by itself; None: nothing that anybody waits for."""
+        moments = [waiter.deadline for waiter in self.queue]
+        if moments:
+            limit_ends_at = self.gate.limit_ends_at()
+            if limit_ends_at is not None:
+                moments.append(limit_ends_at)
+        cooling = self.gate.cooldown(now)
+        if cooling is not None:
+            moments.append(cooling.until)
+        elif self._cooling_until is not None:  # over, and nobody was told
+            moments.append(now)
+        return min(moments, default=None)
+
+
+def _give_back(future: asyncio.Future[Ticket]) -> None:
+    """Close the ticket that came too late, or take note of the refusal that did."""
+    if future.done() and not future.cancelled() and future.exception() is None:
+        future.result().close()

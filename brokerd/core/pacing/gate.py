@@ -1,0 +1,184 @@
+"""One account's gate: cool-downs, the circuit and the limit together, without any clock or loop.
+
+`is_quiet` says that none of them has anything to say, so a caller may let a request pass by
+counting it and nothing else. Requests sent before the last refusal carry an older `round`: they
+are of one burst with the refused one, and neither their failure nor their success is news.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brokerd.core.pacing.circuit import Circuit
+from brokerd.core.pacing.cooldowns import Cooldowns
+from brokerd.core.pacing.limit import Limit
+from brokerd.core.pacing.model_name import model_of
+from brokerd.core.pacing.refused import cooling_down, upstream_down
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from brokerd.core.pacing.cooldowns import Cooldown
+    from brokerd.core.refusals import Refusal
+    from brokerd.errors import Failure
+
+
+__all__ = ["AccountGate"]
+
+_NO_ANSWER = "it does not answer"
+
+
+class AccountGate:
+    """When requests of one account may go up. `now` never goes back."""
+
+    __slots__ = (
+        "_circuit",
+        "_cooldowns",
+        "_limit",
+        "_limited_by",
+        "_trouble",
+        "in_flight",
+        "is_quiet",
+        "round",
+    )
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        """Requests let pass and not closed."""
+        self.is_quiet = True
+        """Whether `refuse` would return None and `has_room` True, whatever is asked."""
+        self.round = 0
+        """How often upstream has limited us; a request remembers it from when it was let pass."""
+        self._cooldowns = Cooldowns()
+        self._circuit = Circuit()
+        self._limit = Limit()
+        self._limited_by: Failure | None = None
+        self._trouble = _NO_ANSWER
+
+    # Asking.
+
+    def refuse(self, body: bytes, now: float) -> Failure | None:
+        """Return why a request must not be sent now; None: it may, once there is room."""
+        cooldown = self._cooldowns.account(now)
+        if cooldown is not None:
+            return cooling_down(cooldown, None, now)
+        if self._cooldowns.models(now):
+            model = model_of(body)
+            cooldown = self._cooldowns.model(model, now)
+            if cooldown is not None:
+                return cooling_down(cooldown, model, now)
+        rest = self._circuit.rest(now)
+        if rest is not None:
+            return upstream_down(self._trouble, rest)
+        return None
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more may be under way."""
+        limit = self._limit.value(now)
+        return limit is None or self.in_flight < limit
+
+    def cooldown(self, now: float) -> Cooldown | None:
+        """Return what all requests of the account have to wait for."""
+        return self._cooldowns.account(now)
+
+    def limit_ends_at(self) -> float | None:
+        """When there is no limit any more, if upstream does not limit us again."""
+        return self._limit.ends_at()
+
+    # What happened.
+
+    def admit(self) -> bool:
+        """Let one pass; True when it is the one that tries a failing upstream. Ask before."""
+        self.in_flight += 1
+        return self._circuit.admit()
+
+    def answered(
+        self,
+        status: int,
+        refusal: Refusal | None,
+        body: bytes,
+        *,
+        round_: int,
+        is_probe: bool,
+        now: float,
+    ) -> bool:
+        """Take what upstream answered; True when others must be told: a refusal, or an outage."""
+        if refusal is not None and refusal.limits != "nothing":
+            self._circuit.succeeded(is_probe=is_probe)
+            self._limited(refusal, body, is_new=round_ == self.round, now=now)
+            return True
+        if status >= 500:
+            trouble = f"it answered {status}"
+            if refusal is not None:
+                trouble = f"{refusal.failure.code}: {refusal.failure.message}"
+            return self._failed(trouble, is_probe=is_probe, now=now)
+        self._circuit.succeeded(is_probe=is_probe)
+        if status < 400 and round_ == self.round:
+            self._cooldowns.succeeded(body)
+            self._limit.succeeded()
+        self.settle(now)
+        return False
+
+    def lost(self, *, is_probe: bool, now: float) -> bool:
+        """Know that no answer came; True as for `answered`."""
+        return self._failed(_NO_ANSWER, is_probe=is_probe, now=now)
+
+    def closed(self) -> None:
+        """Know that a request let pass is over."""
+        self.in_flight -= 1
+
+    def settle(self, now: float) -> None:
+        """Find out again whether there is anything to say."""
+        circuit = self._circuit
+        self.is_quiet = (
+            self._limit.value(now) is None
+            and circuit.is_closed
+            and not circuit.has_failures
+            and self._cooldowns.account(now) is None
+            and not self._cooldowns.models(now)
+            and not self._cooldowns.has_guesses(now)
+        )
+
+    # Showing.
+
+    @property
+    def circuit(self) -> Literal["closed", "open", "half_open"]:
+        """See `Circuit.state`."""
+        return self._circuit.state
+
+    def limit(self, now: float) -> int | None:
+        """Return how many may be under way; None: as many as there are."""
+        return self._limit.value(now)
+
+    def models(self, now: float) -> Mapping[str, float]:
+        """Model → seconds until upstream wants requests for it again."""
+        return {name: it.until - now for name, it in self._cooldowns.models(now).items()}
+
+    def reason(self, now: float) -> Failure | None:
+        """Return why something is held back; None: nothing is."""
+        cooldown = self._cooldowns.account(now)
+        if cooldown is not None:
+            return cooldown.reason
+        if not self._circuit.is_closed:
+            return upstream_down(self._trouble, self._circuit.rest(now) or 0.0)
+        for cooldown in self._cooldowns.models(now).values():
+            return cooldown.reason
+        return self._limited_by if self._limit.value(now) is not None else None
+
+    def _limited(self, refusal: Refusal, body: bytes, *, is_new: bool, now: float) -> None:
+        if refusal.limits == "model":
+            self._cooldowns.begin(model_of(body), refusal.failure, now, is_new=is_new)
+        else:
+            self._cooldowns.begin(None, refusal.failure, now, is_new=is_new)
+            self._limit.cut(self.in_flight, now, is_new=is_new)
+            self._limited_by = refusal.failure
+        if is_new:
+            self.round += 1
+        self.is_quiet = False
+
+    def _failed(self, trouble: str, *, is_probe: bool, now: float) -> bool:
+        self._trouble = trouble
+        self.is_quiet = False
+        return self._circuit.failed(now, is_probe=is_probe)
