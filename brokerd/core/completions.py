@@ -21,6 +21,7 @@ __all__ = [
     "ALLOWED_HEADERS",
     "ALLOWED_PATHS",
     "DEFAULT_PATH",
+    "TURN_PATHS",
     "CompletionRequest",
     "UpstreamCall",
     "checked_headers",
@@ -29,12 +30,18 @@ __all__ = [
 
 DEFAULT_PATH = "/chat/completions"
 
-ALLOWED_PATHS = (DEFAULT_PATH,)
-"""Paths of the Copilot API that a caller may have completions from, in their one normal form."""
+ALLOWED_PATHS = (DEFAULT_PATH, "/responses", "/v1/messages", "/embeddings", "/models/session")
+"""Paths of the Copilot API that a caller may use, in their one normal form: as it spells them."""
+
+TURN_PATHS = frozenset(ALLOWED_PATHS) - {"/embeddings", "/models/session"}
+"""Where somebody takes a turn, and so an initiator is asked for."""
 
 ALLOWED_HEADERS = frozenset(
     {
         "accept",
+        "anthropic-beta",
+        "anthropic-version",
+        "copilot-session-token",
         "copilot-vision-request",
         "openai-intent",
         "x-agent-task-id",
@@ -49,11 +56,14 @@ ALLOWED_HEADERS = frozenset(
 MAX_HEADER_VALUE = 1024
 """Characters; ids and words are shorter, and a whole head must stay far below a server's 8 KiB."""
 
+MAX_SESSION_TOKEN = 4096
+"""Characters of `copilot-session-token`, which is signed and so longer; its form is not known."""
+
 _NAME_SHOWN = 64
 """Characters of a caller's own word repeated back to it."""
 
 _SPELLINGS = {
-    lead + prefix + path.removeprefix("/"): path
+    lead + prefix + path.removeprefix("/").removeprefix("v1/"): path
     for path in ALLOWED_PATHS
     for lead in ("", "/")
     for prefix in ("", "v1/")
@@ -73,7 +83,7 @@ class CompletionRequest:
     """Whether the caller takes the answer in pieces; what upstream sends depends on the body."""
     account: str | None = None
     """None: the default one."""
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """The caller's own, lower-case names, none but those that may be passed on."""
     peer: int = 0
     """Process that asks: where requests have to queue, processes take turns."""
@@ -90,7 +100,7 @@ class UpstreamCall:
     token: str = field(repr=False)
     path: str
     body: bytes = field(repr=False)
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """To be sent besides (and instead of) the identity headers; lower-case names."""
     is_direct: bool = False
     """Whether the token is the GitHub token itself: then no integration is named."""
@@ -106,7 +116,7 @@ def normal_path(text: str) -> str:
         allowed = ", ".join(ALLOWED_PATHS)
         raise _usage(
             "path_not_allowed",
-            f"{text[:_NAME_SHOWN]!r} is no path that completions come from; allowed: {allowed}",
+            f"{text[:_NAME_SHOWN]!r} is no path for callers; allowed: {allowed}",
             "See completion.create in client/PROTOCOL.md",
         )
     return path
@@ -129,10 +139,11 @@ def checked_headers(given: Mapping[Any, Any]) -> dict[str, str]:
                 f"Send none but {', '.join(sorted(ALLOWED_HEADERS))}; "
                 "see completion.create in client/PROTOCOL.md",
             )
-        if known in checked or not _is_line(value):
+        longest = MAX_SESSION_TOKEN if known == "copilot-session-token" else MAX_HEADER_VALUE
+        if known in checked or not _is_line(value, longest):
             raise _usage(
                 "bad_header",
-                f"the header {known} must be given once, as 1 to {MAX_HEADER_VALUE} printable "
+                f"the header {known} must be given once, as 1 to {longest} printable "
                 "ASCII characters",
                 "Mend its value; see completion.create in client/PROTOCOL.md",
             )
@@ -140,11 +151,11 @@ def checked_headers(given: Mapping[Any, Any]) -> dict[str, str]:
     return checked
 
 
-def _is_line(value: Any) -> bool:
+def _is_line(value: Any, longest: int) -> bool:
     """Whether it can stand after a header's name and do no more (RFC 9110 §5.5)."""
     return (
         isinstance(value, str)
-        and 0 < len(value) <= MAX_HEADER_VALUE
+        and 0 < len(value) <= longest
         and value.isascii()
         and value.isprintable()
     )

@@ -4,7 +4,10 @@ import pytest
 
 from brokerd.core.completions import (
     ALLOWED_HEADERS,
+    ALLOWED_PATHS,
     MAX_HEADER_VALUE,
+    MAX_SESSION_TOKEN,
+    TURN_PATHS,
     CompletionRequest,
     UpstreamCall,
     checked_headers,
@@ -22,12 +25,22 @@ def refusal(function, *given):
     return failure
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["/chat/completions", "chat/completions", "v1/chat/completions", "/v1/chat/completions"],
-)
-def test_every_spelling_has_one_normal_form(text):
-    assert normal_path(text) == "/chat/completions"
+@pytest.mark.parametrize("path", ALLOWED_PATHS)
+def test_every_spelling_has_one_normal_form(path):
+    bare = path.removeprefix("/").removeprefix("v1/")
+    for text in (bare, f"/{bare}", f"v1/{bare}", f"/v1/{bare}"):
+        assert normal_path(text) == path
+
+
+def test_the_paths_are_those_of_the_copilot_api():
+    assert set(ALLOWED_PATHS) == {
+        "/chat/completions",
+        "/responses",
+        "/v1/messages",
+        "/embeddings",
+        "/models/session",
+    }
+    assert {"/chat/completions", "/responses", "/v1/messages"} == TURN_PATHS
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,11 @@ def test_every_spelling_has_one_normal_form(text):
         "/",
         "/v1",
         "/models",
+        "/models/session/x",
+        "/models/gpt/policy",
+        "/v1/messages/count_tokens",
+        "/v1/v1/messages",
+        "/agents",
         "/v1/v1/chat/completions",
         "//chat/completions",
         "/chat/completions/",
@@ -136,6 +154,9 @@ def test_a_value_that_is_no_line_of_printable_ascii_is_refused(value):
 
 def test_the_longest_value_passes():
     assert checked_headers({"accept": "x" * MAX_HEADER_VALUE})
+    assert checked_headers({"copilot-session-token": "x" * MAX_SESSION_TOKEN})
+    too_long = {"copilot-session-token": "x" * (MAX_SESSION_TOKEN + 1)}
+    assert str(MAX_SESSION_TOKEN) in refusal(checked_headers, too_long).message
 
 
 def test_a_name_given_twice_is_refused():
@@ -144,8 +165,9 @@ def test_a_name_given_twice_is_refused():
 
 
 def test_neither_the_prompt_nor_the_token_is_in_a_repr():
-    request = CompletionRequest(body=b"canary-prompt")
+    session = {"copilot-session-token": "canary-session"}
+    request = CompletionRequest(body=b"canary-prompt", headers=session)
     call = UpstreamCall(
-        "github.com", "https://api.example.com", "canary-token", "/x", b"canary", {}
+        "github.com", "https://api.example.com", "canary-token", "/x", b"canary", session
     )
     assert "canary" not in repr(request) + repr(call)
