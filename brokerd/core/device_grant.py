@@ -37,6 +37,14 @@ MARGIN = 1.2
 SLOWED_MARGIN = 1.4
 """The factor once `slow_down` was seen: the clocks do disagree."""
 
+SLOW_DOWNS_ODD = 2
+"""The `slow_down` from which on a fast clock of this machine is likelier than an unlucky poll."""
+
+_FAST_CLOCK = (
+    "GitHub keeps asking us to slow down although every wait was longer than told: this machine's "
+    "clock seems to run fast, as happens in WSL and virtual machines. Compare the output of "
+    "timedatectl with another clock, and restart the virtual machine"
+)
 _PENDING = frozenset({"authorization_pending", "slow_down"})
 _AGAIN = "Run copilot-cred login"
 _REFUSALS: dict[str, tuple[ErrorClass, str, str]] = {
@@ -83,7 +91,8 @@ class Pacing:
     """How long to wait between polls; only ever gets slower."""
 
     interval: float
-    slowed: bool = False
+    slow_downs: int = 0
+    """How often GitHub has said `slow_down`."""
 
     @classmethod
     def told(cls, interval: float) -> Pacing:
@@ -93,14 +102,20 @@ class Pacing:
     @property
     def delay(self) -> float:
         """Seconds to wait before the next poll."""
-        return self.interval * (SLOWED_MARGIN if self.slowed else MARGIN)
+        return self.interval * (SLOWED_MARGIN if self.slow_downs else MARGIN)
+
+    @property
+    def advice(self) -> str | None:
+        """What a person should look into, without a full stop at the end; None: nothing odd."""
+        return _FAST_CLOCK if self.slow_downs >= SLOW_DOWNS_ODD else None
 
     def after(self, answer: NotGranted) -> Pacing:
         """Adopt what a pending answer says: on `slow_down` the larger of theirs and ours + 5."""
         if answer.error != "slow_down":
             return self
         theirs = 0.0 if answer.interval is None else _sane_interval(answer.interval)
-        return Pacing(min(max(theirs, self.interval + SLOW_DOWN_STEP), MAX_INTERVAL), slowed=True)
+        slower = min(max(theirs, self.interval + SLOW_DOWN_STEP), MAX_INTERVAL)
+        return Pacing(slower, self.slow_downs + 1)
 
 
 def is_pending(answer: NotGranted) -> bool:
@@ -108,11 +123,16 @@ def is_pending(answer: NotGranted) -> bool:
     return answer.error in _PENDING
 
 
-def refusal(error: str) -> Failure:
-    """Say why the grant is over; an error nobody has heard of is over too."""
+def refusal(error: str, pacing: Pacing | None = None) -> Failure:
+    """Say why the grant is over; an error nobody has heard of is over too.
+
+    A code that expired under a clock that runs fast is told with the advice of `pacing`.
+    """
     code = _SPELLINGS.get(error, error)
     if code in _REFUSALS:
         error_class, message, hint = _REFUSALS[code]
+        if code == "expired_token" and pacing is not None and pacing.advice is not None:
+            hint = f"{pacing.advice}. Then run copilot-cred login"
         return Failure(error_class, code, message, hint)
     word = code if _WORD.fullmatch(code) else "unreadable"
     return Failure(

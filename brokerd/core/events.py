@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "Answer",
     "DeviceCodeIssued",
     "DeviceGranted",
     "DeviceNotGranted",
@@ -32,6 +33,7 @@ __all__ = [
     "TokenIssued",
     "TokenRejected",
     "UserIdentified",
+    "Wish",
 ]
 
 
@@ -161,7 +163,7 @@ class QuestionFailed:
     is_permanent: bool
 
 
-Event = (
+Wish = (
     LoginRequested
     | TokenGiven
     | LoginKept
@@ -171,7 +173,11 @@ Event = (
     | RefreshRequested
     | TokenRejected
     | Resumed
-    | DeviceCodeIssued
+)
+"""What people, callers and the machine want or tell, at any time."""
+
+Answer = (
+    DeviceCodeIssued
     | DeviceGranted
     | DeviceNotGranted
     | UserIdentified
@@ -179,5 +185,7 @@ Event = (
     | LoginLoaded
     | LoginRenewed
     | TokenIssued
-    | QuestionFailed
 )
+"""What a question was asked for."""
+
+Event = Wish | Answer | QuestionFailed

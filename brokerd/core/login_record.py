@@ -1,7 +1,8 @@
 """A login at rest: one JSON object with a version, the same bytes in every store.
 
 It stands in the core because stores on disk and stores on the bus, which never import each other,
-must agree on it. Reading is strict; an error never quotes what was read, for that may be a secret.
+must agree on it. What was learned of a login (`is_direct`) is no secret and stands in the account
+index. Reading is strict; an error never quotes what was read, for that may be a secret.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def encode(login: Login) -> bytes:
         "token": login.token.value,
         "refresh_token": login.token.refresh_token,
         "expires_in": login.token.expires_in,
+        "expires_at": login.token.expires_at,
         "scope": login.token.scope,
     }
     return json.dumps(record, ensure_ascii=False, indent=1).encode() + b"\n"
@@ -60,14 +62,12 @@ def decode(data: bytes) -> Login:
         raise NewerRecordError(f"it has version {version}; this broker reads up to {VERSION}")
     if version < 1 or _field(record, "kind", str) != KIND:
         raise ValueError("it is not a login record")
-    expires_in = record.get("expires_in")
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | None):
-        raise ValueError("expires_in is not a number")  # noqa: TRY004 - one kind of error for garbage
     refresh_token = record.get("refresh_token")
     token = GitHubToken(
         value=_field(record, "token", str),
         refresh_token=None if refresh_token is None else _field(record, "refresh_token", str),
-        expires_in=expires_in,
+        expires_in=_number(record, "expires_in"),
+        expires_at=_number(record, "expires_at"),  # records of earlier versions lack it
         scope=_field(record, "scope", str, ""),
     )
     if not token.value:
@@ -79,6 +79,13 @@ def decode(data: bytes) -> Login:
         client_id=_field(record, "client_id", str),
         source=_field(record, "source", str, "login"),
     )
+
+
+def _number(record: dict[str, object], name: str) -> float | None:
+    value = record.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise ValueError(f"{name} is not a number")  # noqa: TRY004 - one kind of error for garbage
+    return value
 
 
 def _field(record: dict[str, object], name: str, kind: type[T], default: T | None = None) -> T:

@@ -65,6 +65,8 @@ class Identifying:
     """We hold a GitHub token and ask whose it is."""
 
     token: GitHubToken
+    source: str = "login"
+    """How we came by it, as in `Login.source`."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Minting:
     login: Login
     is_renewed: bool = False
     """The GitHub token is fresh from a renewal: a refusal of it is not answered by another."""
+    renewal: Retry | None = None
+    """Of the renewal that failed: the old token serves until its turn comes again."""
 
 
 Step = Loading | Identifying | Renewing | Saving | Minting
