@@ -10,7 +10,6 @@ from aiohttp import web
 __all__ = [
     "LOCKED_OUT",
     "NOT_INTEGRATED",
-    "error_envelope",
     "exchanged",
     "no_user_agent",
     "refused",
@@ -39,21 +38,6 @@ def no_user_agent() -> web.Response:
     """Answer a client without a name as api.github.com does."""
     text = "Request forbidden by administrative rules. Make sure it has a User-Agent header.\n"
     return web.Response(text=text, status=403)
-
-
-def error_envelope(notification_id: str, login: str) -> dict[str, Any]:
-    """Refuse the exchange with an ErrorEnvelope: this account has no Copilot, or not this way."""
-    return {
-        "can_signup_for_limited": True,
-        "error_details": {
-            "message": f"No access to GitHub Copilot found. You are currently logged in as "
-            f"{login}.",
-            "notification_id": notification_id,
-            "title": "Sign up for GitHub Copilot",
-            "url": "https://github.com/github-copilot/signup?editor={EDITOR}",
-        },
-        "message": NOT_INTEGRATED,
-    }
 
 
 def exchanged(

@@ -2,10 +2,12 @@
 
 POST /_control/faults    {"path": "/user", "responses": [Fault, …]}   see `faults.Fault`
                          {"path"?: "/chat/completions", "named": ["402_date", …]}
+                         {"path": "/user", "named": ["403_sso", …]}
                          (both at once: the named ones come first)
 POST /_control/settings  {"token_lifetime": 5, "chat_quirks": ["comments"], …}  see `settings`
 GET  /_control/settings
-GET  /_control/names     names of the faults, and of the quirks with what they are
+GET  /_control/names     names of the faults of Copilot's paths ("faults") and of GitHub's
+                         ("github"), and of the quirks with what they are
 POST /_control/approve   {"user_code"?: "…", "login"?: "…"}   without a code: the newest
 POST /_control/deny      {"user_code"?: "…"}
 POST /_control/token     {"kind": "github_pat_", "login"?, "client_id"?, "scope"?, "expires_in"?,
@@ -13,7 +15,8 @@ POST /_control/token     {"kind": "github_pat_", "login"?, "client_id"?, "scope"
 POST /_control/revoke    {}                                   no token minted so far works any more
 GET  /_control/requests  ?path=…                              see `records.RecordedRequest`
 GET  /_control/last_body ?x_request_id=…   length and sha256 of the last completion's body, as sent
-POST /_control/reset     {}                                   forget grants, faults and requests
+POST /_control/reset     {}                                   forget grants, faults, requests,
+                                                              lock-outs and rates
 
 Quirks of one answer only: ask for the model `sim-quirk-NAME` or `sim-quirk-NAME+NAME`.
 """
@@ -25,9 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from brokerd.simulator import quirks, refusals
+from brokerd.simulator import github_refusals, quirks, refusals
 from brokerd.simulator.copilot import CHAT_PATH
 from brokerd.simulator.faults import Fault
+from brokerd.simulator.naming import named
 
 
 if TYPE_CHECKING:
@@ -63,10 +67,11 @@ class ControlRoutes:
         """Queue faults for a path."""
         body = await _json(request)
         try:
-            named = body["named"] if "responses" not in body else body.get("named", [])
-            faults = [refusals.named(each, self.world.wall()) for each in named]
+            names = body["named"] if "responses" not in body else body.get("named", [])
+            copilots = names and all(each in refusals.NAMES for each in names)
+            path = str(body.get("path", CHAT_PATH) if copilots else body["path"])
+            faults = [named(each, self.world.wall(), path) for each in names]
             faults += [Fault(**each) for each in body.get("responses", [])]
-            path = str(body.get("path", CHAT_PATH) if named else body["path"])
             self.world.queue_faults(path, faults)
         except (KeyError, TypeError) as error:
             return web.json_response({"error": f"bad fault: {error}"}, status=400)
@@ -89,7 +94,8 @@ class ControlRoutes:
     async def names(self, _request: web.Request) -> web.Response:
         """Show what there is to choose from."""
         told = {name: quirk.about for name, quirk in quirks.QUIRKS.items()}
-        return web.json_response({"faults": refusals.NAMES, "quirks": told})
+        shown = {"faults": refusals.NAMES, "github": github_refusals.NAMES, "quirks": told}
+        return web.json_response(shown)
 
     async def approve(self, request: web.Request) -> web.Response:
         """Do what the person would do with the Authorize button."""

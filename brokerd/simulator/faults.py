@@ -13,8 +13,8 @@ __all__ = ["Fault"]
 class Fault:
     """One answer to give instead of, or on the way to, the true one.
 
-    Without a `status` the true answer is given; `delay`, `headers`, `early` and the cuts apply to
-    it all the same.
+    Without a `status` the true answer is given; `delay`, `headers`, `early`, the cuts and the
+    changes to the body apply to it all the same.
     """
 
     status: int | None = None
@@ -40,5 +40,11 @@ class Fault:
     chunk cuts that chunk."""
     cut_after_writes: int | None = None
     """Drop it after so many writes, each a whole chunk."""
+    truncate: int | None = None
+    """Only so many bytes of the body, framed as if they were all."""
+    replace_body: Any = None
+    """Another body under the true answer's status and headers; a string as it is, or JSON."""
+    json_patch: dict[str, Any] = field(default_factory=dict)
+    """Fields to set in the true answer's JSON: `{"expires_at": "soon", "endpoints.api": 7}`."""
     hard: bool = False
     """Drop with RST instead of FIN."""

@@ -14,6 +14,7 @@ from aiohttp import http_exceptions, web
 
 from brokerd.simulator import answers, copilot, places
 from brokerd.simulator.control import PREFIX
+from brokerd.simulator.editing import edited
 from brokerd.simulator.parameters import place_asked
 from brokerd.simulator.records import record
 from brokerd.simulator.sending import Outgoing, Sent, in_pieces, send
@@ -163,11 +164,12 @@ def _faulty(fault: Fault, usual: dict[str, str]) -> Outgoing:
 
 
 def _touched(outgoing: Outgoing, fault: Fault | None) -> Outgoing:
-    """Lay a fault's headers over an answer's, and its cuts."""
+    """Lay a fault's headers over an answer's, and do to its body what is asked."""
     if fault is None:
         return outgoing
     headers = dict(outgoing.headers)
     for name, value in fault.headers.items():
         headers = {key: kept for key, kept in headers.items() if key.lower() != name.lower()}
         headers[name] = value
-    return replace(outgoing, headers=headers, fault=fault)
+    writes = edited(outgoing.writes, fault)
+    return replace(outgoing, headers=headers, writes=writes, fault=fault)

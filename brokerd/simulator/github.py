@@ -11,6 +11,7 @@ from aiohttp import web
 
 from brokerd.simulator import answers, billing, minting, places
 from brokerd.simulator.answers import refused
+from brokerd.simulator.notifications import error_envelope
 from brokerd.simulator.parameters import json_object, place_asked, token_sent
 from brokerd.simulator.seat import seat
 
@@ -94,7 +95,7 @@ class GitHubRoutes:
         """`GET /copilot_internal/v2/token`; any other method does not exist."""
         settings = self.world.settings
         if settings.no_access is not None:
-            body = answers.error_envelope(settings.no_access, grant.person.login)
+            body = error_envelope(settings.no_access, grant.person.login)
             return web.json_response(body, status=403)
         if not self.world.exchangeable(grant):
             return refused(404, "Not Found")

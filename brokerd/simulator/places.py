@@ -17,6 +17,7 @@ __all__ = [
     "Place",
     "api_host",
     "endpoints",
+    "is_github",
     "place_of",
     "proxy_host",
     "serves",
@@ -66,6 +67,11 @@ def place_of(host: str) -> Place:
     if tenant := _TENANT.fullmatch(name):
         return Place(name, tenant[2], _TENANT_ROLES[tenant[1] or ""])
     return NOWHERE
+
+
+def is_github(path: str) -> bool:
+    """Whether a path is GitHub's own, not the Copilot API's."""
+    return path.startswith(("/login/", *_API_PATHS))
 
 
 def serves(place: Place, path: str) -> bool:
