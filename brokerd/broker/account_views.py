@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from brokerd.core.states import AwaitingUser, Exchanging, Ready, SignedOut
+from brokerd.core.states import AwaitingUser, Exchanging, Ready, Saving, SignedOut
 from brokerd.views import AccountView, WatchState
 
 
 if TYPE_CHECKING:
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.login_attempt import LoginAttempt
-    from brokerd.config import AccountSettings
+    from brokerd.core.settings import AccountSettings
     from brokerd.core.states import State
-    from brokerd.core.tokens import IndexEntry
+    from brokerd.core.tokens import CopilotToken, IndexEntry
     from brokerd.errors import Failure
     from brokerd.views import AccountState, LeasedToken, LoginRequest, WatchKind
 
@@ -32,19 +32,28 @@ def view_of(
     unsaved: bool,
 ) -> AccountView:
     """Show an account that has a login, or had one."""
-    state = runner.machine.state
-    expires_in = refresh_in = None
+    state, login = runner.machine.state, runner.login
+    token = state.token if isinstance(state, Ready) else None
+    expires_in = refresh_in = login_expires_in = None
     if isinstance(state, Ready):
         expires_in = max(0.0, state.expires_at - now)
-    if isinstance(state, (Ready, Exchanging)) and state.retry.at is not None:
-        refresh_in = max(0.0, state.retry.at - now)
+    if isinstance(state, (Ready, Exchanging)):
+        if state.retry.at is not None:
+            refresh_in = max(0.0, state.retry.at - now)
+        if state.login_expires_at is not None:
+            login_expires_in = max(0.0, state.login_expires_at - now)
+        is_saving = isinstance(state.step, Saving)
+        unsaved = unsaved or (is_saving and state.retry.failure is not None)
+    scopes = ""
+    if login is not None:
+        scopes = login.token.scope if login.user.scopes is None else login.user.scopes
     return AccountView(
         name=runner.name,
         host=entry.host if entry else settings.host,
         user_id=entry.user_id if entry else None,
         login=entry.login if entry else None,
         client_id=entry.client_id if entry else settings.client_id,
-        mode=settings.mode,
+        mode=_mode(token, entry, settings),
         source=entry.source if entry else settings.source,
         store=entry.store if entry else "",
         default=is_default,
@@ -54,7 +63,19 @@ def view_of(
         expires_in=expires_in,
         refresh_in=refresh_in,
         error=runner.machine.failure,
+        scopes=scopes,
+        sku=token.sku if token else "",
+        api_base=token.api_base if token else "",
+        login_expires_in=login_expires_in,
     )
+
+
+def _mode(token: CopilotToken | None, entry: IndexEntry | None, settings: AccountSettings) -> str:
+    """Tell how it works, what was learned of it, or what is configured."""
+    if token is not None:
+        return "direct" if token.is_direct else "exchange"
+    is_learned = settings.mode == "auto" and entry is not None and entry.is_direct
+    return "direct" if is_learned else settings.mode
 
 
 def pending_view(
@@ -122,13 +143,17 @@ def summary_line(view: AccountView | None, count: int) -> str:
             return f"signed out{why}: run copilot-cred login{others}"
         case "awaiting_user":
             return f"a login waits for its approval on {view.host}{others}"
-        case "exchanging" if view.unsaved:
+        case "exchanging" if view.unsaved and view.login is None:
             return f"login approved but not saved yet{why}{others}"
+        case "exchanging" | "ready" if view.unsaved:
+            return f"{who}, new login not saved yet{why}{others}"
         case "exchanging":
             return f"{who}, no token yet{why}{others}"
         case "ready":
-            minutes = int((view.expires_in or 0.0) // 60)
             trouble = f", refresh fails{why}" if view.error else ""
+            if view.mode == "direct":
+                return f"{who}, used directly{trouble}{others}"
+            minutes = int((view.expires_in or 0.0) // 60)
             return f"{who}, token valid {minutes} min{trouble}{others}"
         case _:
             assert_never(view.state)

@@ -47,15 +47,20 @@ class Broker:
         stores: LoginStores,
         index: AccountIndex,
         settings: Callable[[str], AccountSettings],
+        cooldown: Callable[[str], float | None] = lambda _account: None,
         random: random_module.Random | None = None,
     ) -> None:
-        """`github` gives the edge for a host; `settings` the configuration of an account."""
+        """`github` gives the edge for a host; `settings` the configuration of an account.
+
+        `cooldown` says for how many seconds upstream wants no requests of an account (None: it
+        wants them); whoever knows that calls `announce` when it changes.
+        """
         self.started = asyncio.Event()
         """Set once the kept logins are loaded, or their stores have said why not."""
         self._clock = clock
         self._settings = settings
         self._roster = Roster(clock, index)
-        self._leases = Leases(self._roster)
+        self._leases = Leases(self._roster, cooldown)
         self.leasable = self._leases.leasable
         """`(account, min_valid)` → what `lease` would lend at once; None: ask that instead.
 
@@ -67,6 +72,7 @@ class Broker:
             self._roster,
             github=github,
             stores=stores,
+            settings=settings,
             view=self._view,
             chance=(random or random_module.SystemRandom()).random,
         )
@@ -108,6 +114,10 @@ class Broker:
                 runner.feed(Resumed(slept=False))
         self._roster.wake.set()
 
+    def announce(self) -> None:
+        """Know that something outside has changed that answers tell of: a cool-down."""
+        self._roster.changed()
+
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back, in the loop, after anything in `accounts()` may have changed."""
         self._roster.callbacks.append(callback)
@@ -148,7 +158,9 @@ class Broker:
     def watch(self, account: str | None = None) -> AsyncIterator[WatchState]:
         """Yield the full state at once, then one per change; a slow watcher sees the latest only.
 
-        Ends when the broker stops. A failing refresh is no change while a token is leasable.
+        Ends when the broker stops. A failing refresh is no change while a token is leasable. A
+        cool-down is told when it begins, with its end, and when it ends before that. Raises
+        PermanentError DENIED `direct_mode` once there is a token that is not lent to anybody.
         """
         return self._leases.watch(account)
 
@@ -161,13 +173,15 @@ class Broker:
         """
         return self._logins.login(request)
 
-    async def logout(self, account: str | None = None) -> None:
+    async def logout(self, account: str | None = None, *, revoke: bool = False) -> bool:
         """Forget the login, here and in its store; an open prompt for it is cancelled.
 
-        Raises PermanentError USAGE for an unknown account, and whatever the store raises: then
-        the login may still be there, and is loaded again at the next start.
+        With `revoke` GitHub kills it first; when it does not, the login stays as it is. Returns
+        whether it was revoked. Raises PermanentError USAGE for an unknown account, or when there
+        is nothing to revoke; why it could not be revoked; and whatever the store raises: then the
+        login may still be there, and is loaded again at the next start.
         """
-        await self._logins.logout(account)
+        return await self._logins.logout(account, revoke=revoke)
 
     async def use(self, account: str) -> None:
         """Make this account the default; PermanentError USAGE when there is none such."""

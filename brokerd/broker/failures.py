@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, TransientError
 
 
-__all__ = ["PENDING", "STOPPING", "error_for", "unknown_account"]
+__all__ = [
+    "PENDING",
+    "STOPPING",
+    "cooling_down",
+    "error_for",
+    "not_revoked",
+    "nothing_to_revoke",
+    "unknown_account",
+]
 
 STOPPING = Failure(
     ErrorClass.TEMPORARY,
@@ -35,3 +45,28 @@ def unknown_account(name: str) -> Failure:
     text = f"there is no account named {name}"
     hint = "See the names with copilot-cred account list"
     return Failure(ErrorClass.USAGE, "unknown_account", text, hint)
+
+
+def cooling_down(seconds: float) -> Failure:
+    """Upstream wants no requests of the account for so long."""
+    text = "GitHub wants no requests of this account for a while"
+    hint = "See how long with copilot-cred status"
+    return Failure(ErrorClass.TEMPORARY, "cooling_down", text, hint, retry_after=seconds)
+
+
+def nothing_to_revoke(name: str) -> Failure:
+    """Say that an account has no GitHub token to revoke."""
+    text = f"no GitHub login is kept for account {name}, so there is nothing to revoke"
+    hint = f"Forget the account with copilot-cred logout --account {name}"
+    return Failure(ErrorClass.USAGE, "nothing_to_revoke", text, hint)
+
+
+def not_revoked(name: str, host: str, why: Failure) -> Failure:
+    """Say why GitHub has not revoked the login: nothing was forgotten."""
+    page = f"https://{host}/settings/applications"
+    hint = (
+        f"Try again, or revoke it at {page}, or only forget it here: "
+        f"copilot-cred logout --account {name}"
+    )
+    text = f"the login is not revoked, and is kept: {why.message}"
+    return replace(why, message=text, hint=hint, url=why.url or page)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.account_views import watch_state
-from brokerd.broker.failures import PENDING, STOPPING, error_for
+from brokerd.broker.failures import PENDING, STOPPING, cooling_down, error_for
 from brokerd.core.events import FresherTokenWanted, LeaseWanted, RefreshRequested, TokenRejected
+from brokerd.core.policy import direct_mode
 from brokerd.core.states import Exchanging, Ready, SignedOut
 from brokerd.errors import ErrorClass, Failure
 from brokerd.views import LeasedToken
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.roster import Roster
@@ -36,12 +38,17 @@ LEASE_TIMEOUT = 4.0
 AT_HAND_MAX = 64
 """Names of accounts that callers may make us remember; a person has a handful."""
 
+SAME_MOMENT = 1.0
+"""Seconds by which two ends of a cool-down may differ and still be the same one."""
+
 
 class Leases:
     """Everything that ends in a token."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, cooldown: Callable[[str], float | None]) -> None:
+        """`cooldown`: seconds until upstream wants requests of that account; None: it does."""
         self._roster = roster
+        self._cooldown = cooldown
         self._fingerprint_key = secrets.token_bytes(32)
         self._at_hand: dict[str | None, tuple[float, float, LeasedToken]] = {}
         """What was asked for → (good until, expires at, lease); forgotten with every change."""
@@ -161,20 +168,33 @@ class Leases:
     async def watch(self, account: str | None = None) -> AsyncIterator[WatchState]:
         """Yield the full state at once, then one per change; a slow watcher sees the latest only.
 
-        Ends when the broker stops. A failing refresh is no change while a token is leasable.
+        Ends when the broker stops. A failing refresh is no change while a token is leasable. A
+        cool-down is told when it begins, with its end, and when it ends before that. Raises
+        PermanentError DENIED `direct_mode` once there is a token that is not lent to anybody.
         """
         last: object = None
+        cool_at: float | None = None
         await self._roster.opened(None)
         while not self._roster.is_closed:
+            now = self._roster.clock.boottime()
             name = self._roster.resolve(account)
             runner = self._roster.accounts.get(name)
-            lease = runner.machine.lease(self._roster.clock.boottime()) if runner else None
+            lease = runner.machine.lease(now) if runner else None
             lent = self._lend(name, lease, 0.0) if lease else None
+            if lent is not None and lent.is_direct:
+                raise error_for(direct_mode())
             state = watch_state(name, runner, lent, self._roster.no_login(name), PENDING)
             token_id = lent.token_id if lent else None
             code = state.failure.code if state.failure and not lent else None
-            if (name, state.kind, token_id, code) != last:
-                last = (name, state.kind, token_id, code)
+            seen = (name, state.kind, token_id, code)
+            left = self._cooldown(name) if state.kind == "token" else None
+            until = None if left is None else now + left
+            if until is None and cool_at is not None and now > cool_at - SAME_MOMENT:
+                cool_at = None  # over at the time that was told
+            if seen != last or not _is_same(until, cool_at):
+                last, cool_at = seen, until
+                if left is not None:
+                    state = replace(state, kind="cooldown", failure=cooling_down(left))
                 yield state
             else:
                 await self._roster.change()
@@ -225,15 +245,21 @@ class Leases:
 
     def _lend(self, name: str, lease: Lease, min_valid: float) -> LeasedToken:
         left = lease.expires_at_boot - self._roster.clock.boottime()
+        wall = self._roster.clock.wall()
+        cooldown = self._cooldown(name)
         return LeasedToken(
             token=lease.token.value,
             token_id=self.token_id(lease.token),
-            expires_at=int(self._roster.clock.wall() + left),
+            expires_at=int(wall + left),
             expires_in=left,
             api_base=lease.token.api_base,
             account=name,
             host=lease.host,
             clamped=left < min_valid,
+            completions_base=lease.token.completions_base,
+            # Rounded up: who waits for it comes late rather than early.
+            cooldown_until=None if cooldown is None else math.ceil(wall + cooldown),
+            is_direct=lease.token.is_direct,
         )
 
     def token_id(self, token: CopilotToken) -> str:
@@ -252,4 +278,13 @@ def _as_of_now(lease: LeasedToken, expires_at: int, expires_in: float) -> Leased
         lease.account,
         lease.host,
         lease.clamped,
+        lease.completions_base,
+        lease.cooldown_until,
+        lease.is_direct,
     )
+
+
+def _is_same(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) < SAME_MOMENT

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.account_runner import AccountRunner
-from brokerd.broker.failures import error_for, unknown_account
+from brokerd.broker.failures import (
+    error_for,
+    not_revoked,
+    nothing_to_revoke,
+    unknown_account,
+)
 from brokerd.broker.login_attempt import LoginAttempt
+from brokerd.core import modes
+from brokerd.core.effects import RenewToken, SaveLogin
 from brokerd.core.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
 from brokerd.core.states import AwaitingUser
 from brokerd.core.token_machine import TokenMachine
@@ -17,9 +25,10 @@ from brokerd.views import LoginSucceeded, LoginWaiting, UserCodeIssued
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from brokerd.broker.roster import Roster
+    from brokerd.core.settings import AccountSettings
     from brokerd.core.tokens import Login
     from brokerd.ports import GitHub, LoginStore, LoginStores
     from brokerd.views import AccountView, LoginProgress, LoginRequest
@@ -39,12 +48,14 @@ class Logins:
         *,
         github: Callable[[str], GitHub],
         stores: LoginStores,
+        settings: Callable[[str], AccountSettings],
         view: Callable[[str], AccountView],
         chance: Callable[[], float],
     ) -> None:
         self._roster = roster
         self._github = github
         self._stores = stores
+        self._settings = settings
         self._view = view
         self._chance = chance
 
@@ -81,7 +92,7 @@ class Logins:
                 seen = state
                 left = max(0.0, state.expires_at - self._roster.clock.boottime())
                 if state.code is shown:
-                    yield LoginWaiting(left)
+                    yield LoginWaiting(left, state.pacing.advice or "")
                     continue
                 code = shown = state.code
                 yield UserCodeIssued(code.user_code, code.verification_uri, left, code.interval)
@@ -91,25 +102,33 @@ class Logins:
             raise error_for(attempt.outcome)
         yield LoginSucceeded(self._view(request.account))
 
-    async def logout(self, account: str | None = None) -> None:
+    async def logout(self, account: str | None = None, *, revoke: bool = False) -> bool:
         """Forget the login, here and in its store; an open prompt for it is cancelled.
 
-        Raises PermanentError USAGE for an unknown account, and whatever the store raises: then
-        the login may still be there, and is loaded again at the next start.
+        With `revoke` GitHub kills it first; when it does not, the login stays as it is. Returns
+        whether it was revoked. Raises PermanentError USAGE for an unknown account, or when there
+        is nothing to revoke; why it could not be revoked; and whatever the store raises: then the
+        login may still be there, and is loaded again at the next start.
         """
         await self._roster.opened(None)
         name = self._roster.resolve(account)
+        if revoke:
+            await self._revoke(name)
         attempt = self._roster.attempts.get(name)
         if attempt is not None:
             if attempt.is_committed:
-                await attempt.runner.settle()  # a save cut short might still land after us
+                # A save cut short might still land after us.
+                await attempt.runner.until_past(SaveLogin)
             self._roster.end(attempt, self._roster.no_login(name))
         runner = self._roster.accounts.get(name)
+        if runner is not None:
+            await runner.until_past(SaveLogin)
+            runner = self._roster.accounts.get(name)
         entry = self._roster.index.entries().get(name)
         if runner is None and entry is None:
             if attempt is None:
                 raise error_for(unknown_account(name))
-            return
+            return revoke
         if runner is not None:
             runner.feed(LogoutRequested())
         if entry is not None:
@@ -119,6 +138,39 @@ class Logins:
             del self._roster.accounts[name]
         log.info("signed out", extra={"ACCOUNT": name})
         self._roster.changed()
+        return revoke
+
+    async def _revoke(self, name: str) -> None:
+        """Have GitHub kill the account's login, the newest one that there is."""
+        entry = self._roster.index.entries().get(name)
+        if entry is None:
+            is_known = name in self._roster.accounts or name in self._roster.attempts
+            raise error_for(nothing_to_revoke(name) if is_known else unknown_account(name))
+        runner = self._roster.accounts.get(name)
+        if runner is not None:
+            # The pair of tokens that a renewal brings would outlive the one we know.
+            await runner.until_past(RenewToken, SaveLogin)
+        login = None if runner is None else runner.login
+        if login is None:
+            login = await self._stores.get(entry.store).load(entry.key)
+        if login is None:
+            raise error_for(nothing_to_revoke(name))
+        while login is not None:
+            token = login.token
+            try:
+                await self._github(entry.host).revoke(token)
+            except BrokerError as error:
+                why = not_revoked(name, entry.host, error.failure)
+                raise type(error)(why) from error
+            log.info("login revoked", extra={"ACCOUNT": name})
+            login = None if runner is None else runner.login  # renewed meanwhile?
+            if login is not None and login.token.value == token.value:
+                break
+        for other in self._sharing(name, entry):
+            log.warning(
+                "login of this account was revoked under another name",
+                extra={"ACCOUNT": other, "REVOKED_AS": name},
+            )
 
     async def use(self, account: str) -> None:
         """Make this account the default; PermanentError USAGE when there is none such."""
@@ -132,13 +184,38 @@ class Logins:
         async def open_store() -> LoginStore:
             return self._stores.get(entry.store)
 
+        return self._runner(name, entry.host, entry.client_id, open_store=open_store, kept=entry)
+
+    def _runner(
+        self,
+        name: str,
+        host: str,
+        client_id: str,
+        *,
+        scope: str = "",
+        open_store: Callable[[], Awaitable[LoginStore]],
+        kept: IndexEntry | None = None,
+    ) -> AccountRunner:
+        async def on_saved(login: Login, store: LoginStore) -> None:
+            await self._record(name, login, store)
+
+        machine = TokenMachine(
+            host=host,
+            client_id=client_id,
+            scope=scope,
+            mode=lambda: self._settings(name).mode,
+            chance=self._chance,
+        )
         return AccountRunner(
             name,
-            TokenMachine(host=entry.host, client_id=entry.client_id, chance=self._chance),
+            machine,
             clock=self._roster.clock,
-            github=lambda: self._github(entry.host),
+            github=lambda: self._github(host),
+            settings=lambda: self._settings(name),
             open_store=open_store,
-            key=entry.key,
+            kept=kept,
+            on_saved=on_saved,
+            on_direct=lambda: self._remember_direct(name),
             on_change=self._roster.changed,
         )
 
@@ -157,27 +234,16 @@ class Logins:
         async def open_store() -> LoginStore:
             return await self._stores.choose(request.store)
 
-        async def on_saved(login: Login, store: LoginStore) -> None:
-            await self._record(request.account, login, store)
-
-        if request.token is not None and not _may_be_token(request.token):
-            text = "this is not a GitHub token that Copilot accepts (gho_, ghu_, github_pat_)"
-            hint = "Give another one, or run copilot-cred login without --with-token"
-            raise error_for(Failure(ErrorClass.USAGE, "bad_token", text, hint))
-        machine = TokenMachine(
-            host=request.host,
-            client_id=request.client_id,
-            scope=request.scope,
-            chance=self._chance,
-        )
-        runner = AccountRunner(
+        if request.token is not None:
+            refusal = modes.refusal_of(request.token, self._settings(request.account).mode)
+            if refusal is not None:
+                raise error_for(refusal)
+        runner = self._runner(
             request.account,
-            machine,
-            clock=self._roster.clock,
-            github=lambda: self._github(request.host),
+            request.host,
+            request.client_id,
+            scope=request.scope,
             open_store=open_store,
-            on_saved=on_saved,
-            on_change=self._roster.changed,
         )
         attempt = self._roster.attempts[request.account] = LoginAttempt(request, runner)
         if request.token is None:
@@ -195,10 +261,17 @@ class Logins:
         """Enter a saved login in the index; drop the one it replaces if that was another's."""
         user = login.user
         entry = IndexEntry(
-            login.host, user.id, user.login, store.kind, login.client_id, login.source
+            login.host,
+            user.id,
+            user.login,
+            store.kind,
+            login.client_id,
+            login.source,
+            login.is_direct,
         )
         old = self._roster.index.entries().get(name)
-        self._roster.index.put(name, entry)
+        if entry != old:  # a renewal changes nothing here
+            self._roster.index.put(name, entry)
         if self._roster.index.default is None:
             self._roster.index.default = name
         if old is not None and (old.key, old.store) != (entry.key, entry.store):
@@ -208,13 +281,26 @@ class Logins:
                 code = error.failure.code
                 log.warning("old login not deleted", extra={"ACCOUNT": name, "ERROR_CODE": code})
 
+    def _remember_direct(self, name: str) -> None:
+        """Spare the next start the question that the exchange has answered with a 404."""
+        entry = self._roster.index.entries().get(name)
+        if entry is None or entry.is_direct:
+            return
+        log.info("login is used directly from now on", extra={"ACCOUNT": name})
+        try:
+            self._roster.index.put(name, replace(entry, is_direct=True))
+        except BrokerError as error:
+            code = error.failure.code
+            log.warning("direct use not recorded", extra={"ACCOUNT": name, "ERROR_CODE": code})
+
     async def _forget(self, name: str, entry: IndexEntry) -> None:
-        for other, kept in self._roster.index.entries().items():
-            if other != name and (kept.key, kept.store) == (entry.key, entry.store):
-                return  # another name for the same login
-        await self._stores.get(entry.store).delete(entry.key)
+        if not self._sharing(name, entry):
+            await self._stores.get(entry.store).delete(entry.key)
 
-
-def _may_be_token(value: str) -> bool:
-    """Classic personal access tokens (ghp_) are refused by Copilot; the rest is upstream's say."""
-    return bool(value) and value.isascii() and value.isprintable() and not value.startswith("ghp_")
+    def _sharing(self, name: str, entry: IndexEntry) -> list[str]:
+        """Return the other names for the same login."""
+        return [
+            other
+            for other, kept in self._roster.index.entries().items()
+            if other != name and (kept.key, kept.store) == (entry.key, entry.store)
+        ]

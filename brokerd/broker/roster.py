@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import PENDING, STOPPING, error_for
+from brokerd.core.effects import RenewToken, SaveLogin
 from brokerd.core.events import Resumed
 from brokerd.errors import ErrorClass, Failure
 
@@ -31,6 +32,8 @@ NAP = 30.0
 """Seconds between two looks at the clocks; a resume ends a nap, and so does whoever asks."""
 SUSPEND_STEP = 1.0
 """Seconds by which BOOTTIME runs ahead of MONOTONIC before we believe in a suspend."""
+SAVE_GRACE = 5.0
+"""Seconds that a login being renewed or saved gets when we stop: cut short, it would be lost."""
 DEFAULT_ACCOUNT = "default"
 """What a login is called when nobody names it."""
 
@@ -177,10 +180,24 @@ class Roster:
         """Cancel everything under way and tell whoever waits."""
         self.is_closed = True
         runners = [*self.runners(), *self._retired]
-        for runner in runners:
-            runner.cancel()
         for attempt in self.attempts.values():
             attempt.outcome = attempt.outcome or STOPPING
         self.changed()
+        await self._see_saves_through()
+        for runner in runners:
+            runner.cancel()
         for runner in runners:
             await runner.settle()
+
+    async def _see_saves_through(self) -> None:
+        """Give renewals and saves their time: GitHub has killed the old login, or may have."""
+        saves = [
+            asyncio.create_task(runner.until_past(RenewToken, SaveLogin))
+            for runner in self.runners()
+            if isinstance(runner.machine.question, RenewToken | SaveLogin)
+        ]
+        if saves:
+            _, late = await asyncio.wait(saves, timeout=SAVE_GRACE)
+            for save in late:
+                save.cancel()
+            await asyncio.gather(*saves, return_exceptions=True)

@@ -47,12 +47,31 @@ class LearningGitHub:
         _learn(token)
         return await self._inner.identify(token)
 
-    async def exchange(self, token: GitHubToken) -> CopilotToken:
+    async def renew(self, client_id: str, token: GitHubToken) -> GitHubToken:
+        """Learn both pairs: the one that dies may be quoted in what goes wrong with it."""
+        _learn(token)
+        renewed = await self._inner.renew(client_id, token)
+        _learn(renewed)
+        return renewed
+
+    async def exchange(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
         """Learn a token that came from a store, and the one it is exchanged for."""
         _learn(token)
-        minted = await self._inner.exchange(token)
+        minted = await self._inner.exchange(token, plan)
         register_secret(minted.value)
         return minted
+
+    async def direct(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
+        """Learn a token that came from a store."""
+        _learn(token)
+        found = await self._inner.direct(token, plan)
+        register_secret(found.value)
+        return found
+
+    async def revoke(self, token: GitHubToken) -> None:
+        """Learn a token that came from a store, and may never have been used."""
+        _learn(token)
+        await self._inner.revoke(token)
 
 
 def _learn(token: GitHubToken) -> None:

@@ -145,9 +145,10 @@ def _parse_entry(raw: object) -> IndexEntry | None:
     user_id = values.pop("user_id", None)
     if not isinstance(user_id, int) or isinstance(user_id, bool):
         return None
+    is_direct = values.pop("is_direct", False) is True  # anything else is learned again
     if not all(isinstance(value, str) for value in values.values()):
         return None
     try:
-        return IndexEntry(user_id=user_id, **values)
+        return IndexEntry(user_id=user_id, is_direct=is_direct, **values)
     except TypeError:  # a field is missing
         return None

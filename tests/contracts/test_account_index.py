@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,27 @@ def test_an_unknown_default_is_refused(path):
     with pytest.raises(PermanentError, match="copilot-cred account list") as caught:
         index.default = "nobody"
     assert caught.value.failure.error_class is ErrorClass.USAGE
+
+
+def test_what_was_learned_of_a_login_is_remembered(path):
+    index = opened(path)
+    direct = replace(WORK, is_direct=True)
+    index.put("work", direct)
+    assert opened(path).entries() == {"work": direct}
+
+
+@pytest.mark.parametrize("learned", ["1", '"yes"', "null", "[]"])
+def test_nonsense_in_what_was_learned_is_learned_again(path, learned):
+    index = opened(path)
+    index.put("work", WORK)
+    path.write_text(path.read_text().replace("false", learned))
+    assert opened(path).entries() == {"work": WORK}
+
+
+def test_an_index_of_an_earlier_version_is_read(path):
+    opened(path).put("work", WORK)
+    path.write_text(path.read_text().replace('"is_direct"', '"unknown"'))
+    assert opened(path).entries() == {"work": WORK}
 
 
 def test_entries_are_a_copy(path):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 
+import pytest
+
 from brokerd.core.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
+from brokerd.errors import BrokerError
 from brokerd.host.learning import LearningGitHub
 from brokerd.host.redaction import MASK, redact
+from fakes.github import bad_refresh_token
 
 
 class OddGitHub:
@@ -27,8 +31,17 @@ class OddGitHub:
     async def identify(self, token):
         return User(1, "octocat")
 
-    async def exchange(self, token):
-        return CopilotToken("odd-copilot-token", 1800, 1500, "https://api.githubcopilot.com")
+    async def renew(self, client_id, token):
+        return GitHubToken(f"odd-renewed-{client_id}", refresh_token="odd-next-refresh")
+
+    async def exchange(self, token, plan="auto"):
+        return CopilotToken(f"odd-copilot-{plan}", 1800, 1500, "https://api.githubcopilot.com")
+
+    async def direct(self, token, plan="auto"):
+        return CopilotToken(f"odd-direct-{plan}", 1800, 1500, "https://api.x", is_direct=True)
+
+    async def revoke(self, token):
+        self.revoked = token
 
 
 async def test_every_secret_is_masked_once_it_has_passed():
@@ -36,14 +49,25 @@ async def test_every_secret_is_masked_once_it_has_passed():
     code = await github.request_device_code("id", "scope")
     await github.poll_device_grant("id", code)
     await github.identify(GitHubToken("odd-brought-token"))
-    await github.exchange(GitHubToken("odd-stored-token"))
+    await github.exchange(GitHubToken("odd-stored-token"), "business")
+    await github.renew("app", GitHubToken("odd-expiring-token", "odd-old-refresh"))
+    await github.direct(GitHubToken("odd-fine-token"), "business")
+    await github.revoke(GitHubToken("odd-dead-token", "odd-dead-refresh"))
     for secret in (
         "odd-device-id-scope",
         "odd-granted-token",
         "odd-refresh-token",
         "odd-brought-token",
         "odd-stored-token",
-        "odd-copilot-token",
+        "odd-copilot-business",
+        "odd-expiring-token",
+        "odd-old-refresh",
+        "odd-renewed-app",
+        "odd-next-refresh",
+        "odd-fine-token",
+        "odd-direct-business",
+        "odd-dead-token",
+        "odd-dead-refresh",
     ):
         for form in (secret, secret.encode().hex(), base64.b64encode(secret.encode()).decode()):
             text = redact(f"before {form} after")
@@ -52,7 +76,8 @@ async def test_every_secret_is_masked_once_it_has_passed():
 
 
 async def test_answers_come_through_unchanged():
-    plain, learning = OddGitHub(granted=False), LearningGitHub(OddGitHub(granted=False))
+    plain, inner = OddGitHub(granted=False), OddGitHub(granted=False)
+    learning = LearningGitHub(inner)
     code = DeviceCode("odd-other-device", "AAAA-BBBB", "https://x", 900, 5)
     token = GitHubToken("odd-other-token")
     assert await learning.poll_device_grant("id", code) == NotGranted(
@@ -60,3 +85,23 @@ async def test_answers_come_through_unchanged():
     )
     assert await learning.identify(token) == await plain.identify(token)
     assert await learning.exchange(token) == await plain.exchange(token)
+    assert await learning.renew("app", token) == await plain.renew("app", token)
+    assert await learning.direct(token, "business") == await plain.direct(token, "business")
+    await learning.revoke(token)
+    assert inner.revoked is token
+
+
+async def test_what_a_refused_token_was_is_known_too():
+    class Refusing(OddGitHub):
+        async def renew(self, client_id, token):
+            raise bad_refresh_token()
+
+        async def revoke(self, token):
+            raise bad_refresh_token()
+
+    github = LearningGitHub(Refusing())
+    for ask, name in ((lambda t: github.renew("app", t), "renew"), (github.revoke, "revoke")):
+        secret = f"odd-refused-{name}"
+        with pytest.raises(BrokerError):
+            await ask(GitHubToken(f"{secret}-value", f"{secret}-refresh"))
+        assert redact(f"{secret}-value {secret}-refresh") == f"{MASK} {MASK}"

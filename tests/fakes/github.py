@@ -21,6 +21,14 @@ def bad_credentials():
     return permanent("bad_credentials", ErrorClass.LOGIN_REQUIRED)
 
 
+def bad_refresh_token():
+    return permanent("bad_refresh_token", ErrorClass.LOGIN_REQUIRED)
+
+
+def exchange_not_found():
+    return permanent("exchange_not_found", ErrorClass.DENIED)
+
+
 async def no_checkpoint(name):
     """Where a test may stop the world."""
 
@@ -35,20 +43,44 @@ class FakeGitHub:
         self.expires_in = 900.0
         self.interval = 5.0
         self.user = User(42, "octocat")
+        self.login_life = None
+        """Seconds that granted GitHub tokens live, with a refresh token each; None: for ever."""
+        self.sku = "monthly_subscriber"
         self.polls = []
-        self.faults = {"request_device_code": [], "identify": [], "exchange": []}
+        self.faults = {}
+        """Method → what it raises, call by call; None: that one goes well."""
         self.calls = []
+        self.plans = []
         self.revoked = set()
-        self.gate = None
-        """An asyncio.Event that every exchange waits for, when set."""
+        """GitHub tokens, and refresh tokens, that are dead."""
+        self.unexchangeable = set()
+        """GitHub tokens that the exchange does not know; True as a member: none is known."""
+        self.gates = {}
+        """Method → an asyncio.Event that its calls wait for after they were asked."""
         self.checkpoint = checkpoint
         self._number = itertools.count(1)
+
+    @property
+    def gate(self):
+        """That of the exchange."""
+        return self.gates.get("exchange")
+
+    @gate.setter
+    def gate(self, event):
+        self.gates["exchange"] = event
 
     def times(self, method):
         return [at for name, at in self.calls if name == method]
 
     def count(self, method):
         return len(self.times(method))
+
+    def granted(self):
+        """A new login's token."""
+        number = next(self._number)
+        if self.login_life is None:
+            return GitHubToken(f"gho_{number}", scope="read:user")
+        return GitHubToken(f"ghu_{number}", f"ghr_{number}", self.login_life)
 
     async def _called(self, method):
         self.calls.append((method, self.clock.boottime()))
@@ -58,6 +90,12 @@ class FakeGitHub:
         fault = queue.pop(0) if queue else None
         if fault is not None:
             raise fault
+        if (gate := self.gates.get(method)) is not None:
+            await gate.wait()
+
+    def _check(self, token):
+        if token.value in self.revoked:
+            raise bad_credentials()
 
     async def request_device_code(self, client_id, scope):
         await self._called("request_device_code")
@@ -67,7 +105,7 @@ class FakeGitHub:
 
     async def poll_device_grant(self, client_id, code):
         await self._called("poll_device_grant")
-        answer = self.polls.pop(0) if self.polls else GitHubToken(f"gho_{next(self._number)}")
+        answer = self.polls.pop(0) if self.polls else self.granted()
         await self.checkpoint("poll answered")
         if isinstance(answer, Exception):
             raise answer
@@ -75,15 +113,39 @@ class FakeGitHub:
 
     async def identify(self, token):
         await self._called("identify")
+        self._check(token)
         await self.checkpoint("user identified")
         return self.user
 
-    async def exchange(self, token):
+    async def renew(self, client_id, token):
+        await self._called("renew")
+        if token.refresh_token is None or token.refresh_token in self.revoked:
+            raise bad_refresh_token()
+        self.revoked |= {token.value, token.refresh_token}
+        number = next(self._number)
+        await self.checkpoint("login renewed")
+        return GitHubToken(f"ghu_{number}", f"ghr_{number}", self.login_life or 28_800.0)
+
+    async def exchange(self, token, plan="auto"):
         await self._called("exchange")
-        if self.gate is not None:
-            await self.gate.wait()
-        if token.value in self.revoked:
-            raise bad_credentials()
+        self.plans.append(plan)
+        self._check(token)
+        if self.unexchangeable & {token.value, True}:
+            raise exchange_not_found()
         await self.checkpoint("token exchanged")
         value = f"tid=canary;n={next(self._number)}:mac"
-        return CopilotToken(value, self.lifetime, self.refresh_in, "https://api.example.com")
+        return CopilotToken(value, self.lifetime, self.refresh_in, "https://api.example.com",
+                            self.sku, "https://proxy.example.com")  # fmt: skip
+
+    async def direct(self, token, plan="auto"):
+        await self._called("direct")
+        self.plans.append(plan)
+        self._check(token)
+        await self.checkpoint("direct use prepared")
+        return CopilotToken(token.value, 86_400.0, 43_200.0, "https://api.example.com",
+                            is_direct=True)  # fmt: skip
+
+    async def revoke(self, token):
+        await self._called("revoke")
+        self.revoked |= {token.value, token.refresh_token} - {None}
+        await self.checkpoint("login revoked")

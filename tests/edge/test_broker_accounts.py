@@ -1,0 +1,202 @@
+"""Signing out, and several accounts side by side."""
+
+import asyncio
+
+import pytest
+
+from brokerd.core.settings import AccountSettings
+from brokerd.errors import ErrorClass
+from fakes.broker_world import REQUEST, ask, collect, failure_of
+from fakes.github import bad_credentials, permanent, transient
+
+
+async def test_logout_forgets_here_and_in_the_store(ready):
+    await ready.broker.logout(None)
+    assert not ready.store.items
+    assert not ready.index.entries()
+    assert (await failure_of(ready.broker.lease(None))).code == "login_required"
+    failure = await failure_of(ready.broker.logout(None))
+    assert failure.error_class is ErrorClass.USAGE
+
+
+async def test_a_logout_the_store_fails_is_not_called_a_success(ready):
+    ready.store.faults["delete"] = [transient("keyring_died")]
+    assert (await failure_of(ready.broker.logout(None))).code == "keyring_died"
+    assert (await failure_of(ready.broker.lease(None))).code == "login_required"
+    await ready.broker.logout(None)
+    assert not ready.store.items
+
+
+async def test_logout_ends_a_prompt(world):
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await broker.logout("default")
+    assert (await failure_of(call)).error_class is ErrorClass.LOGIN_REQUIRED
+    assert broker.accounts() == []
+
+
+async def test_accounts_have_a_machine_each_and_one_default(world):
+    world.keep_login("home", 1, "gho_one")
+    world.keep_login("work", 2, "gho_two")
+    world.github.revoked.add("gho_two")
+    broker = await world.start()
+    assert (await broker.lease(None)).account == "home"
+    assert (await failure_of(broker.lease("work"))).code == "bad_credentials"
+    await broker.use("work")
+    assert (await failure_of(broker.lease(None))).code == "bad_credentials"
+    assert [(v.name, v.default) for v in broker.accounts()] == [("home", False), ("work", True)]
+    assert broker.summary().endswith("2 accounts")
+    assert (await failure_of(broker.use("nobody"))).error_class is ErrorClass.USAGE
+    assert "--account nobody" in (await failure_of(broker.lease("nobody"))).hint
+
+
+async def test_two_names_for_one_login_keep_it_until_the_last_is_gone(world):
+    world.keep_login("a")
+    world.keep_login("b")
+    broker = await world.start()
+    await broker.logout("a")
+    assert world.store.items
+    await broker.logout("b")
+    assert not world.store.items
+
+
+# No pooling, no failover.
+
+
+async def test_another_accounts_token_is_never_handed_out_instead(world):
+    world.keep_login("home", 1, "gho_one")
+    world.keep_login("work", 2, "gho_two")
+    world.github.revoked.add("gho_one")
+    broker = await world.start()
+    mine = await broker.lease("work")
+    assert mine.account == "work"
+    for _ in range(3):
+        for account in ("home", None):
+            failure = await failure_of(broker.lease(account))
+            assert failure.code == "bad_credentials"
+            assert broker.leasable(account, 0.0) is None
+        assert (await failure_of(broker.lease(None, reject=mine.token))).code == "bad_credentials"
+        assert (await broker.lease("work")).token == mine.token
+        await world.clock.advance(60.0)
+    await broker.use("work")
+    assert (await broker.lease(None)).account == "work"
+    assert {(v.name, v.state) for v in broker.accounts()} == {
+        ("home", "signed_out"),
+        ("work", "ready"),
+    }
+
+
+async def test_every_account_asks_for_itself(world, caplog):
+    caplog.set_level("INFO")
+    world.keep_login("home", 1, "gho_one")
+    world.keep_login("work", 2, "gho_two")
+    world.settings["work"] = AccountSettings(plan="enterprise", mode="direct")
+    broker = await world.start()
+    leases = [await broker.lease(name) for name in ("home", "work")]
+    assert [lease.account for lease in leases] == ["home", "work"]
+    assert [lease.is_direct for lease in leases] == [False, True]
+    assert leases[0].token_id != leases[1].token_id
+    issued = [r for r in caplog.records if r.getMessage() == "token issued"]
+    assert {r.ACCOUNT: r.MODE for r in issued} == {"home": "exchange", "work": "direct"}
+
+
+async def test_the_view_of_an_account_tells_all_of_it(world):
+    world.keep_login()
+    await world.start()
+    view = world.view()
+    assert (view.scopes, view.sku, view.mode) == ("read:user", "monthly_subscriber", "exchange")
+    assert view.api_base == "https://api.example.com"
+    assert view.login_expires_in is None
+    lease = await world.broker.lease(None)
+    assert lease.completions_base == "https://proxy.example.com"
+    assert lease.cooldown_until is None
+
+
+# Revoking.
+
+
+async def test_revoking_kills_the_login_first_and_then_forgets_it(ready, caplog):
+    caplog.set_level("INFO")
+    assert await ready.broker.logout(None, revoke=True) is True
+    assert ready.github.revoked == {"gho_kept"}
+    assert not ready.store.items
+    assert not ready.index.entries()
+    assert [m for m, _ in ready.github.calls] == ["exchange", "revoke"]
+    [record] = [r for r in caplog.records if r.getMessage() == "login revoked"]
+    assert record.ACCOUNT == "default"
+
+
+async def test_without_revoke_nothing_is_revoked(ready):
+    assert await ready.broker.logout(None) is False
+    assert ready.github.count("revoke") == 0
+
+
+@pytest.mark.parametrize("error", [transient("rate_limited", 3600.0), permanent("refused")])
+async def test_a_login_that_cannot_be_revoked_stays(ready, error):
+    ready.github.faults["revoke"] = [error]
+    token = (await ready.broker.lease(None)).token
+    failure = await failure_of(ready.broker.logout(None, revoke=True))
+    assert failure.code == error.failure.code
+    assert failure.error_class == error.failure.error_class
+    assert failure.retry_after == error.failure.retry_after
+    assert "not revoked" in failure.message
+    assert failure.hint.endswith("copilot-cred logout --account default")
+    assert failure.url == "https://github.com/settings/applications"
+    assert ready.store.items
+    assert (await ready.broker.lease(None)).token == token
+    assert await ready.broker.logout(None, revoke=True) is True
+
+
+async def test_a_login_that_is_not_in_use_is_revoked_from_its_store(world):
+    world.keep_login()
+    world.github.faults["exchange"] = [bad_credentials()]
+    broker = await world.start()
+    assert world.view().state == "signed_out"
+    assert await broker.logout(None, revoke=True) is True
+    assert world.github.revoked == {"gho_kept"}
+    assert not world.store.items
+
+
+async def test_a_store_that_fails_leaves_all_as_it_is(world):
+    world.keep_login()
+    world.github.faults["exchange"] = [bad_credentials()]
+    broker = await world.start()
+    world.store.faults["load"] = [transient("store_locked", error_class=ErrorClass.LOCKED)]
+    assert (await failure_of(broker.logout(None, revoke=True))).code == "store_locked"
+    assert world.github.count("revoke") == 0
+    assert world.store.items
+
+
+async def test_nothing_kept_is_nothing_to_revoke(world):
+    world.keep_login()
+    world.store.items.clear()
+    broker = await world.start()
+    failure = await failure_of(broker.logout(None, revoke=True))
+    assert (failure.code, failure.error_class) == ("nothing_to_revoke", ErrorClass.USAGE)
+    assert world.index.entries()
+    assert (await failure_of(broker.logout("nobody", revoke=True))).code == "unknown_account"
+    assert world.github.count("revoke") == 0
+
+
+async def test_the_pair_of_a_renewal_under_way_is_the_one_revoked(world):
+    world.keep_login(value="ghu_kept", life=-100.0)
+    world.github.gates["renew"] = gate = asyncio.Event()
+    broker = await world.start()
+    out = await ask(broker.logout(None, revoke=True))
+    assert world.github.count("revoke") == 0
+    gate.set()
+    assert await out is True
+    assert len(world.github.revoked) == 4, "the old pair by the renewal, the new one by us"
+    assert not world.store.items
+
+
+async def test_a_login_with_two_names_is_revoked_for_both(world, caplog):
+    world.keep_login("a")
+    world.keep_login("b")
+    broker = await world.start()
+    assert await broker.logout("a", revoke=True) is True
+    [record] = [r for r in caplog.records if "another name" in r.getMessage()]
+    assert (record.ACCOUNT, record.REVOKED_AS) == ("b", "a")
+    await failure_of(broker.refresh("b"))
+    assert (await failure_of(broker.lease("b"))).code == "bad_credentials"
+    assert world.github.count("exchange") == 3
