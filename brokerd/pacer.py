@@ -201,7 +201,7 @@ class _Lane:
             raise TransientError(failure)
         if self.queue:
             self._pump(now)
-        if self.queue or not self.gate.has_room(now):
+        if not self.gate.has_room(now):
             return None
         self.gate.settle(now)
         return Ticket(self, body, is_probe=self.gate.admit())

@@ -53,6 +53,8 @@ class Refusal:
     failure: Failure
     limits: Limits = "nothing"
     """What upstream wants fewer requests of for a while (`failure.retry_after`)."""
+    is_guess: bool = False
+    """Upstream named no time: `retry_after` is ours, and grows while it goes on refusing."""
 
 
 class _Row(NamedTuple):
@@ -235,7 +237,8 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
     words = read_words(body)
     row = _row(status, headers, words, body)
     retry_after = seconds(headers, http_date(headers.get("date", "")) or now)
-    if retry_after is None and row.limits != "nothing":
+    is_guess = retry_after is None and row.limits != "nothing"
+    if is_guess:
         retry_after = PROVIDER_WAIT if status == 503 else DEFAULT_WAIT
     hint = row.hint
     if 400 <= status < 500 and not headers.get("x-github-request-id"):
@@ -243,7 +246,7 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
     code = words.code or ("redirect_refused" if row is _REDIRECT else f"upstream_{status}")
     message = f"GitHub Copilot answered {status}: {words.message or row.meaning}"
     failure = Failure(row.error_class, code, message, hint, words.url, retry_after)
-    return Refusal(failure, row.limits)
+    return Refusal(failure, row.limits, is_guess)
 
 
 def _row(status: int, headers: Mapping[str, str], words: Words, body: bytes) -> _Row:

@@ -10,7 +10,7 @@ from brokerd.core.pacing import AccountGate, Circuit, Cooldowns, FairQueue, Limi
 from brokerd.core.pacing.cooldowns import LONGEST, LONGEST_GUESS, MAX_MODELS
 from brokerd.core.pacing.limit import QUIET
 from brokerd.core.pacing.refused import in_words, queue_full, queued_too_long
-from brokerd.core.refusals import Refusal
+from brokerd.core.refusals import Refusal, explain
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -64,6 +64,14 @@ class TestCooldowns:
             pauses.append(cooldowns.account(now).until - now)
             now = cooldowns.account(now).until
         assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
+
+    def test_a_guess_of_the_refusals_explanation_doubles_too(self):
+        cooldowns, now, pauses = Cooldowns(), 0.0, []
+        for _ in range(4):
+            cooldowns.begin(None, failure(60), now, is_new=True, is_guess=True)
+            pauses.append(cooldowns.account(now).until - now)
+            now = cooldowns.account(now).until
+        assert pauses == [60, 120, 240, 300]
 
     def test_one_burst_is_one_guess(self):
         cooldowns = Cooldowns()
@@ -289,6 +297,17 @@ class TestGate:
         assert gate.limit(0.0) == 4
         assert gate.cooldown(0.0).until == 10.0
 
+    def test_what_upstream_does_not_say_is_guessed_ever_longer(self):
+        gate = AccountGate()
+        for now, until in ((0.0, 60.0), (60.0, 180.0)):
+            gate.admit()
+            refused = explain(429, {}, b'{"error": {"code": "rate_limited"}}', now=0.0)
+            answer(gate, 429, refused, now=now)
+            assert gate.cooldown(now).until == until
+        refused = explain(429, {"retry-after": "7"}, b"", now=0.0)
+        answer(gate, 429, refused, now=180.0)
+        assert gate.cooldown(180.0).until == 187.0
+
     def test_a_503_that_limits_is_no_outage(self):
         gate = AccountGate()
         for _ in range(12):
@@ -347,7 +366,7 @@ class TestWords:
 
 
 NAMES = st.sampled_from(["gpt-4o", "mödel", 'a"b', "x\\y", "", "claude", "m" * 70, "model"])
-SCALARS = st.one_of(NAMES, st.integers(), st.none(), st.booleans(), st.floats(allow_nan=False))
+SCALARS = st.one_of(NAMES, st.integers(), st.none(), st.booleans(), st.floats(-1e9, 1e9))
 KEYS = st.sampled_from(["model", "messages", "a", "tools", 'q"model"', ",", "model,", "Model"])
 VALUES = st.recursive(
     SCALARS,
@@ -372,9 +391,7 @@ class TestModelName:
         st.booleans(),
     )
     def test_agrees_with_the_parser(self, value, indent, separators, is_ascii, is_escaped):
-        text = json.dumps(
-            value, indent=indent, separators=separators, ensure_ascii=is_ascii, allow_nan=False
-        )
+        text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=is_ascii)
         if is_escaped:
             text = text.replace("mod", "\\u006dod", 1)
         body = text.encode()

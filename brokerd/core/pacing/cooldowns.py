@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_GUESS", "LONGEST", "LONGEST_GUESS", "MAX_MODELS", "Cooldown", "Cooldowns"]
 
 FIRST_GUESS = 10.0
-"""Seconds to wait where upstream does not say how long; its own editor waits so too."""
+"""Seconds to wait where neither upstream nor the refusal's explanation says how long."""
 
 LONGEST_GUESS = 300.0
 """Seconds that such guesses double up to: a tool must not sleep through upstream's recovery."""
@@ -57,19 +57,31 @@ class Cooldowns:
         self._streaks: dict[str | None, tuple[int, float]] = {}
         """What was limited (None: the account) → guesses in a row, and when the last one ends."""
 
-    def begin(self, model: str | None, reason: Failure, now: float, *, is_new: bool) -> None:
+    def begin(
+        self,
+        model: str | None,
+        reason: Failure,
+        now: float,
+        *,
+        is_new: bool,
+        is_guess: bool = False,
+    ) -> None:
         """Take a refusal: `model` (None: everything) wants no requests for a while.
 
+        `is_guess`: upstream did not say how long; then each further refusal doubles it.
         `is_new`: false for one of several requests that were under way together; it can prolong,
         but is no further refusal of somebody who had waited.
         """
         if model is not None and model not in self._models and len(self._models) >= MAX_MODELS:
             model = None
-        if reason.retry_after is None:
-            pause = self._guess(model, now, is_new=is_new)
+        asked = reason.retry_after
+        if asked is None or is_guess:
+            first = FIRST_GUESS if asked is None else asked
+            pause = self._guess(model, first, now, is_new=is_new)
         else:
             self._streaks.pop(model, None)
-            pause = min(max(reason.retry_after, SHORTEST), LONGEST)
+            pause = asked
+        pause = min(max(pause, SHORTEST), LONGEST)
         until = now + pause
         before = self._account if model is None else self._models.get(model)
         if before is not None and before.until >= until:
@@ -113,11 +125,11 @@ class Cooldowns:
             self._models = {name: it for name, it in self._models.items() if it.until > now}
         return self._models
 
-    def _guess(self, model: str | None, now: float, *, is_new: bool) -> float:
+    def _guess(self, model: str | None, first: float, now: float, *, is_new: bool) -> float:
         count, _ = self._streaks.get(model, (0, 0.0))
         if is_new or not count:
             count += 1
-        pause = min(FIRST_GUESS * 2.0 ** (min(count, _MAX_STREAK) - 1), LONGEST_GUESS)
+        pause = min(first * 2.0 ** (min(count, _MAX_STREAK) - 1), max(first, LONGEST_GUESS))
         if model in self._streaks or len(self._streaks) <= MAX_MODELS:
             self._streaks[model] = (count, now + pause)
         return pause

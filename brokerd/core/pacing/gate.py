@@ -168,10 +168,15 @@ class AccountGate:
         return self._limited_by if self._limit.value(now) is not None else None
 
     def _limited(self, refusal: Refusal, body: bytes, *, is_new: bool, now: float) -> None:
-        if refusal.limits == "model":
-            self._cooldowns.begin(model_of(body), refusal.failure, now, is_new=is_new)
-        else:
-            self._cooldowns.begin(None, refusal.failure, now, is_new=is_new)
+        is_model = refusal.limits == "model"
+        self._cooldowns.begin(
+            model_of(body) if is_model else None,
+            refusal.failure,
+            now,
+            is_new=is_new,
+            is_guess=refusal.is_guess,
+        )
+        if not is_model:
             self._limit.cut(self.in_flight, now, is_new=is_new)
             self._limited_by = refusal.failure
         if is_new:
