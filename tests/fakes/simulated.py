@@ -18,10 +18,12 @@ from brokerd.upstream import (
     UpstreamSettings,
     urls_for,
 )
+from fakes.real_names import RealNames
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 EXCHANGE = "/copilot_internal/v2/token"
@@ -47,18 +49,35 @@ class Simulated:
 
 
 @asynccontextmanager
+async def simulated_by_name(
+    folder: Path, *, timeouts: Timeouts | None = None, host: str = "github.com", **settings: Any
+) -> AsyncIterator[tuple[Simulated, RealNames]]:
+    """The same under GitHub's real names: the daemon's own addresses and rules, nothing replaced."""
+    async with Simulator(**settings) as simulator, RealNames(simulator.url, folder) as names:
+        chosen = UpstreamSettings(proxy=names.url, ca_file=names.ca_file)
+        async with _edge(simulator, chosen, timeouts, host) as edge:
+            yield edge, names
+
+
+@asynccontextmanager
 async def simulated(
     *, timeouts: Timeouts | None = None, host: str = "github.com", **settings: Any
 ) -> AsyncIterator[Simulated]:
     async with Simulator(**settings) as simulator:
         url = simulator.url
         chosen = UpstreamSettings(login=url, api=url, copilot=url)
-        http = HttpClient(chosen, timeouts=timeouts or Timeouts())
-        github = HttpGitHub(
-            urls_for(host, chosen), http=http, permitted=OriginAllowList(host, chosen)
-        )
-        copilot = Copilot(chosen, http=http)
-        try:
-            yield Simulated(simulator, github, http, copilot)
-        finally:
-            await copilot.aclose(patience=0)
+        async with _edge(simulator, chosen, timeouts, host) as edge:
+            yield edge
+
+
+@asynccontextmanager
+async def _edge(
+    simulator: Simulator, chosen: UpstreamSettings, timeouts: Timeouts | None, host: str
+) -> AsyncIterator[Simulated]:
+    http = HttpClient(chosen, timeouts=timeouts or Timeouts())
+    github = HttpGitHub(urls_for(host, chosen), http=http, permitted=OriginAllowList(host, chosen))
+    copilot = Copilot(chosen, http=http)
+    try:
+        yield Simulated(simulator, github, http, copilot)
+    finally:
+        await copilot.aclose(patience=0)
