@@ -32,6 +32,10 @@ class Model:
     """`chat`, `embeddings` or `completion`."""
     context: int | None = None
     """Tokens of prompt and answer together."""
+    prompt: int | None = None
+    """Tokens of the prompt at most."""
+    output: int | None = None
+    """Tokens of the answer at most."""
     multiplier: float | None = None
     """Premium requests that one turn of the person costs."""
     endpoints: tuple[str, ...] = ()
@@ -39,6 +43,8 @@ class Model:
     tools: bool = False
     policy: str = ""
     """`enabled`, or what keeps it from being used; empty: nothing does."""
+    terms: str = ""
+    """What accepting the policy means, in GitHub's words."""
     preview: bool = False
     in_picker: bool = True
     """Whether GitHub wants it offered to people."""
@@ -51,13 +57,14 @@ class Model:
         return self.in_picker and self.type in {"", "chat"}
 
     @property
+    def is_enabled(self) -> bool:
+        """Whether no policy keeps it from being used."""
+        return self.policy in {"", "enabled"}
+
+    @property
     def is_usable(self) -> bool:
         """Whether `copilot-cred chat` can have it answer."""
-        return (
-            self.type in {"", "chat"}
-            and self.policy in {"", "enabled"}
-            and CHAT_PATH in self.endpoints
-        )
+        return self.type in {"", "chat"} and self.is_enabled and CHAT_PATH in self.endpoints
 
 
 def read_models(entries: Iterable[object]) -> list[Model]:
@@ -92,18 +99,22 @@ def _read(entry: object) -> Model | None:
     if not isinstance(entry, Mapping) or not _text(entry.get("id")):
         return None
     billing, capabilities = _map(entry, "billing"), _map(entry, "capabilities")
-    supports, kind = _map(capabilities, "supports"), _text(capabilities.get("type"))
+    limits, supports = _map(capabilities, "limits"), _map(capabilities, "supports")
+    policy, kind = _map(entry, "policy"), _text(capabilities.get("type"))
     return Model(
         id=_text(entry["id"]),
         name=_text(entry.get("name")),
         vendor=_text(entry.get("vendor")),
         type=kind,
-        context=_count(_map(capabilities, "limits").get("max_context_window_tokens")),
+        context=_count(limits.get("max_context_window_tokens")),
+        prompt=_count(limits.get("max_prompt_tokens")),
+        output=_count(limits.get("max_output_tokens")),
         multiplier=_number(billing.get("multiplier")),
         endpoints=_endpoints(entry.get("supported_endpoints"), kind),
         vision=supports.get("vision") is True,
         tools=supports.get("tool_calls") is True,
-        policy=_text(_map(entry, "policy").get("state")),
+        policy=_text(policy.get("state")),
+        terms=_text(policy.get("terms")),
         preview=entry.get("preview") is True,
         in_picker=entry.get("model_picker_enabled") is not False,
         is_default=entry.get("is_chat_default") is True,

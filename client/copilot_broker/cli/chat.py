@@ -11,14 +11,16 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
-from copilot_broker.calls.completion import text_in
+from copilot_broker.calls.completion import is_error, text_in
 from copilot_broker.calls.refusals import broken_off
 from copilot_broker.cli.catalogue import default_model, read_models
 from copilot_broker.cli.models import MODELS_TIMEOUT
+from copilot_broker.cli.output import Text
 from copilot_broker.cli.report import PROGRAM, Refusal, note
+from copilot_broker.cli.stdin import read_stdin
 from copilot_broker.errors import ErrorClass
 
 
@@ -34,9 +36,6 @@ MAX_PROMPT = 8 * 1024 * 1024
 HEADERS = {"x-initiator": "user"}
 """A person asks: GitHub counts the turn (its multiplier is in `copilot-cred models`)."""
 
-CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")})
-"""What drives a terminal instead of being shown (ECMA-48: C0, DEL, C1)."""
-
 ENDINGS = {
     "length": "the answer was cut off: it reached the largest length allowed (--max-tokens)",
     "content_filter": "the answer was cut off by GitHub's content filter",
@@ -44,27 +43,31 @@ ENDINGS = {
 """`finish_reason` → what the person should know; the others are as they should be."""
 
 DESCRIPTION = """\
-Ask Copilot one question and print the answer as it comes. Nothing is remembered: each call is a
-conversation of its own, and counts as one turn against your quota (see: copilot-cred models).
+Ask Copilot one question and print the answer as it comes. Nothing is
+remembered: each call is a conversation of its own, and counts as one turn
+against your quota (see: copilot-cred models).
 
-The words of PROMPT are the question. What stdin holds, unless it is a terminal, is appended to it
-or, without PROMPT, is the question; `-` reads stdin even from a terminal, until Ctrl-D. Where a
-script's stdin is for others (`while read`), say </dev/null. Command lines can be seen by other
-users (ps): what is private belongs on stdin.
+The words of PROMPT are the question. What stdin holds, unless it is a terminal,
+is appended to it or, without PROMPT, is the question; `-` reads stdin even from
+a terminal, until Ctrl-D. Where a script's stdin is for others (`while read`),
+say </dev/null. Command lines can be seen by other users (ps): what is private
+belongs on stdin.
 """
 
 EPILOG = """\
-With --json stdout holds what Copilot said and no text of ours: one line for each event as it comes
-(OpenAI's chat.completion.chunk; the final [DONE] is left out), or with --no-stream the answer's
-JSON as it is. Without --model the account's default is asked, as copilot-cred models shows it.
+With --json stdout holds what Copilot said and no text of ours: one line for
+each event as it comes (OpenAI's chat.completion.chunk; the final [DONE] is left
+out), or with --no-stream the answer's JSON as it is. Without --model the
+account's default is asked, as copilot-cred models shows it.
 
-exit codes: 2 Copilot does not understand it (400), 5 it refuses (401, 402, 403, 422), 7 it cannot
-now (429, 5xx) or broke off midway: what came stays on stdout. 130 after Ctrl-C.
+exit codes: 2 Copilot does not understand it (400), 4 sign in again, 5 it
+refuses (402, 403, 422 ...), 7 it cannot now (429, 5xx) or broke off midway:
+what came stays on stdout. 130 after Ctrl-C.
 
 examples:
   copilot-cred chat 'What does EAGAIN from connect(2) mean on a Unix socket?'
   git diff --staged | copilot-cred chat 'Write a commit message for this.'
-  copilot-cred chat --model gpt-4.1 --system 'Answer in one line.' < question.txt
+  copilot-cred chat --model gpt-4.1 --system 'Answer in one line.' < question
   copilot-cred chat --no-stream --json 'Hello' </dev/null | jq .usage
 """
 
@@ -111,28 +114,29 @@ def chat(args: argparse.Namespace) -> int:
 def _print_whole(client: Client, request: dict[str, Any], args: argparse.Namespace) -> None:
     answer = client.complete(request, account=args.account, headers=HEADERS)
     answer.raise_for_status()
-    with _Output() as out:
+    found = None if args.json else answer.json()
+    with Text() as out:
         if args.json:
             out.write(answer.body.decode("utf-8", "replace"))
+        elif isinstance(found, Mapping) and is_error(found):
+            raise answer.refusal or broken_off(answer.status)
         else:
-            _print_text([answer.json()], out)
+            _print_text([found], out)
 
 
 def _print_stream(client: Client, request: dict[str, Any], args: argparse.Namespace) -> None:
     with (
         client.stream(request, account=args.account, headers=HEADERS) as answer,
-        _Output() as out,
+        Text() as out,
     ):
         if args.json:
             for event in answer.events():
                 out.write(json.dumps(event) + "\n")
-                if event.get("error"):
-                    raise broken_off(answer.status, event)
         else:
             _print_text(answer.events(), out)
 
 
-def _print_text(events: Iterable[Any], out: _Output) -> None:
+def _print_text(events: Iterable[Any], out: Text) -> None:
     """Print the text of an answer, whole or in pieces; say so when it did not end well."""
     ending = None
     for event in events:
@@ -151,36 +155,6 @@ def _ending(event: Mapping[str, Any]) -> str | None:
     choice = choices[0] if isinstance(choices, list) and choices else None
     reason = choice.get("finish_reason") if isinstance(choice, Mapping) else None
     return reason if isinstance(reason, str) else None
-
-
-class _Output:
-    """Stdout for an answer: at once, ending with a newline, harmless to a terminal."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._last = ""
-
-    @property
-    def wrote(self) -> bool:
-        """Whether there was anything to be seen."""
-        return self._last != ""
-
-    def write(self, text: str) -> None:
-        """Print some more."""
-        if self._terminal:
-            text = text.translate(CONTROLS)
-        if text:
-            self._last = text[-1]  # first: Ctrl-C may come as soon as the text is out
-            sys.stdout.write(text)
-            sys.stdout.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """End the line, whatever else has ended, unless nobody reads it."""
-        if self.wrote and self._last != "\n" and not isinstance(error, BrokenPipeError):
-            self.write("\n")
 
 
 def _request(args: argparse.Namespace, model: str, prompt: str) -> dict[str, Any]:
@@ -220,25 +194,20 @@ def _prompt(words: list[str]) -> str:
     try:
         prompt.encode()
     except UnicodeEncodeError:  # argv that is not UTF-8 comes as lone surrogates
-        raise _usage("PROMPT is not UTF-8 text", "prompt_unusable") from None
+        raise _unusable("PROMPT is not UTF-8 text") from None
     return prompt
 
 
 def _stdin() -> str:
-    if sys.stdin is None:
-        raise _usage("stdin is closed, so no question can be read from it", "prompt_unusable")
-    try:
-        data = sys.stdin.buffer.read(MAX_PROMPT + 1)
-    except OSError as error:
-        message = f"stdin cannot be read: {error.strerror}"
-        raise _usage(message, "prompt_unusable") from None
-    if len(data) > MAX_PROMPT:
-        message = f"stdin holds more than {MAX_PROMPT // 1024 // 1024} MiB"
-        raise _usage(message, "prompt_unusable")
+    data = read_stdin(MAX_PROMPT, "question", _unusable)
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise _usage("what stdin holds is not UTF-8 text", "prompt_unusable") from None
+        raise _unusable("what stdin holds is not UTF-8 text") from None
+
+
+def _unusable(message: str) -> Refusal:
+    return _usage(message, "prompt_unusable")
 
 
 def _usage(message: str, code: str) -> Refusal:

@@ -26,37 +26,48 @@ __all__ = ["get"]
 
 HELP = """\
 usage: copilot-cred get [--format raw|json|env|header] [--min-valid SECONDS]
-                        [--min-valid-strict] [--account NAME] [--reject TOKEN_ID]
-                        [--error-format human|json]
+                        [--min-valid-strict] [--account NAME]
+                        [--reject TOKEN_ID] [--error-format human|json]
 
-Print a Copilot token that is valid now and for some time to come. Never prompts, never starts
-the broker, answers within 5 seconds.
+Print a Copilot token that is valid now and for some time to come. Never
+prompts, never starts the broker, answers within 5 seconds.
 
 options:
   --format raw          the token and a newline (default)
-  --format json         one line: version, token, token_type, expires_at (Unix seconds, UTC),
-                        expires_in (seconds), api_base, headers, account, token_id, clamped
-  --format env          COPILOT_TOKEN, COPILOT_API_BASE and COPILOT_TOKEN_EXPIRES_AT as quoted
-                        shell assignments
+  --format json         one line: version, token, token_type, expires_at (Unix
+                        seconds, UTC), expires_in (seconds), api_base, headers,
+                        account, token_id, clamped, completions_base (where
+                        fill-in-the-middle is asked) and cooldown_until (Unix
+                        seconds, UTC: Copilot wants no request of this account
+                        before that; null: it does)
+  --format env          COPILOT_TOKEN, COPILOT_API_BASE and
+                        COPILOT_TOKEN_EXPIRES_AT as quoted shell assignments
   --format header       Authorization: Bearer ...
-  --min-valid SECONDS   the token must live longer than this (default 60); the broker refreshes
-                        it when it would not. If no token can live that long, the longest one is
-                        printed with a note on stderr, and `clamped` is true
+  --min-valid SECONDS   the token must live longer than this (default 60); the
+                        broker refreshes it when it would not. If no token can
+                        live that long, the longest one is printed with a note
+                        on stderr, and `clamped` is true
   --min-valid-strict    exit 8 instead of that
   --account NAME        instead of the default account
-  --reject TOKEN_ID     upstream refused the token with this id (8 hex digits, from --format
-                        json): refresh if it is still the current one. The token itself does not
-                        belong on a command line, where every user of the machine can read it
+  --reject TOKEN_ID     upstream refused the token with this id (8 hex digits,
+                        from --format json): refresh if it is still the current
+                        one. The token itself does not belong on a command line,
+                        where every user of the machine can read it
   --error-format json   errors as one line of JSON on stderr
   -h, --help            this text
 
+An account that uses its GitHub login directly has no token to hand out: its
+completions go through the broker (copilot-cred chat, copilot-cred api).
+
 exit codes:
-  0 ok   1 internal   2 usage   3 no broker   4 login required   5 denied   6 store locked
-  7 temporary, try again   8 --min-valid-strict cannot be met   9 no place to keep the login
+  0 ok   1 internal   2 usage   3 no broker   4 login required   5 denied
+  6 store locked   7 temporary, try again   8 --min-valid-strict cannot be met
+  9 no place to keep the login
 
 examples:
   TOKEN=$(copilot-cred get) || exit
-  copilot-cred get --format header | curl -H @- https://api.githubcopilot.com/models
+  copilot-cred get --format header |
+    curl -H @- https://api.githubcopilot.com/models
   eval "$(copilot-cred get --format env --min-valid 600)"
 """
 
@@ -88,6 +99,8 @@ JSON_KEYS = (
     "account",
     "token_id",
     "clamped",
+    "completions_base",
+    "cooldown_until",
 )
 FLAGS = ("--min-valid-strict",)
 VALUED = ("--format", "--min-valid", "--account", "--reject", "--error-format")
@@ -107,6 +120,7 @@ def get(argv: Sequence[str]) -> int:
             raise _too_short(lease, min_valid)
         if error_format(argv) == "human":
             note(f"{_how_long(lease)}; more than {min_valid:.0f} s was asked for")
+    _warn_of_pause(lease.get("cooldown_until"))
     text = FORMATS[options.get("--format", "raw")](lease)
     if sys.stdout is None:
         raise Refusal(USAGE, "no_stdout", "stdout is closed", f"run it again as: {PROGRAM} get")
@@ -254,6 +268,17 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("'", "'\"'\"'") + "'"  # POSIX sh, Quoting: nothing else in '…'
 
 
+def _warn_of_pause(until: object) -> None:
+    """Tell a person, and only a person, that a request with this token would come too soon."""
+    if not isinstance(until, int | float) or until <= time.time():
+        return
+    if sys.stderr is not None and sys.stderr.isatty():
+        from copilot_broker.cli.times import moment  # noqa: PLC0415
+
+        when = moment(until)
+        note(f"Copilot asked this account to pause until {when}; why: {PROGRAM} status")
+
+
 def _how_long(lease: dict[str, Any]) -> str:
     return f"the token lives {lease.get('expires_in', 0):.0f} s"
 
@@ -268,19 +293,7 @@ def _is_token_id(text: str) -> bool:
 
 
 def _refused(error: object) -> Refusal:
-    """Turn the error of the wire into ours (PROTOCOL.md, Errors)."""
-    if not isinstance(error, dict) or not isinstance(error.get("class"), int):
-        return _misunderstood()
-    retry_after = error.get("retry_after")
-    url = error.get("url")
-    return Refusal(
-        error["class"],
-        str(error.get("code", "error")),
-        str(error.get("message", "")),
-        str(error.get("hint", "")),
-        url if isinstance(url, str) else None,
-        float(retry_after) if isinstance(retry_after, int | float) else None,
-    )
+    return Refusal.from_map(error) or _misunderstood()
 
 
 def _too_short(lease: dict[str, Any], min_valid: float) -> Refusal:

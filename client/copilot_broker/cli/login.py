@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
-from copilot_broker.cli.display import account_words, duration, say
+from copilot_broker.cli.display import account_words, say, wrapped
 from copilot_broker.cli.prompt import follow, is_interactive
-from copilot_broker.cli.report import Refusal, printable
+from copilot_broker.cli.report import PROGRAM, Refusal, printable
+from copilot_broker.cli.times import duration
 from copilot_broker.cli.token_source import token_from_environment, token_from_stdin
-from copilot_broker.errors import ErrorClass, error_from
-from copilot_broker.wire.messages import ErrorInfo
+from copilot_broker.errors import ErrorClass
 
 
 if TYPE_CHECKING:
@@ -29,24 +29,40 @@ LOGIN_TIMEOUT = 30.0
 """Seconds until the broker begins to answer: it may first wait for GitHub or a keyring."""
 
 DESCRIPTION = """\
-Sign in to GitHub, by default with a code that you enter in a browser (on any device).
+Sign in to GitHub, by default with a code that you enter in a browser (on any
+device).
 
-GitHub will show the app whose client id is used (--client-id), not copilot-broker: you approve
-that app. copilot-broker is unofficial, not made or endorsed by GitHub. One login is one person:
-do not share or pool it. Requests count against your quota, and automated bulk use can get an
-account suspended. The approval is listed, and revoked, under "Applications" in your GitHub
-settings.
+GitHub will show the app whose client id is used (--client-id), not
+copilot-broker: you approve that app. copilot-broker is unofficial, not made or
+endorsed by GitHub. One login is one person: do not share or pool it. Requests
+count against your quota, and automated bulk use can get an account suspended.
+The approval is listed, and revoked, under "Applications" in your GitHub
+settings, or with: copilot-cred logout --revoke
 """
 
 EPILOG = """\
-stores:
-  auto            the Secret Service (GNOME Keyring, KWallet, KeePassXC); never a lesser one
+apps (--client-id):
+  vscode          Visual Studio Code, an OAuth app (the default)
+  copilot         GitHub Copilot Plugin, a GitHub App
+  anything else   is taken for the client id of an app of your own
+
+scopes (--scope) are what the approval lets the login do on GitHub beyond
+Copilot, such as read:user: who you are. The default asks for as little as the
+app can do with. GitHub Apps ignore scopes: what they may do is settled by
+their owner, and shown when you approve them.
+
+stores (--store):
+  auto            the Secret Service (GNOME Keyring, KWallet, KeePassXC); never
+                  a lesser one
   secret-service  the same, by name
   file            a file readable by this user only, not encrypted
   memory          forgotten when the broker stops
 
 examples:
   copilot-cred login
+  copilot-cred login --account work --host acme.ghe.com
+  copilot-cred login --client-id copilot
+  copilot-cred login --scope "read:user user:email"
   copilot-cred login --with-token < token.txt
   GH_TOKEN=... copilot-cred login --from-env --store file
 """
@@ -55,6 +71,10 @@ TERMS = (
     "Unofficial: not made or endorsed by GitHub. One login is one person: do not share or pool it."
     " Requests count against your quota; automated bulk use can get the account suspended."
 )
+
+NOT_EXCHANGED = ("github_pat_", "ghs_")
+"""How tokens begin that are for direct use only, whichever app they are of (docs.github.com,
+"About authentication to GitHub")."""
 
 
 def add(verbs: Any) -> None:
@@ -70,14 +90,22 @@ def add(verbs: Any) -> None:
         help="use COPILOT_GITHUB_TOKEN, GH_TOKEN or GITHUB_TOKEN, the first that is usable",
     )
     parser.add_argument("--account", metavar="NAME", help="name for this login (default: default)")
-    parser.add_argument("--host", help="GitHub's host (default: github.com)")
+    parser.add_argument("--host", help="github.com (the default) or your tenant's NAME.ghe.com")
     parser.add_argument(
-        "--client-id", metavar="ID", help="the app to approve: vscode, copilot or a literal id"
+        "--client-id",
+        metavar="ID",
+        help="the app to approve: vscode (Visual Studio Code), copilot (GitHub Copilot Plugin) or"
+        " a literal id",
+    )
+    parser.add_argument(
+        "--scope",
+        metavar='"A B"',
+        help="what else the login may do, see below; GitHub Apps ignore it",
     )
     parser.add_argument(
         "--store",
         choices=("auto", "secret-service", "file", "memory"),
-        help="where to keep the login",
+        help="where to keep the login, see below",
     )
     parser.add_argument(
         "--no-input", action="store_true", help="ask nothing and do not offer to open the browser"
@@ -95,11 +123,12 @@ def login(args: argparse.Namespace) -> int:
     options = {
         "host": args.host,
         "client_id": args.client_id,
+        "scope": args.scope,
         "store": args.store,
         "token": token,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    with Client(name="copilot-cred", timeout=LOGIN_TIMEOUT) as client:
+    with Client(name=PROGRAM, timeout=LOGIN_TIMEOUT) as client:
         progress = client.login(args.account, **given)
         if is_interactive() and not args.no_input:
             done = follow(progress, announce)
@@ -113,23 +142,15 @@ def login(args: argparse.Namespace) -> int:
             "see whether you are signed in: copilot-cred status",
         )
     account = done.get("account") or {}
-    say(f"Signed in as {account_words(account)}.")
-    store = account.get("store")
-    if store:
-        say(f"The login is kept in: {printable(store)}.")
-    if store == "memory":
-        say("It is forgotten when the broker stops.")
-    if token is not None:
-        say(TERMS)
-    error = account.get("error")
-    if error:  # the login is kept all the same: it is Copilot that says no
-        raise error_from(ErrorInfo.from_wire(error))
+    _congratulate(account, token)
+    error = Refusal.from_map(account.get("error"))
+    if error is not None:  # the login is kept all the same: it is Copilot that says no
+        raise error
     return 0
 
 
 def announce(chunk: Mapping[str, Any]) -> None:
     """Say what to do and what it means; once per user code."""
-    app = chunk.get("app") or "the app of this client id"
     uri = printable(chunk.get("verification_uri", ""))
     site = "/".join(uri.split("/")[:3])
     say("Sign in to GitHub:")
@@ -137,19 +158,62 @@ def announce(chunk: Mapping[str, Any]) -> None:
     say(f"  open   {uri}")
     say(f"  enter  {printable(chunk.get('user_code', ''))}")
     say()
-    say(f"You approve the app: {printable(app)}")
-    say("GitHub shows this name, not copilot-broker, because its client id is used to sign in;")
-    say(f"you can revoke it at any time under {site}/settings/applications")
-    say(printable(chunk.get("notice") or TERMS))
+    say(wrapped(f"You approve the app: {_app(chunk)}"))
+    say("GitHub shows this name, not copilot-broker, because its client id is used to")
+    say("sign in; you can revoke it at any time under")
+    say(f"{site}/settings/applications")
+    means = chunk.get("means")
+    if isinstance(means, list) and means:
+        say("Approving means:")
+        for sentence in means:
+            say(wrapped(str(sentence), "  - ", "    "))
+    say()
+    say(wrapped(str(chunk.get("notice") or TERMS)))
     say()
 
 
+def _app(chunk: Mapping[str, Any]) -> str:
+    """Return who is approved: `Visual Studio Code (client id vscode)`."""
+    app, client = chunk.get("app") or "the app of this client id", chunk.get("client")
+    return f"{app} (client id {client})" if client and str(client) not in str(app) else str(app)
+
+
+def _congratulate(account: Mapping[str, Any], token: str | None) -> None:
+    """Say who is signed in, how that will be used and where it is kept."""
+    say(f"Signed in as {account_words(account)}.")
+    if account.get("scopes"):
+        say(wrapped(f"What it may do on GitHub (scopes): {account['scopes']}"))
+    if account.get("mode") == "direct":
+        if token is not None and token.startswith(NOT_EXCHANGED):
+            why = "tokens of this kind are not for Copilot's exchange"
+        else:
+            why = "Copilot's exchange does not know this app's tokens"
+        say(wrapped(f"The login is used directly: {why}."))
+        say(
+            wrapped(
+                "It never leaves the broker: copilot-cred chat works, copilot-cred get cannot."
+            )
+        )
+    store = account.get("store")
+    if store:
+        say(f"The login is kept in: {printable(store)}.")
+    if store == "memory":
+        say("It is forgotten when the broker stops.")
+    if token is not None:
+        say(wrapped(TERMS))
+
+
 def _wait(progress: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Follow the sign-in without a terminal: print the code once and wait."""
+    """Follow the sign-in without a terminal: print the code, and each advice, once and wait."""
+    advised = set()
     for chunk in progress:
-        if chunk.get("event") == "user_code":
+        event, advice = chunk.get("event"), chunk.get("advice")
+        if event == "user_code":
             announce(chunk)
             say(f"Waiting for the approval, at most {duration(chunk.get('expires_in'))} ...")
-        elif chunk.get("event") == "done":
+        elif event == "waiting" and advice and advice not in advised:
+            advised.add(advice)
+            say(wrapped(str(advice)))
+        elif event == "done":
             return chunk
     return None

@@ -6,8 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
+from copilot_broker.cli import model_policy
 from copilot_broker.cli.catalogue import default_model, read_models
 from copilot_broker.cli.display import print_table, say
+from copilot_broker.cli.report import PROGRAM, Refusal, words
+from copilot_broker.cli.times import duration
 
 
 if TYPE_CHECKING:
@@ -21,27 +24,45 @@ __all__ = ["MODELS_TIMEOUT", "add", "models"]
 MODELS_TIMEOUT = 30.0
 """Seconds: the broker asks Copilot, perhaps after it has fetched a token."""
 
-DESCRIPTION = """\
-List the models that Copilot offers this account: those that chat and are meant to be chosen.
+NEW_ENOUGH = 60.0
+"""Seconds: how old a list may be without a word about it."""
 
-premium is the number of premium requests that one turn costs (0: none), context the tokens that
-prompt and answer may have together. The default is what `copilot-cred chat` asks without --model.
-A policy other than "enabled" has to be accepted first: https://github.com/settings/copilot
+DESCRIPTION = """\
+List the models that Copilot offers this account: those that chat and are meant
+to be chosen.
+
+limits are tokens: of prompt and answer together, of the prompt, of the answer.
+premium is the number of premium requests that one turn costs (0: none). A
+model whose policy is neither - nor enabled has to be accepted first, with
+copilot-cred models enable. The default is what copilot-cred chat asks without
+--model.
+
+The broker asks GitHub every ten minutes at most. If GitHub does not tell, the
+last list is shown, and that it is.
 """
 
 EPILOG = """\
 examples:
   copilot-cred models
   copilot-cred models --json | jq -r '.[].id'
+  copilot-cred models enable claude-sonnet-4
 """
+
+HEADINGS = ("id", "name", "vendor", "limits", "premium", "policy", "endpoints", "can", "notes")
+SPARE = ("vendor", "name", "notes", "can", "endpoints")
+"""What a narrow terminal has to do without."""
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser: argparse.ArgumentParser = verbs.add_parser(
-        "models", help="list the models and what they cost", description=DESCRIPTION, epilog=EPILOG
+        "models",
+        help="list the models and what they cost, accept one's terms",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     parser.add_argument("--account", metavar="NAME", help="instead of the default account")
+    parser.add_argument("--fresh", action="store_true", help="have GitHub asked anew")
     parser.add_argument(
         "--all", action="store_true", help="also those for other uses, or not for choosing"
     )
@@ -49,21 +70,26 @@ def add(verbs: Any) -> None:
         "--json", action="store_true", help="all of GitHub's own entries as one line of JSON"
     )
     parser.set_defaults(run=models)
+    model_policy.add(parser.add_subparsers(dest="action", metavar="ACTION"))
 
 
 def models(args: argparse.Namespace) -> int:
     """Print the models on stdout."""
-    with Client(name="copilot-cred", timeout=MODELS_TIMEOUT) as client:
-        entries = client.models(args.account)
+    with Client(name=PROGRAM, timeout=MODELS_TIMEOUT) as client:
+        listing = client.model_list(args.account, fresh=args.fresh)
+    if listing.failure is not None:
+        say(f"This list is {duration(listing.age)} old. GitHub was asked anew, in vain:")
+        say("\n".join(words(Refusal.of(listing.failure))))
+    elif listing.age > NEW_ENOUGH and not args.json:
+        say(f"As of {duration(listing.age)} ago; to ask anew: copilot-cred models --fresh")
     if args.json:
-        print(json.dumps(entries))
+        print(json.dumps(listing.models))
         return 0
-    found = read_models(entries)
+    found = read_models(listing.models)
     default = default_model(found)
     shown = [model for model in found if args.all or model.is_for_people]
     if shown:
-        headings = ("id", "name", "vendor", "context", "premium", "endpoints", "can", "notes")
-        print_table(headings, [_row(model, model == default) for model in shown])
+        print_table(HEADINGS, [_row(model, model == default) for model in shown], SPARE)
     if len(shown) < len(found):
         say(f"{len(found) - len(shown)} not shown; to see them too: copilot-cred models --all")
     elif not found:
@@ -76,17 +102,23 @@ def _row(model: Model, default: bool) -> tuple[str, ...]:
     notes = [model.type] if model.type not in {"", "chat"} else []
     notes += [] if model.in_picker else ["not for choosing"]
     notes += ["preview"] if model.preview else []
-    notes += [] if model.policy in {"", "enabled"} else [f"policy {model.policy}"]
     return (
         f"{model.id}{' (default)' if default else ''}",
         model.name or "-",
         model.vendor or "-",
-        _tokens(model.context),
+        _limits(model),
         "-" if model.multiplier is None else f"{model.multiplier:g}",
+        model.policy or "-",
         " ".join(_short(path) for path in model.endpoints) or "-",
         " ".join(can) or "-",
         ", ".join(notes) or "-",
     )
+
+
+def _limits(model: Model) -> str:
+    """Return `128k/64k/16k`: context, prompt, output; `-` for what GitHub does not say."""
+    limits = (model.context, model.prompt, model.output)
+    return "-" if limits == (None, None, None) else "/".join(map(_tokens, limits))
 
 
 def _short(path: str) -> str:
@@ -98,4 +130,4 @@ def _short(path: str) -> str:
 def _tokens(count: int | None) -> str:
     if count is None:
         return "-"
-    return f"{count // 1000} k" if count >= 1000 else str(count)
+    return f"{count // 1000}k" if count >= 1000 else str(count)

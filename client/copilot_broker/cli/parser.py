@@ -12,7 +12,17 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from copilot_broker.cli import account, chat, login, logout, models, refresh, status, watch
+from copilot_broker.cli import (
+    account,
+    api,
+    chat,
+    login,
+    logout,
+    models,
+    refresh,
+    status,
+    watch,
+)
 from copilot_broker.cli.report import ERROR_FORMATS, PROGRAM, Refusal
 from copilot_broker.errors import CopilotBrokerError, ErrorClass
 
@@ -25,12 +35,14 @@ __all__ = ["Parser", "build", "run"]
 
 EPILOG = """\
 exit codes:
-  0 ok   1 internal   2 usage   3 no broker   4 login required   5 denied   6 store locked
-  7 temporary, try again   8 --min-valid-strict cannot be met   9 no place to keep the login
+  0 ok   1 internal   2 usage   3 no broker   4 login required   5 denied
+  6 store locked   7 temporary, try again   8 --min-valid-strict cannot be met
+  9 no place to keep the login
 
-Data goes to stdout, everything else to stderr. The socket is
-$XDG_RUNTIME_DIR/copilot-broker/broker.sock unless $COPILOT_BROKER_SOCKET names another.
-Unofficial: not made or endorsed by GitHub. One login is one person.
+Data goes to stdout, everything else to stderr. Every verb explains itself:
+copilot-cred VERB --help. The socket is
+$XDG_RUNTIME_DIR/copilot-broker/broker.sock unless $COPILOT_BROKER_SOCKET names
+another. Unofficial: not made or endorsed by GitHub. One login is one person.
 """
 
 
@@ -67,7 +79,7 @@ def build() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     verbs.add_parser("get", help="print a token")  # never parsed here: see cli/__init__.py
-    for family in (login, logout, status, watch, refresh, account, models, chat):
+    for family in (login, logout, status, watch, refresh, account, models, chat, api):
         family.add(verbs)
     return parser
 
@@ -88,12 +100,5 @@ def run(argv: Sequence[str]) -> int:
     try:
         code: int = args.run(args)
     except CopilotBrokerError as error:
-        raise Refusal(
-            error.error_class,
-            error.code,
-            error.message,
-            error.hint,
-            error.url,
-            getattr(error, "retry_after", None),
-        ) from error
+        raise Refusal.of(error) from error
     return code

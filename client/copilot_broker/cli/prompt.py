@@ -1,8 +1,9 @@
-"""Signing in on a terminal: a countdown, and Enter opens the browser.
+"""What a terminal is needed for: a yes or no, and signing in.
 
-The stream of progress blocks, and so does the keyboard; a thread pumps the stream into a queue and
-wakes the main thread through a pipe, which waits for that, the keyboard and the next second alike.
-The thread is a daemon: Ctrl-C ends the process, the connection with it, and so the sign-in.
+Signing in has a countdown, and Enter opens the browser. The stream of progress blocks, and so does
+the keyboard; a thread pumps the stream into a queue and wakes the main thread through a pipe,
+which waits for that, the keyboard and the next second alike. The thread is a daemon: Ctrl-C ends
+the process, the connection with it, and so the sign-in.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import webbrowser
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from copilot_broker.cli.display import has_rich, say
+from copilot_broker.cli.display import has_rich, say, wrapped
+from copilot_broker.cli.report import tell
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
-__all__ = ["follow", "is_interactive", "open_browser"]
+__all__ = ["ask", "follow", "is_interactive", "open_browser"]
 
 TICK = 1.0
 """Seconds between two looks of the countdown."""
@@ -42,6 +44,15 @@ def is_interactive() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
+def ask(question: str) -> bool:
+    """Ask on stderr, read the answer from stdin; whatever is not a clear yes is a no."""
+    tell(f"{question} [y/N] ")
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        say()  # Ctrl-D has left the cursor behind the question
+    return answer.strip().lower() in {"y", "yes"}
+
+
 def follow(
     progress: Iterable[Mapping[str, Any]], announce: Callable[[Mapping[str, Any]], None]
 ) -> Mapping[str, Any] | None:
@@ -53,6 +64,7 @@ def follow(
     keyboard: list[int] = []
     uri = ""
     ends_at = 0.0
+    advised = {""}
     with _countdown() as show:
         while True:
             ready, _, _ = select.select([pump.wake, *keyboard], [], [], TICK)
@@ -68,11 +80,17 @@ def follow(
                     uri = str(chunk.get("verification_uri", ""))
                     say("Press Enter to open the page in a browser here; Ctrl-C gives up.")
                     keyboard = [sys.stdin.fileno()]
+                advice = str(chunk.get("advice") or "")
+                if advice not in advised:
+                    advised.add(advice)
+                    show("")  # what counts down makes room
+                    say(wrapped(advice))
             elif ready:
                 pressed = os.read(ready[0], 1024)
                 if not pressed:  # Ctrl-D: nobody will press anything any more
                     keyboard = []
                 elif not open_browser(uri):
+                    show("")
                     say("No browser can be opened here: open the page on any device.")
             if uri:
                 left = max(0, int(ends_at - _now()))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
-from copilot_broker.cli.display import duration, say
-from copilot_broker.cli.report import printable
+from copilot_broker.cli.display import say
+from copilot_broker.cli.report import PROGRAM, printable
+from copilot_broker.cli.times import duration
 
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ REFRESH_TIMEOUT = 30.0
 """Seconds: GitHub may take its time, and somebody who refreshes by hand waits for the outcome."""
 
 DESCRIPTION = """\
-Fetch a new token from GitHub now. Not needed in normal use: the broker refreshes ahead of expiry.
+Fetch a new token from GitHub now. Not needed in normal use: the broker
+refreshes ahead of expiry.
 
-It is the way to try again after GitHub refused (no Copilot seat, single sign-on, a policy), once
-that has been put right. Prints nothing on stdout; the token is printed by `copilot-cred get`.
+It is the way to try again after GitHub refused (no Copilot seat, single
+sign-on, a policy), once that has been put right. Prints nothing on stdout; the
+token is printed by `copilot-cred get`.
 """
 
 
@@ -37,7 +40,7 @@ def add(verbs: Any) -> None:
 
 def refresh(args: argparse.Namespace) -> int:
     """Have the broker fetch a new token; the token itself stays there."""
-    with Client(name="copilot-cred", timeout=REFRESH_TIMEOUT) as client:
+    with Client(name=PROGRAM, timeout=REFRESH_TIMEOUT) as client:
         lease = client.refresh(args.account)
     token_id, left = lease.get("token_id"), duration(lease.get("expires_in"))
     say(printable(f"The token of {lease.get('account')} is now {token_id}, valid {left}."))

@@ -1,7 +1,8 @@
 """How copilot-cred says what went wrong: one message, one hint that ends in the mending command.
 
-Everything here goes to stderr; stdout is for data. `get` imports this file, so it imports nothing
-at the top that costs anything.
+Wherever an error comes from, whether it ends a verb or stands in `status`, its words are made in
+`words`. What ends a verb goes to stderr; stdout is for data. `get` imports this file, so it
+imports nothing at the top that costs anything.
 """
 
 from __future__ import annotations
@@ -12,6 +13,23 @@ import sys
 TYPE_CHECKING = False  # the `typing` module alone would double what `get` imports
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
+
+    class Explained(Protocol):
+        """What every error says, whoever has found it."""
+
+        @property
+        def error_class(self) -> int: ...
+        @property
+        def code(self) -> str: ...
+        @property
+        def message(self) -> str: ...
+        @property
+        def hint(self) -> str: ...
+        @property
+        def url(self) -> str | None: ...
+        @property
+        def retry_after(self) -> float | None: ...
 
 
 __all__ = [
@@ -25,6 +43,7 @@ __all__ = [
     "printable",
     "report",
     "tell",
+    "words",
 ]
 
 PROGRAM = "copilot-cred"
@@ -56,6 +75,42 @@ class Refusal(Exception):  # noqa: N818  # it is what copilot-cred answers, not 
         self.url = url
         self.retry_after = retry_after
 
+    @classmethod
+    def of(cls, error: Explained) -> Refusal:
+        """Say what another error says."""
+        return cls(
+            error.error_class, error.code, error.message, error.hint, error.url, error.retry_after
+        )
+
+    @classmethod
+    def from_map(cls, error: object) -> Refusal | None:
+        """Read an error of the wire (PROTOCOL.md, Errors); None when it is none."""
+        if not isinstance(error, dict) or not isinstance(error.get("class"), int):
+            return None
+        url, retry_after = error.get("url"), error.get("retry_after")
+        return cls(
+            error["class"],
+            str(error.get("code", "error")),
+            str(error.get("message", "")),
+            str(error.get("hint", "")),
+            url if isinstance(url, str) else None,
+            float(retry_after) if isinstance(retry_after, int | float) else None,
+        )
+
+    def to_map(self) -> dict[str, object]:
+        """Return the shape that errors have on the wire."""
+        fields: dict[str, object] = {
+            "class": int(self.error_class),
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+        }
+        if self.url:
+            fields["url"] = self.url
+        if self.retry_after is not None:
+            fields["retry_after"] = self.retry_after
+        return fields
+
 
 def printable(text: object) -> str:
     """Return the text with everything that could drive a terminal shown as a `?`."""
@@ -86,6 +141,20 @@ def error_format(argv: Sequence[str]) -> str:
     return found if found in ERROR_FORMATS else "human"
 
 
+def words(error: Refusal, speaker: str = PROGRAM) -> list[str]:
+    """Return the error in lines: what is so, where to look, how long to wait, what mends it."""
+    lines = [f"{printable(speaker)}: {printable(error.message)}"]
+    if error.url:
+        lines.append(f"  see: {printable(error.url)}")
+    if error.retry_after is not None:
+        from copilot_broker.cli.times import pause  # noqa: PLC0415 - not on the way of `get`
+
+        lines.append(f"  again in: {pause(error.retry_after)}")
+    if error.hint:
+        lines.append(f"  hint: {printable(error.hint)}")
+    return lines
+
+
 def report(error: Refusal, style: str) -> int:
     """Print the error on stderr in the style asked for; return the exit code of its class.
 
@@ -94,24 +163,7 @@ def report(error: Refusal, style: str) -> int:
     if style == "json":
         import json  # noqa: PLC0415
 
-        fields = {
-            "class": int(error.error_class),
-            "code": error.code,
-            "message": error.message,
-            "hint": error.hint,
-        }
-        if error.url:
-            fields["url"] = error.url
-        if error.retry_after is not None:
-            fields["retry_after"] = error.retry_after
-        tell(json.dumps(fields) + "\n")
+        tell(json.dumps(error.to_map()) + "\n")
     else:
-        lines = [f"{PROGRAM}: {printable(error.message)}"]
-        if error.url:
-            lines.append(f"  see: {printable(error.url)}")
-        if error.retry_after is not None:
-            lines.append(f"  again in: {error.retry_after:.0f} s")
-        if error.hint:
-            lines.append(f"  hint: {printable(error.hint)}")
-        tell("\n".join(lines) + "\n")
+        tell("\n".join(words(error)) + "\n")
     return int(error.error_class)

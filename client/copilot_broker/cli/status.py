@@ -9,38 +9,59 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
-from copilot_broker.cli.display import duration, print_table
-from copilot_broker.cli.report import printable
+from copilot_broker.cli.account_view import print_accounts
+from copilot_broker.cli.display import wrapped
+from copilot_broker.cli.report import PROGRAM, Refusal, printable
+from copilot_broker.cli.times import duration
+from copilot_broker.errors import ErrorClass
 
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
 
-__all__ = ["add", "print_accounts", "status"]
+__all__ = ["add", "status"]
 
 DESCRIPTION = """\
-Show the broker, its accounts and what is wrong with them.
+Show the broker, its accounts and what is wrong with them: how each is signed
+in and asks Copilot, what is left of its quota, what Copilot refused last, and
+what is held back meanwhile, until when and why.
 
-Exits 0 whenever the broker answers, signed in or not; scripts that need a token ask for one
-with `copilot-cred get`, whose exit code says what is missing.
+mode is how Copilot is asked. exchange: with a short-lived token that is traded
+for the GitHub login and can be had with `copilot-cred get`. direct: with the
+GitHub login itself, which never leaves the broker.
+
+Exits 0 whenever the broker answers, signed in or not; scripts that need a
+token ask for one with `copilot-cred get`, whose exit code says what is missing.
+"""
+
+EPILOG = """\
+examples:
+  copilot-cred status
+  copilot-cred status --account work
+  copilot-cred status --json | jq '.accounts[].pacing.cooldown_in'
 """
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser: argparse.ArgumentParser = verbs.add_parser(
-        "status", help="show who is signed in and how it goes", description=DESCRIPTION
+        "status",
+        help="show who is signed in and how it goes",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser.add_argument("--account", metavar="NAME", help="only this one")
+    parser.add_argument("--json", action="store_true", help="all of it as one line of JSON")
     parser.set_defaults(run=status)
 
 
 def status(args: argparse.Namespace) -> int:
     """Print the broker's status on stdout."""
-    with Client(name="copilot-cred") as client:
+    with Client(name=PROGRAM) as client:
         answer = client.status()
+    if args.account is not None:
+        answer = {**answer, "accounts": _only(answer.get("accounts") or [], args.account)}
     if args.json:
         print(json.dumps(answer))
         return 0
@@ -50,43 +71,18 @@ def status(args: argparse.Namespace) -> int:
     if answer.get("simulated"):
         print("SIMULATED: this broker talks to its built-in simulator, not to GitHub")
     if answer.get("summary"):
-        print(printable(answer["summary"]))
+        print(wrapped(answer["summary"]))
     if answer.get("config_problem"):
-        print(printable(f"configuration not reloaded: {answer['config_problem']}"))
+        print(wrapped(f"configuration not reloaded: {answer['config_problem']}"))
     print_accounts(answer.get("accounts") or [])
     return 0
 
 
-def print_accounts(accounts: list[Mapping[str, Any]]) -> None:
-    """Print a table of the accounts and, below it, what ails them."""
-    if not accounts:
-        print("no accounts; to sign in: copilot-cred login")
-        return
-    headings = ("account", "user", "host", "state", "token", "valid", "refresh in", "store")
-    rows = [
-        (
-            f"{account.get('name')}{' (default)' if account.get('default') else ''}",
-            str(account.get("login") or "-"),
-            str(account.get("host") or "-"),
-            _state(account),
-            str(account.get("token_id") or "-"),
-            duration(account.get("expires_in")),
-            duration(account.get("refresh_in")),
-            str(account.get("store") or "-"),
+def _only(accounts: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    found = [account for account in accounts if account.get("name") == name]
+    if not found:
+        message = f"there is no account named {name}"
+        raise Refusal(
+            ErrorClass.USAGE, "no_such_account", message, f"see them: {PROGRAM} account list"
         )
-        for account in accounts
-    ]
-    print_table(headings, rows)
-    for account in accounts:
-        error = account.get("error")
-        if error:
-            print(printable(f"{account.get('name')}: {error.get('message', '')}"))
-            if error.get("url"):
-                print(printable(f"  see: {error['url']}"))
-            if error.get("hint"):
-                print(printable(f"  hint: {error['hint']}"))
-
-
-def _state(account: Mapping[str, Any]) -> str:
-    state = str(account.get("state", "?")).replace("_", " ")
-    return f"{state}, login not saved yet" if account.get("unsaved") else state
+    return found

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
-from copilot_broker.cli.display import duration
-from copilot_broker.cli.report import Refusal, printable
+from copilot_broker.cli.report import PROGRAM, Refusal, printable
+from copilot_broker.cli.times import duration, pause
 from copilot_broker.errors import ErrorClass
 
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["add", "watch"]
 
 DESCRIPTION = """\
-Print the state of an account, then one line for every change, until interrupted.
+Print the state of an account, then one line for every change, until
+interrupted.
 
-Without --json a line shows the token's id, never the token. With --json each line is an object
-with `event` (token, login_required, cooldown, failed) and, for `token`, all that `get --format
-json` prints: the token too.
+Without --json a line shows the token's id, never the token. With --json each
+line is an object with `event` (token, login_required, cooldown, failed) and,
+for `token`, all that `get --format json` prints: the token too.
 """
 
 
@@ -40,7 +41,7 @@ def add(verbs: Any) -> None:
 
 def watch(args: argparse.Namespace) -> int:
     """Print changes on stdout until interrupted; the broker going away is error 3."""
-    with Client(name="copilot-cred") as client:
+    with Client(name=PROGRAM) as client:
         for change in client.watch(args.account):
             print(json.dumps(change) if args.json else _line(change), flush=True)
     raise Refusal(
@@ -57,8 +58,13 @@ def _line(change: Mapping[str, Any]) -> str:
     if event == "token":
         what = f"token {change.get('token_id')}, valid {duration(change.get('expires_in'))}"
     else:
-        error = change.get("error") or {}
-        what = f"{str(event).replace('_', ' ')}: {error.get('message', '')}"
-        if error.get("hint"):
-            what += f". {error['hint']}"
+        what = str(event).replace("_", " ") + _why(Refusal.from_map(change.get("error")))
     return printable(f"{now}  {change.get('account', '-')}  {what}")
+
+
+def _why(error: Refusal | None) -> str:
+    """Return the error as the end of a line; `report.words` in one."""
+    if error is None:
+        return ""
+    waits = [] if error.retry_after is None else [f"again in {pause(error.retry_after)}"]
+    return ": " + ". ".join(said for said in (error.message, *waits, error.hint) if said)

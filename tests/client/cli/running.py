@@ -13,6 +13,13 @@ import time
 
 
 COMMAND = [sys.executable, "-P", "-m", "copilot_broker.cli"]
+WITHOUT_RICH = [
+    sys.executable,
+    "-P",
+    "-c",
+    "import sys; sys.modules['rich'] = None; from copilot_broker.cli import main; sys.exit(main())",
+]
+"""The same where the `[cli]` extra is not installed."""
 PATIENCE = 30.0
 
 OWN_TERMINAL = [shutil.which("setsid"), "--ctty"]

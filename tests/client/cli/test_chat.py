@@ -275,46 +275,65 @@ def test_an_answer_without_text_is_told(server):
 # -- how it ends ----------------------------------------------------------------------------------
 
 
-REFUSALS = [
-    (400, b'{"error":{"message":"Not supported.","code":"x"}}', 2, "400: Not supported\n"),
-    (401, b"unauthorized: no permission\n", 5, "401: unauthorized: no permission\n"),
-    (401, b'{"authorize_url":"https://a.example/b"}', 5, "see: https://a.example/b\n"),
-    (402, b'{"error":{"message":"quota used up"}}', 5, "quota used up\n"),
-    (403, b"access denied", 5, "403: access denied\n"),
-    (404, b"", 2, "404\n"),
-    (413, b"<html><h1>too large</h1>", 2, "413\n"),
-    (422, b"filtered", 5, "422: filtered\n"),
-    (429, b'{"message":"slow down"}', 7, "again in: 30 s\n"),
-    (466, b"update your client", 5, "466: update your client\n"),
-    (503, b"\x1b[31mred\x1b[0m", 7, "503: [31mred [0m\n"),
-]
+REFUSED = ErrorInfo(
+    ErrorClass.DENIED,
+    "sso_required",
+    "sign in \x1b[31mto acme",
+    "then: mend it",
+    "https://a.example",
+)
+LIMITED = ErrorInfo(ErrorClass.TEMPORARY, "rate_limited", "slow down", "wait", None, 30.0)
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0])
-def test_a_refusal_is_a_sentence_and_a_class(server, stream, refusal):
-    status, body, code, words = refusal
-    headers = {"content-type": "text/plain"} | ({"retry-after": "30"} if status == 429 else {})
-    server.answers["completion.create"] = (
-        streamed(body[:9], body[9:] or b" ", status=status, headers=headers)
-        if stream
-        else whole(body, status, headers)
-    )
+@pytest.mark.parametrize(
+    ("status", "refusal", "shown"),
+    [
+        (403, REFUSED, "sign in ?[31mto acme\n  see: https://a.example\n  hint: then: mend it\n"),
+        (429, LIMITED, "slow down\n  again in: 30 s\n  hint: wait\n"),
+        (403, None, "GitHub Copilot answered 403\n  hint: Look at: copilot-cred status\n"),
+    ],
+    ids=["denied", "limited", "unexplained"],
+)
+def test_a_refusal_is_shown_in_the_brokers_words(server, stream, status, refusal, shown):
+    if stream:
+        more = {} if refusal is None else {"refusal": refusal}
+        server.answers["completion.create"] = Stream([b"no ", b"way"], None, status, {}, more)
+    else:
+        more = {} if refusal is None else {"refusal": refusal.to_map()}
+        server.answers["completion.create"] = {**whole(b"no way", status), **more}
     done = chat(server, *([] if stream else ["--no-stream"]), "x")
+    code = ErrorClass.DENIED if refusal is None else refusal.error_class
     assert (done.returncode, done.stdout) == (code, "")
-    assert words in done.stderr
-    assert "\n  hint: " in done.stderr
-    assert "\x1b" not in done.stderr
+    assert done.stderr == f"copilot-cred: {shown}"
+    if refusal is not None:
+        done = chat(server, *([] if stream else ["--no-stream"]), "--error-format=json", "x")
+        assert json.loads(done.stderr) == refusal.to_map()
 
 
-def test_an_error_in_the_midst_leaves_what_came(server):
-    broken = b'data: {"error":{"message":"it is overloaded","code":"model_overloaded"}}\n\n'
-    for how, out in (([], "Hel\n"), (["--json"], None)):
-        server.answers["completion.create"] = streamed(event("Hel"), broken, DONE)
-        done = chat(server, *how, "x")
-        assert done.returncode == 7
-        assert "it is overloaded" in done.stderr
-        assert done.stdout == out or len(done.stdout.splitlines()) == 2
+BROKEN = b'data: {"error":{"message":"it is overloaded","code":"model_overloaded"}}\n\n'
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+@pytest.mark.parametrize("refusal", [LIMITED, None], ids=["explained", "unexplained"])
+def test_an_error_in_the_midst_leaves_what_came(server, how, refusal):
+    server.answers["completion.create"] = Stream(
+        [event("Hel"), BROKEN], None, 200, EVENTS, refusal=refusal
+    )
+    done = chat(server, *how, "x")
+    assert done.returncode == 7
+    assert ("slow down" if refusal else "broke off") in done.stderr
+    if how:
+        assert [*map(json.loads, done.stdout.splitlines())][1]["error"]
+    else:
+        assert done.stdout == "Hel\n"
+
+
+def test_an_error_under_200_is_no_answer(server):
+    server.answers["completion.create"] = whole({"error": {"message": "no"}})
+    done = chat(server, "--no-stream", "x")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "broke off" in done.stderr
 
 
 def test_copilot_dying_midway_leaves_what_came(server):

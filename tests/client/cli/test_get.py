@@ -32,6 +32,8 @@ LEASE = {
     "account": "default",
     "token_id": "1a2b3c4d",
     "clamped": False,
+    "completions_base": "https://proxy.individual.githubcopilot.com",
+    "cooldown_until": None,
 }
 
 
@@ -112,7 +114,7 @@ def test_an_error_as_json_has_the_shape_of_the_wire(server):
         done = run(*arguments, env=server.env)
         assert (done.returncode, done.stdout) == (7, "")
         assert json.loads(done.stderr) == error.to_map()
-    assert "again in: 12 s" in run("get", env=server.env).stderr
+    assert "again in: 13 s" in run("get", env=server.env).stderr
 
 
 def test_no_broker_names_the_command_that_starts_it(tmp_path):
@@ -168,7 +170,7 @@ def test_help_is_worth_reading(server):
     assert done.returncode == 0
     for word in (*get_file.VALUED, *get_file.FLAGS, *get_file.FORMATS, *get_file.JSON_KEYS):
         assert word in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_the_numbers_of_the_fast_path_are_those_of_the_wire():
@@ -213,6 +215,26 @@ def test_get_prints_on_a_terminal_too(server):
     with Terminal("get", env=server.env) as terminal:
         assert terminal.ends() == 0
         assert terminal.shown == f"{TOKEN}\r\n"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(600, True), (-5, False)], ids=["now", "over"])
+def test_a_person_is_told_that_copilot_wants_a_pause(server, seconds, said):
+    server.answers["token.get"] = {**LEASE, "cooldown_until": int(time.time()) + seconds}
+    with Terminal("get", env=server.env) as terminal:
+        assert terminal.ends() == 0
+    assert terminal.shown.endswith(f"{TOKEN}\r\n")
+    assert ("Copilot asked this account to pause until" in terminal.shown) == said
+    assert ("copilot-cred status" in terminal.shown) == said
+    done = run("get", env=server.env)
+    assert (done.stdout, done.stderr, done.returncode) == (f"{TOKEN}\n", "", 0)
+
+
+def test_an_account_in_direct_mode_has_no_token(server):
+    hint = "Completions work: copilot-cred chat"
+    server.answers["token.get"] = ErrorInfo(ErrorClass.DENIED, "direct_mode", "it is used", hint)
+    done = run("get", env=server.env)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.endswith("copilot-cred chat\n")
 
 
 def test_a_dropped_connection_is_asked_again(server):

@@ -6,12 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 
 import pytest
 
-from client.cli.running import COMMAND, PATIENCE, Terminal, run
+from client.cli.running import COMMAND, PATIENCE, WITHOUT_RICH, Terminal, run
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.messages import ErrorInfo
 from fakes.wire_server import Stream, WireServer
@@ -23,7 +22,7 @@ ACCOUNT = {
     "user_id": 583231,
     "login": "octocat",
     "client_id": "Iv1.example",
-    "mode": "auto",
+    "mode": "exchange",
     "source": "login",
     "store": "secret-service",
     "default": True,
@@ -41,15 +40,15 @@ USER_CODE = {
     "expires_in": 899.0,
     "interval": 5.0,
     "app": "GitHub Copilot Plugin",
+    "client": "copilot",
+    "means": [
+        "GitHub shows GitHub Copilot Plugin, made by GitHub, \x1b[1mand not copilot-broker",
+        "its permissions are settled by its owner and shown to you there, " * 2,
+    ],
 }
+ADVICE = "GitHub keeps telling us to slow down: \x1bdoes this machine's clock run too fast?"
 DONE = {"event": "done", "account": ACCOUNT}
 GOOD_TOKEN = "github_pat_canary11"
-WITHOUT_RICH = [
-    sys.executable,
-    "-P",
-    "-c",
-    "import sys; sys.modules['rich'] = None; from copilot_broker.cli import main; sys.exit(main())",
-]
 
 
 class Approval:
@@ -64,6 +63,8 @@ class Approval:
         yield USER_CODE
         assert self._approved.wait(PATIENCE)
         yield {"event": "waiting", "expires_in": 600.0}
+        for _ in range(2):
+            yield {"event": "waiting", "expires_in": 590.0, "advice": ADVICE}
         yield from self._after
 
     def decide(self):
@@ -133,10 +134,78 @@ def test_a_login_that_copilot_refuses_is_kept_and_its_refusal_told(server, appro
 def test_it_says_which_app_is_approved_and_what_that_means(server, approval):
     approval.decide()
     shown = run("login", env=server.env).stderr
-    assert "You approve the app: GitHub Copilot Plugin\n" in shown
-    assert "https://github.com/settings/applications" in shown
+    lines = shown.splitlines()
+    assert "You approve the app: GitHub Copilot Plugin (client id copilot)" in lines
+    assert "https://github.com/settings/applications" in lines
+    means = lines[lines.index("Approving means:") + 1 :][:4]
+    assert means[0].startswith("  - GitHub shows GitHub Copilot Plugin, made by GitHub, ?[1mand")
+    assert means[1].startswith("    ")
+    assert means[2].startswith("  - its permissions")
+    assert max(map(len, lines)) < 80
     assert "Unofficial" in shown
     assert "One login is one person" in shown
+
+
+@pytest.mark.parametrize(
+    ("about", "shown"),
+    [
+        (
+            {"app": "Visual Studio Code", "client": "vscode"},
+            "Visual Studio Code (client id vscode)",
+        ),
+        (
+            {"app": "the app with client id Iv1.x", "client": "Iv1.x"},
+            "the app with client id Iv1.x",
+        ),
+        ({"app": "VS Code", "client": None, "means": None}, "VS Code"),
+        (
+            {"app": None, "client": "Iv1.x", "means": "much"},
+            "the app of this client id (client id Iv1.x)",
+        ),
+    ],
+)
+def test_who_is_approved_is_named_as_well_as_can_be(server, approval, about, shown, monkeypatch):
+    for key, value in about.items():
+        monkeypatch.setitem(USER_CODE, key, value)
+    approval.decide()
+    err = run("login", env=server.env).stderr
+    assert f"You approve the app: {shown}\n" in err
+    assert ("Approving means:" in err) == ("means" not in about)
+
+
+def test_advice_is_shown_once(server, approval):
+    approval.decide()
+    shown = run("login", env=server.env).stderr
+    assert " ".join(shown.split()).count("GitHub keeps telling us to slow down: ?does this") == 1
+
+
+@pytest.mark.parametrize("command", [COMMAND, WITHOUT_RICH], ids=["rich", "plain"])
+def test_advice_is_shown_once_on_a_terminal_too(server, approval, command):
+    with Terminal("login", env=server.env, command=command) as terminal:
+        terminal.wait_for(r"Waiting for the approval")
+        approval.decide()
+        assert terminal.ends() == 0
+    assert terminal.shown.count("GitHub keeps telling us") == 1
+
+
+def test_what_a_login_may_do_and_how_it_is_used_is_said(server, approval, monkeypatch):
+    monkeypatch.setitem(ACCOUNT, "scopes", "read:user,user:email")
+    approval.decide()
+    shown = run("login", env=server.env).stderr
+    assert "(scopes): read:user,user:email\n" in shown
+    assert "directly" not in shown
+    monkeypatch.setitem(ACCOUNT, "mode", "direct")
+    server.answers["account.login"] = Stream([DONE])
+    shown = run("login", env=server.env).stderr
+    assert "is used directly: Copilot's exchange does not know this app's tokens.\n" in shown
+    assert "copilot-cred get cannot" in shown
+
+
+def test_a_token_that_is_never_exchanged_is_said_to_be(server, monkeypatch):
+    monkeypatch.setitem(ACCOUNT, "mode", "direct")
+    server.answers["account.login"] = Stream([DONE])
+    done = run("login", "--with-token", env=server.env, stdin=f"{GOOD_TOKEN}\n")
+    assert "is used directly: tokens of this kind are not for Copilot's exchange.\n" in done.stderr
 
 
 def test_the_brokers_own_notice_is_shown(server, approval, monkeypatch):
@@ -149,10 +218,17 @@ def test_options_reach_the_broker_and_nothing_else_does(server, approval):
     approval.decide()
     run("login", env=server.env)
     arguments = ["--account", "work", "--host", "octo.ghe.com", "--client-id", "vscode"]
-    run("login", *arguments, "--store", "file", env=server.env)
+    arguments += ["--store", "file", "--scope", "read:user user:email"]
+    run("login", *arguments, env=server.env)
     assert server.calls("account.login") == [
         {},
-        {"account": "work", "host": "octo.ghe.com", "client_id": "vscode", "store": "file"},
+        {
+            "account": "work",
+            "host": "octo.ghe.com",
+            "client_id": "vscode",
+            "store": "file",
+            "scope": "read:user user:email",
+        },
     ]
 
 

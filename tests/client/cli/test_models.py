@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from client.cli.running import Terminal, run
+from client.cli.running import COMMAND, WITHOUT_RICH, Terminal, run
 from copilot_broker.cli.catalogue import default_model, read_models
+from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.messages import ErrorInfo
 from fakes.wire_server import WireServer
 
 
@@ -31,7 +33,11 @@ FULL = entry(
     policy={"state": "enabled", "terms": "…"},
     capabilities={
         "type": "chat",
-        "limits": {"max_context_window_tokens": 128000},
+        "limits": {
+            "max_context_window_tokens": 128000,
+            "max_prompt_tokens": 64000,
+            "max_output_tokens": 900,
+        },
         "supports": {"vision": True, "tool_calls": True},
     },
 )
@@ -40,8 +46,9 @@ CLAUDE = entry(
     name="Claude \x1b[31mX",
     vendor="Anthropic",
     preview=True,
-    policy={"state": "unconfigured"},
+    policy={"state": "unconfigured", "terms": "Enable \x1b[2J" + "access to it. " * 9 + "\nMore."},
     billing={"multiplier": 0.33},
+    capabilities={"type": "chat", "limits": {"max_output_tokens": 8192}},
     supported_endpoints=["/chat/completions", "/v1/messages"],
 )
 CODEX = entry("codex", supported_endpoints=["/responses", "ws:/responses"])
@@ -63,8 +70,8 @@ BROKEN = [
 ENTRIES = [CLAUDE, FULL, CODEX, {**FULL, "name": "a twin"}, EMBEDDING, HIDDEN, *BROKEN]
 
 
-def listing(entries):
-    return {"account": "default", "models": entries}
+def listing(entries, age=5.0, **more):
+    return {"account": "default", "models": entries, "age": age, **more}
 
 
 @pytest.fixture
@@ -77,12 +84,12 @@ def test_table_shows_those_to_choose_from(server):
     done = run("models", env=server.env)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "id                 name           vendor        context  premium  endpoints               can           notes",
-        "claude-x           Claude ?[31mX  Anthropic     -        0.33     chat messages           -             preview, policy unconfigured",
-        "gpt-4.1 (default)  GPT-4.1        Azure OpenAI  128 k    0        chat                    vision tools  -",
-        "codex              CODEX          OpenAI        -        -        responses ws:responses  -             -",
+        "id                 name           vendor        limits        premium  policy        endpoints               can           notes",
+        "claude-x           Claude ?[31mX  Anthropic     -/-/8k        0.33     unconfigured  chat messages           -             preview",
+        "gpt-4.1 (default)  GPT-4.1        Azure OpenAI  128k/64k/900  0        enabled       chat                    vision tools  -",
+        "codex              CODEX          OpenAI        -             -        -             responses ws:responses  -             -",
         *(
-            f"{broken:17}  -              -             -        -        chat                    -             -"
+            f"{broken:17}  -              -             -             -        -             chat                    -             -"
             for broken in ("bare", "odd", "odder", "oddest")
         ),
     ]
@@ -108,14 +115,41 @@ def test_json_is_what_github_says(server):
 def test_a_terminal_shows_the_same(server):
     with Terminal("models", env={**server.env, "COLUMNS": "200"}) as terminal:
         assert terminal.ends() == 0
-        for words in ("gpt-4.1 (default)", "128 k", "vision tools", "policy unconfigured", "0.33"):
+        for words in ("gpt-4.1 (default)", "128k/64k", "vision tools", "unconfigured", "0.33"):
             assert words in terminal.shown
 
 
 def test_a_narrow_terminal_leaves_ids_whole(server):
-    with Terminal("models", "--all", env={**server.env, "COLUMNS": "60"}) as terminal:
-        assert terminal.ends() == 0
-    assert "gpt-4.1 (default)" in terminal.shown
+    for command in (COMMAND, WITHOUT_RICH):
+        env = {**server.env, "COLUMNS": "60"}
+        with Terminal("models", "--all", env=env, command=command) as terminal:
+            assert terminal.ends() == 0
+        assert "gpt-4.1 (default)" in terminal.shown
+        assert "128k/64k/900" in terminal.shown
+        assert "Azure" not in terminal.shown
+        assert max(map(len, terminal.shown.splitlines()[:-1])) <= 60
+
+
+def test_an_old_list_says_how_old_it_is(server):
+    server.answers["models.list"] = listing(ENTRIES, 200.0)
+    done = run("models", "--all", env=server.env)
+    assert done.stderr == "As of 3 min ago; to ask anew: copilot-cred models --fresh\n"
+    assert run("models", "--json", env=server.env).stderr == ""
+    run("models", "--fresh", env=server.env)
+    assert server.calls("models.list")[-1] == {"fresh": True}
+
+
+def test_a_stale_list_says_why(server):
+    error = ErrorInfo(ErrorClass.TEMPORARY, "rate_limited", "slow down", "wait", None, 30.0)
+    server.answers["models.list"] = listing(ENTRIES, 200.0, error=error.to_map())
+    for how in ([], ["--json"]):
+        done = run("models", "--all", *how, env=server.env)
+        assert done.returncode == 0
+        assert "gpt-4.1" in done.stdout
+        assert done.stderr == (
+            "This list is 3 min old. GitHub was asked anew, in vain:\n"
+            "copilot-cred: slow down\n  again in: 30 s\n  hint: wait\n"
+        )
 
 
 def test_no_models_at_all_names_the_next_step(server):

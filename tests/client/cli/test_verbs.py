@@ -1,4 +1,4 @@
-"""Every verb but `get` and `login`: what they show, what they ask the broker, how they end."""
+"""What all verbs have in common, and the small ones: what they ask, how they end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from client.cli.running import COMMAND, PATIENCE, Terminal, run
+from client.cli.running import COMMAND, PATIENCE, run
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.messages import ErrorInfo
 from fakes.wire_server import Stream, WireServer
@@ -24,7 +24,8 @@ OCTOCAT = {
     "user_id": 583231,
     "login": "octocat",
     "client_id": "vscode",
-    "mode": "auto",
+    "mode": "exchange",
+    "scopes": "read:user",
     "source": "login",
     "store": "secret-service",
     "default": True,
@@ -35,40 +36,30 @@ OCTOCAT = {
     "refresh_in": 1319.0,
     "error": None,
 }
-REFUSED = {
-    **OCTOCAT,
-    "name": "work",
-    "login": "hubot",
-    "default": False,
-    "state": "signed_out",
-    "unsaved": True,
-    "token_id": None,
-    "expires_in": None,
-    "refresh_in": None,
-    "error": {
-        "class": 5,
-        "code": "no_seat",
-        "message": "no \x1b[31mseat",
-        "hint": "then: copilot-cred refresh --account work",
-        "url": "https://github.com/settings/copilot",
-    },
-}
 STATUS = {
     "version": "0.1.0",
     "pid": 4711,
     "uptime": 7300.0,
     "simulated": False,
     "store": {"kind": "secret-service"},
-    "accounts": [OCTOCAT, REFUSED],
+    "accounts": [OCTOCAT],
     "summary": "signed in as octocat (github.com), token valid 24 min",
 }
-ACCOUNTS = {"accounts": [OCTOCAT, REFUSED], "default": "default"}
+HUBOT = {**OCTOCAT, "name": "work", "login": "hubot", "host": "acme.ghe.com", "default": False}
+HUBOT |= {"mode": "direct", "scopes": ""}
+ACCOUNTS = {"accounts": [OCTOCAT, HUBOT], "default": "default"}
 LEASE = {"account": "default", "token_id": "1a2b3c4d", "expires_in": 1499.0, "clamped": False}
 TOKEN_CHANGE = {"event": "token", "token": "tid=canary", **LEASE}
 COOLDOWN = {
     "event": "cooldown",
     "account": "default",
-    "error": {"class": 7, "code": "rate_limited", "message": "slow down", "hint": "wait"},
+    "error": {
+        "class": 7,
+        "code": "rate_limited",
+        "message": "slow down",
+        "hint": "wait",
+        "retry_after": 90.0,
+    },
 }
 
 
@@ -79,51 +70,10 @@ def server():
         "broker.refresh": LEASE,
         "account.list": ACCOUNTS,
         "account.use": {"default": "work"},
-        "account.logout": {},
+        "account.logout": {"revoked": False},
     }
     with WireServer(answers) as server:
         yield server
-
-
-def test_status_for_people(server):
-    done = run("status", env=server.env)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        "copilot-broker 0.1.0, pid 4711, up 2 h",
-        "signed in as octocat (github.com), token valid 24 min",
-        "account            user     host        state                            token     valid   refresh in  store",
-        "default (default)  octocat  github.com  ready                            1a2b3c4d  24 min  21 min      secret-service",
-        "work               hubot    github.com  signed out, login not saved yet  -         -       -           secret-service",
-        "work: no ?[31mseat",
-        "  see: https://github.com/settings/copilot",
-        "  hint: then: copilot-cred refresh --account work",
-    ]
-
-
-def test_status_on_a_terminal_holds_the_same(server):
-    with Terminal("status", env={**server.env, "COLUMNS": "200"}) as terminal:
-        assert terminal.ends() == 0
-        for words in ("octocat", "1a2b3c4d", "24 min", "hubot", "copilot-cred refresh"):
-            assert words in terminal.shown
-
-
-def test_status_without_accounts_names_the_next_step(server):
-    server.answers["broker.status"] = {
-        **STATUS,
-        "accounts": [],
-        "simulated": True,
-        "config_problem": "line 3",
-    }
-    shown = run("status", env=server.env).stdout
-    assert shown.endswith("copilot-cred login\n")
-    assert "SIMULATED" in shown
-    assert "configuration not reloaded: line 3" in shown
-
-
-def test_status_as_json_is_what_the_broker_says(server):
-    done = run("status", "--json", env=server.env)
-    assert done.stdout.count("\n") == 1
-    assert json.loads(done.stdout) == STATUS
 
 
 def test_names_beyond_ascii_do_not_break_a_c_locale(server):
@@ -134,9 +84,11 @@ def test_names_beyond_ascii_do_not_break_a_c_locale(server):
 
 
 def test_accounts_are_listed_and_chosen(server):
-    shown = run("account", "list", env=server.env).stdout
-    assert "octocat" in shown
-    assert "hubot" in shown
+    assert run("account", "list", env=server.env).stdout.splitlines() == [
+        "name     user     host          mode      scopes     store           default",
+        "default  octocat  github.com    exchange  read:user  secret-service  yes",
+        "work     hubot    acme.ghe.com  direct    -          secret-service  -",
+    ]
     assert json.loads(run("account", "list", "--json", env=server.env).stdout) == ACCOUNTS
     done = run("account", "use", "work", env=server.env)
     assert (done.returncode, done.stdout) == (0, "")
@@ -152,12 +104,45 @@ def test_refresh_shows_the_id_and_no_token(server):
     assert server.calls("broker.refresh") == [{"account": "work"}]
 
 
+def test_no_accounts_names_the_next_step(server):
+    server.answers["account.list"] = {"accounts": [], "default": None}
+    done = run("account", "list", env=server.env)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("copilot-cred login\n")
+
+
 def test_logout(server):
     done = run("logout", env=server.env)
     assert (done.returncode, done.stdout) == (0, "")
+    assert "GitHub still lists the approval" in done.stderr
     assert server.calls("account.logout") == [{}]
     run("logout", "--account", "work", env=server.env)
     assert server.calls("account.logout")[-1] == {"account": "work"}
+
+
+def test_logout_revokes_where_asked(server):
+    server.answers["account.logout"] = {"revoked": True}
+    done = run("logout", "--revoke", env=server.env)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "Revoked at GitHub and forgotten here.\n"
+    assert server.calls("account.logout") == [{"revoke": True}]
+
+
+def test_what_was_not_revoked_is_no_success(server):
+    done = run("logout", "--revoke", env=server.env)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "did not revoke" in done.stderr
+    assert done.stderr.endswith("copilot-cred account list\n")
+
+
+def test_logout_says_what_revoking_does():
+    shown = " ".join(run("logout", "--help", env={}).stdout.split())
+    for words in (
+        "irreversible",
+        "GitHub mails the owner",
+        "every tool that holds the same token",
+    ):
+        assert words in shown
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -187,7 +172,7 @@ def test_watch_prints_each_change_when_it_happens(server, as_json):
         assert [json.loads(first), json.loads(second)] == [TOKEN_CHANGE, COOLDOWN]
     else:
         assert first.endswith("  default  token 1a2b3c4d, valid 24 min\n")
-        assert second.endswith("  default  cooldown: slow down. wait\n")
+        assert second.endswith("  default  cooldown: slow down. again in 90 s. wait\n")
         assert "canary" not in first + second
     assert (rest, process.returncode) == ("", 3)
     assert err.endswith("systemctl --user start copilot-broker.socket\n")
@@ -235,7 +220,9 @@ VERBS = [
     ["account", "list"],
     ["account", "use", "work"],
     ["models"],
+    ["models", "enable", "m"],
     ["chat", "what?"],
+    ["api", "/embeddings", "--body", "{}"],
 ]
 METHODS = ("token.get", "account.login", "account.logout", "broker.status", "token.watch")
 METHODS += ("broker.refresh", "account.list", "account.use", "models.list", "completion.create")
@@ -262,12 +249,16 @@ def test_every_verb_without_a_broker_exits_3_and_names_the_command(verb, tmp_pat
     assert (shown["class"], shown["code"]) == (3, "not_running")
 
 
-@pytest.mark.parametrize("verb", [["--help"], *(v[:1] for v in VERBS)], ids=" ".join)
+HELPS = [[], *(verb[:1] for verb in VERBS), ["account", "list"], ["account", "use"]]
+HELPS += [["models", "enable"]]
+
+
+@pytest.mark.parametrize("verb", HELPS, ids=" ".join)
 def test_every_verb_explains_itself(verb):
-    done = run(*verb[:1], "--help", env={})
+    done = run(*verb, "--help", env={})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: copilot-cred")
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -280,6 +271,9 @@ def test_every_verb_explains_itself(verb):
         ["login", "--with-token", "--from-env"],
         ["account"],
         ["account", "use"],
+        ["models", "enable"],
+        ["models", "disable", "m"],
+        ["api"],
         ["--error-format", "xml", "status"],
         ["status", "--error-format"],
     ],

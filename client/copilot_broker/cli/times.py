@@ -1,0 +1,54 @@
+"""Lengths of time and times of day, as people say them."""
+
+from __future__ import annotations
+
+import time
+
+
+__all__ = ["duration", "moment", "pause"]
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time: `45 s`, `24 min`, `3 h`, `2 d`; `-` for None.
+
+    Rounded down, in the largest unit that there are two of (one suffices for minutes).
+    """
+    if seconds is None:
+        return "-"
+    if not seconds < float("inf"):  # NaN compares false
+        return "for ever"
+    whole = max(0, int(seconds))
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if whole >= 2 * unit or (unit == MINUTE and whole >= unit):
+            return f"{whole // unit} {name}"
+    return f"{whole} s"
+
+
+def pause(seconds: float, now: float | None = None) -> str:
+    """Return how long to wait: `40 s`, from two minutes on with its end: `4 min (until 14:32)`.
+
+    Never too short: parts of a second, and of the minute it ends in, count as whole ones. `now`
+    is Unix seconds.
+    """
+    if not seconds < float("inf"):
+        return "for ever"
+    if seconds < 2 * MINUTE:
+        return f"{max(0, -int(-seconds // 1))} s"
+    at = (time.time() if now is None else now) + seconds
+    return f"{duration(seconds)} (until {moment(at, now)})"
+
+
+def moment(at: float, now: float | None = None) -> str:
+    """Return a coming time of day here, rounded up to the minute: `14:32`; with the date if far.
+
+    Both are Unix seconds.
+    """
+    far = at - (time.time() if now is None else now) >= DAY
+    try:
+        return time.strftime("%Y-%m-%d %H:%M" if far else "%H:%M", time.localtime(at + MINUTE - 1))
+    except (OverflowError, ValueError, OSError):  # beyond what the C library's calendar holds
+        return "a far day"
