@@ -77,14 +77,15 @@ def meanwhile(state: Held, now: float) -> Held:
     """Let a GitHub token serve that still lives, while its renewal failed and waits.
 
     Only where that is needed: while a Copilot token is held, the renewal is all there is to do,
-    unless it was given up.
+    unless it was given up. Then the token serves until GitHub refuses it, for it may be our clock
+    that is wrong.
     """
     step, retry = state.step, state.retry
     if not isinstance(step, Renewing) or step.refused is not None or not retry.failures:
         return state
-    is_waiting = retry.at is None or now < retry.at
-    is_needed = isinstance(state, Exchanging) or retry.at is None
-    if not is_waiting or not is_needed or has_expired(state.login_expires_at, now):
-        return state
+    if retry.at is not None:
+        is_needed = isinstance(state, Exchanging) and now < retry.at
+        if not is_needed or has_expired(state.login_expires_at, now):
+            return state
     soon = Retry(max(now, retry.not_before), 0, retry.failure, retry.not_before)
     return replace(state, step=Minting(step.login, renewal=retry), retry=soon)

@@ -1,6 +1,7 @@
 """The token machine: values in, values out, virtual time."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -25,85 +26,31 @@ from brokerd.core.states import (
     Saving,
     SignedOut,
 )
-from brokerd.core.token_machine import ANSWER_TIMEOUT, TokenMachine
-from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, Login, User
-from brokerd.errors import ErrorClass, Failure
+from brokerd.core.token_machine import ANSWER_TIMEOUT
+from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
+from fakes.machine import (
+    BAD,
+    BAD_REFRESH,
+    CODE,
+    COPILOT,
+    DOWN,
+    GONE,
+    GRANT,
+    LIMITED,
+    LOCKED,
+    LOGIN,
+    NEW_PAIR,
+    NEWER,
+    NO_PLAN,
+    NOT_FOUND,
+    OLD_PAIR,
+    USER,
+    Bench,
+    direct_token,
+)
 
 
-CODE = DeviceCode("canary-device", "WDJB-MJHT", "https://github.com/login/device", 900.0, 5.0)
-GRANT = GitHubToken("gho_canary")
-USER = User(42, "octocat")
-LOGIN = Login("github.com", USER, GRANT, "app")
-NEWER = Login("github.com", USER, GitHubToken("gho_newer"), "app")
-COPILOT = CopilotToken("tid=canary:mac", 1800.0, 1500.0, "https://api.example.com")
-DOWN = Failure(ErrorClass.TEMPORARY, "network_down", "the network is down")
-LIMITED = Failure(ErrorClass.TEMPORARY, "rate_limited", "slower", retry_after=600.0)
-BAD = Failure(ErrorClass.LOGIN_REQUIRED, "bad_credentials", "GitHub refused the login")
-NO_PLAN = Failure(ErrorClass.DENIED, "no_copilot_access", "no plan")
-LOCKED = Failure(ErrorClass.LOCKED, "store_locked", "the store is locked")
-GONE = Failure(ErrorClass.STORE_UNAVAILABLE, "no_store", "the store is gone")
 EMPTY_CODE = DeviceCode("x", "y", "z", float("nan"), -1.0)
-
-
-class Bench:
-    """A machine, a clock and the question that is open."""
-
-    def __init__(self, chance=lambda: 0.0):
-        self.machine = TokenMachine(host="github.com", client_id="app", chance=chance)
-        self.now = 1000.0
-
-    @property
-    def state(self):
-        return self.machine.state
-
-    @property
-    def question(self):
-        return self.machine.question
-
-    def do(self, event):
-        effects = self.machine.handle(event, self.now)
-        assert not effects or effects[-1] is self.question
-        return effects
-
-    def answer(self, kind, *values):
-        return self.do(kind(self.question.generation, *values))
-
-    def fail(self, failure, *, permanent=False):
-        return self.do(ev.QuestionFailed(self.question.generation, failure, permanent))
-
-    def to_deadline(self):
-        self.now = max(self.now, self.machine.deadline())
-        return self.machine.handle_timer(self.now)
-
-    def code_issued(self):
-        self.do(ev.LoginRequested())
-        self.answer(ev.DeviceCodeIssued, CODE)
-        return self
-
-    def polling(self):
-        self.code_issued().to_deadline()
-        assert isinstance(self.question, PollDeviceGrant)
-        return self
-
-    def identifying(self):
-        self.polling().answer(ev.DeviceGranted, GRANT)
-        assert isinstance(self.question, IdentifyUser)
-        return self
-
-    def saving(self):
-        self.identifying().answer(ev.UserIdentified, USER)
-        assert isinstance(self.question, SaveLogin)
-        return self
-
-    def minting(self):
-        self.saving().answer(ev.LoginSaved)
-        assert isinstance(self.question, ExchangeToken)
-        return self
-
-    def ready(self):
-        self.minting().answer(ev.TokenIssued, COPILOT)
-        assert isinstance(self.state, Ready)
-        return self
 
 
 # The way in.
@@ -348,6 +295,27 @@ def test_a_given_token_is_identified_saved_and_marked():
     assert bench.question.login.source == "token"
 
 
+@pytest.mark.parametrize(
+    ("told", "found", "kept"),
+    [("", "repo,user", "repo,user"), ("read:user", "repo", "read:user"), ("", None, "")],
+)
+def test_scopes_that_the_grant_does_not_name_are_taken_from_the_user(told, found, kept):
+    bench = Bench().identifying(GitHubToken("gho_canary", scope=told))
+    bench.answer(ev.UserIdentified, User(42, "octocat", found))
+    assert bench.question.login.token.scope == kept
+
+
+def test_repeated_slow_downs_tell_of_the_clock_when_the_code_expires():
+    bench = Bench().polling()
+    while isinstance(bench.state, AwaitingUser):
+        if bench.question:
+            bench.answer(ev.DeviceNotGranted, NotGranted("slow_down"))
+        bench.to_deadline()
+    assert bench.state.reason.code == "expired_token"
+    assert "timedatectl" in bench.state.reason.hint
+    assert bench.state.reason.hint.endswith("run copilot-cred login")
+
+
 # Ready.
 
 
@@ -478,13 +446,20 @@ def answers(generation):
         ev.TokenIssued(generation, COPILOT),
         ev.TokenIssued(generation, CopilotToken("x", 0.5, 0.0, "https://api.example.com")),
         ev.DeviceNotGranted(generation, NotGranted("slow_down", 7.0)),
-        *(ev.QuestionFailed(generation, f, p) for f in (DOWN, LIMITED, BAD, NO_PLAN, LOCKED) for p in (True, False)),
+        ev.DeviceGranted(generation, OLD_PAIR),
+        ev.LoginLoaded(generation, replace(LOGIN, token=OLD_PAIR), 4000.0),
+        ev.LoginLoaded(generation, replace(LOGIN, token=OLD_PAIR), -5.0),
+        ev.LoginRenewed(generation, NEW_PAIR),
+        ev.LoginRenewed(generation, GitHubToken("ghu_canary", "ghr_canary", expires_in=0.001)),
+        ev.TokenIssued(generation, direct_token(NEW_PAIR)),
+        ev.TokenIssued(generation, direct_token(OLD_PAIR, 3600.0)),
+        *(ev.QuestionFailed(generation, f, p) for f in (DOWN, LIMITED, BAD, BAD_REFRESH, NOT_FOUND, NO_PLAN, LOCKED) for p in (True, False)),
     ]  # fmt: skip
 
 
 WISHES = [ev.LoginRequested(), ev.TokenGiven(GRANT), ev.LoginKept(), ev.LogoutRequested(), ev.LeaseWanted(),
           ev.FresherTokenWanted(), ev.RefreshRequested(), ev.TokenRejected(COPILOT), ev.Resumed(),
-          ev.Resumed(slept=False)]  # fmt: skip
+          ev.TokenRejected(direct_token(NEW_PAIR)), ev.Resumed(slept=False)]  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
@@ -503,6 +478,7 @@ def test_random_events_never_raise_and_deadlines_are_ahead(steps, rng):
     bench = Bench(rng.random)
     for choice, lag, passed in steps:
         bench.now += passed
+        bench.mode = rng.choice(["auto", "auto", "exchange", "direct"])
         generation = (bench.question.generation if bench.question else 5) + lag
         what = answers(generation)[choice] if isinstance(choice, int) else choice
         effects = bench.do(what)
