@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-__all__ = ["CHAT_PATH", "MODELS_PATH", "CopilotRoutes", "answer_chat", "wanted_id"]
+__all__ = [
+    "CHAT_PATH",
+    "MODELS_PATH",
+    "CopilotRoutes",
+    "answer_completion",
+    "completes",
+    "wanted_id",
+]
 
 CHAT_PATH = "/chat/completions"
 MODELS_PATH = "/models"
@@ -39,7 +46,7 @@ class ChatRefusedError(Exception):
 
 
 class CopilotRoutes:
-    """`GET {api}/models`; completions are answered by `answer_chat`, past aiohttp's writer."""
+    """`GET {api}/models`; completions go past aiohttp's writer: see `answer_completion`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -75,6 +82,18 @@ def check_caller(world: World, request: web.Request) -> None:
 def wanted_id(request: web.Request) -> str:
     """Give `x-request-id` of the answer: the caller's own, or a new one."""
     return request.headers.get("X-Request-Id") or str(uuid.uuid4())
+
+
+def completes(request: web.Request) -> bool:
+    """Whether it asks for a completion, whose answer goes out byte by byte."""
+    return request.method == "POST" and request.path == CHAT_PATH
+
+
+def answer_completion(
+    world: World, request: web.Request, content: bytes, usual: Mapping[str, str]
+) -> Outgoing:
+    """Answer what `completes`; `usual` are the headers of every answer."""
+    return answer_chat(world, request, content, usual)
 
 
 def answer_chat(

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Front"]
 
-COPILOT_PATHS = frozenset({copilot.CHAT_PATH, copilot.MODELS_PATH})
 BROKEN_BODY = (
     aiohttp.ClientError,
     http_exceptions.HttpProcessingError,
@@ -74,10 +73,9 @@ class Front:
         connection: Connection,
     ) -> web.StreamResponse:
         fault = self.world.take_fault(request.path)
-        chat = request.method == "POST" and request.path == copilot.CHAT_PATH
         body: bytes | None = None
         early = fault is not None and fault.early and fault.status is not None
-        if chat and not early:
+        if copilot.completes(request) and not early:
             body = await _read_body(request, recorded)
             if body is None:
                 recorded.cancelled = True
@@ -93,7 +91,7 @@ class Front:
         served = places.serves(place_asked(request), request.path)
         if body is not None and served and request.headers.get("User-Agent"):
             usual = self._usual_headers(request)
-            outgoing = copilot.answer_chat(self.world, request, body, usual)
+            outgoing = copilot.answer_completion(self.world, request, body, usual)
             await connection.pause(self.world.settings.chat_head_delay)
             return await send(request, recorded, connection, _touched(outgoing, fault))
         answer = await self._true_answer(request, handler)
@@ -124,7 +122,7 @@ class Front:
             "x-github-request-id": uuid.uuid4().hex.upper(),
             "Cache-Control": "no-store",
         }
-        if request.path in COPILOT_PATHS:
+        if not places.is_github(request.path):
             headers["x-request-id"] = copilot.wanted_id(request)
         return headers
 

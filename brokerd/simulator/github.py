@@ -60,6 +60,8 @@ class GitHubRoutes:
             who = address if named is None else f"login {named.person.login}"
             if world.lockout.holds(who) or world.lockout.holds(address):
                 return refused(403, answers.LOCKED_OUT)
+            if "Authorization" not in request.headers:
+                return refused(401, "Requires authentication")  # nothing wrong, nothing counted
             grant = world.github_grant(token, site=place_asked(request).site)
             if grant is None:
                 if world.lockout.count(who):
@@ -94,11 +96,11 @@ class GitHubRoutes:
     async def exchange(self, request: web.Request, grant: GitHubGrant) -> web.Response:
         """`GET /copilot_internal/v2/token`; any other method does not exist."""
         settings = self.world.settings
+        if not self.world.exchangeable(grant):
+            return refused(404, "Not Found")
         if settings.no_access is not None:
             body = error_envelope(settings.no_access, grant.person.login)
             return web.json_response(body, status=403)
-        if not self.world.exchangeable(grant):
-            return refused(404, "Not Found")
         token, expires_at = self.world.issue_copilot_token(place_asked(request).site)
         return web.json_response(
             answers.exchanged(
