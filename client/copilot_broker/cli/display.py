@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 
-__all__ = ["account_words", "has_rich", "print_bars", "print_table", "say", "wrapped"]
+__all__ = ["account_words", "has_rich", "print_bars", "print_table", "say", "sentence", "wrapped"]
 
 WIDTH = 79
 """Columns of prose: what every terminal shows in one line."""
@@ -42,6 +42,11 @@ def wrapped(text: str, indent: str = "", hanging: str | None = None) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def sentence(words: object) -> str:
+    """Return the broker's words, which come without a full stop, as prose of their own."""
+    return wrapped(str(words).removesuffix(".") + ".")
 
 
 def account_words(account: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
-from copilot_broker.cli.display import account_words, say, wrapped
+from copilot_broker.cli.display import account_words, say, sentence, wrapped
 from copilot_broker.cli.prompt import follow, is_interactive
 from copilot_broker.cli.report import PROGRAM, Refusal, printable
 from copilot_broker.cli.times import duration
@@ -159,16 +159,17 @@ def announce(chunk: Mapping[str, Any]) -> None:
     say(f"  enter  {printable(chunk.get('user_code', ''))}")
     say()
     say(wrapped(f"You approve the app: {_app(chunk)}"))
-    say("GitHub shows this name, not copilot-broker, because its client id is used to")
-    say("sign in; you can revoke it at any time under")
-    say(f"{site}/settings/applications")
     means = chunk.get("means")
     if isinstance(means, list) and means:
         say("Approving means:")
-        for sentence in means:
-            say(wrapped(str(sentence), "  - ", "    "))
+        for meaning in means:
+            say(wrapped(str(meaning), "  - ", "    "))
+    else:  # an older broker, which leaves the explaining to us
+        say("GitHub shows this name, not copilot-broker, because its client id is used to")
+        say("sign in; you can revoke it at any time under")
+        say(f"{site}/settings/applications")
     say()
-    say(wrapped(str(chunk.get("notice") or TERMS)))
+    say(wrapped(TERMS))
     say()
 
 
@@ -213,7 +214,7 @@ def _wait(progress: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
             say(f"Waiting for the approval, at most {duration(chunk.get('expires_in'))} ...")
         elif event == "waiting" and advice and advice not in advised:
             advised.add(advice)
-            say(wrapped(str(advice)))
+            say(sentence(advice))
         elif event == "done":
             return chunk
     return None

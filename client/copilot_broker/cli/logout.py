@@ -28,7 +28,8 @@ that uses the same app.
 
 With --revoke the broker first has GitHub revoke this login's token. That is
 irreversible: GitHub mails the owner of the token, and every tool that holds
-the same token loses it. Nothing asks back: the option is the asking.
+the same token loses it. Nothing asks back: the option is the asking. If GitHub
+does not revoke it, nothing is forgotten either.
 """
 
 EPILOG = """\
@@ -56,7 +57,7 @@ def logout(args: argparse.Namespace) -> int:
         revoked = client.logout(args.account, revoke=args.revoke)
     if revoked:
         say("Revoked at GitHub and forgotten here.")
-    elif args.revoke:
+    elif args.revoke:  # an older broker, which does not know the wish
         raise Refusal(
             ErrorClass.DENIED,
             "not_revoked",

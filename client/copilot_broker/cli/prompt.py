@@ -20,7 +20,7 @@ import webbrowser
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from copilot_broker.cli.display import has_rich, say, wrapped
+from copilot_broker.cli.display import has_rich, say, sentence
 from copilot_broker.cli.report import tell
 
 
@@ -84,7 +84,7 @@ def follow(
                 if advice not in advised:
                     advised.add(advice)
                     show("")  # what counts down makes room
-                    say(wrapped(advice))
+                    say(sentence(advice))
             elif ready:
                 pressed = os.read(ready[0], 1024)
                 if not pressed:  # Ctrl-D: nobody will press anything any more

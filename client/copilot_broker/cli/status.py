@@ -83,6 +83,6 @@ def _only(accounts: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     if not found:
         message = f"there is no account named {name}"
         raise Refusal(
-            ErrorClass.USAGE, "no_such_account", message, f"see them: {PROGRAM} account list"
+            ErrorClass.USAGE, "unknown_account", message, f"see them: {PROGRAM} account list"
         )
     return found

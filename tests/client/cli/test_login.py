@@ -46,7 +46,7 @@ USER_CODE = {
         "its permissions are settled by its owner and shown to you there, " * 2,
     ],
 }
-ADVICE = "GitHub keeps telling us to slow down: \x1bdoes this machine's clock run too fast?"
+ADVICE = "GitHub keeps telling us to slow down: \x1bthis machine's clock seems to run fast"
 DONE = {"event": "done", "account": ACCOUNT}
 GOOD_TOKEN = "github_pat_canary11"
 
@@ -136,7 +136,6 @@ def test_it_says_which_app_is_approved_and_what_that_means(server, approval):
     shown = run("login", env=server.env).stderr
     lines = shown.splitlines()
     assert "You approve the app: GitHub Copilot Plugin (client id copilot)" in lines
-    assert "https://github.com/settings/applications" in lines
     means = lines[lines.index("Approving means:") + 1 :][:4]
     assert means[0].startswith("  - GitHub shows GitHub Copilot Plugin, made by GitHub, ?[1mand")
     assert means[1].startswith("    ")
@@ -171,12 +170,16 @@ def test_who_is_approved_is_named_as_well_as_can_be(server, approval, about, sho
     err = run("login", env=server.env).stderr
     assert f"You approve the app: {shown}\n" in err
     assert ("Approving means:" in err) == ("means" not in about)
+    assert ("https://github.com/settings/applications\n" in err) == ("means" in about)
 
 
 def test_advice_is_shown_once(server, approval):
     approval.decide()
     shown = run("login", env=server.env).stderr
-    assert " ".join(shown.split()).count("GitHub keeps telling us to slow down: ?does this") == 1
+    assert (
+        " ".join(shown.split()).count("GitHub keeps telling us to slow down: ?this machine's") == 1
+    )
+    assert "clock seems to run fast.\n" in shown
 
 
 @pytest.mark.parametrize("command", [COMMAND, WITHOUT_RICH], ids=["rich", "plain"])
@@ -206,12 +209,6 @@ def test_a_token_that_is_never_exchanged_is_said_to_be(server, monkeypatch):
     server.answers["account.login"] = Stream([DONE])
     done = run("login", "--with-token", env=server.env, stdin=f"{GOOD_TOKEN}\n")
     assert "is used directly: tokens of this kind are not for Copilot's exchange.\n" in done.stderr
-
-
-def test_the_brokers_own_notice_is_shown(server, approval, monkeypatch):
-    monkeypatch.setitem(USER_CODE, "notice", "Mind \x1b[2J the gap")
-    approval.decide()
-    assert "Mind ?[2J the gap\n" in run("login", env=server.env).stderr
 
 
 def test_options_reach_the_broker_and_nothing_else_does(server, approval):
