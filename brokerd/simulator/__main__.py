@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 import textwrap
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from brokerd.simulator import refusals
+from brokerd.simulator import control, github_refusals, refusals
 from brokerd.simulator.quirks import QUIRKS
 from brokerd.simulator.server import Simulator
+from brokerd.simulator.settings import Settings
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _epilog() -> str:
     """Tell what can be asked for by name."""
     width = max(map(len, QUIRKS))
     lines = [f"  {name:{width}}  {quirk.about}" for name, quirk in QUIRKS.items()]
-    faults = textwrap.fill(
-        " ".join(refusals.NAMES), 78, initial_indent="  ", subsequent_indent="  ",
-        break_on_hyphens=False,
-    )  # fmt: skip
+    settings = [f"{each.name}={getattr(Settings(), each.name)!r}" for each in fields(Settings)]
     return "\n".join(
         [
             "quirks of chat answers, for all (--chat-quirk) or for one: ask for the model",
@@ -28,11 +33,39 @@ def _epilog() -> str:
             *lines,
             "",
             'faults, each for one answer: POST /_control/faults {"named": ["NAME", …]}:',
-            faults,
+            _filled(refusals.NAMES),
             "",
-            "all other strings: pydoc brokerd.simulator.control, brokerd.simulator.settings",
+            'those of GitHub\'s own paths: {"path": "/user", "named": ["NAME", …]}:',
+            _filled(github_refusals.NAMES),
+            "",
+            "settings (--set NAME=JSON, or POST /_control/settings while it runs), as they are:",
+            _filled(settings),
+            "",
+            "Called by one of GitHub's real names (Host) it is that host alone and tells the real",
+            "addresses. All that can be told it while it runs:",
+            "",
+            (control.__doc__ or "").partition("\n\n")[2],
+            "What a setting means: pydoc brokerd.simulator.settings; a fault: …simulator.faults",
         ]
     )
+
+
+def _filled(names: Iterable[str]) -> str:
+    return textwrap.fill(
+        " ".join(names), 78, initial_indent="  ", subsequent_indent="  ",
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Read NAME=JSON; what is no JSON is a string."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=JSON")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,26 +100,38 @@ def _arguments() -> argparse.Namespace:
         "--chat-interval", type=float, default=0, metavar="S", help="between events, default: 0"
     )
     parser.add_argument(
+        "--set", action="append", type=_setting, default=[], metavar="NAME=JSON", dest="settings",
+        help="any of the settings below; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--print-url", action="store_true", help="print the bare URL on stdout, nothing else"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    chosen = {
+        "auto_approve": arguments.auto_approve,
+        "token_lifetime": arguments.token_lifetime,
+        "refresh_in": arguments.refresh_in,
+        "device_interval": arguments.interval,
+        "api_base": arguments.api_base,
+        "chat_quirks": arguments.chat_quirk,
+        "chat_chunks": arguments.chat_chunks,
+        "chat_interval": arguments.chat_interval,
+    }
+    arguments.settings = chosen | dict(arguments.settings)
+    try:
+        Settings().change(arguments.settings)
+    except KeyError as error:
+        parser.error(f"unknown setting {error.args[0]}")
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+    return arguments
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    async with Simulator(
-        port=arguments.port,
-        auto_approve=arguments.auto_approve,
-        token_lifetime=arguments.token_lifetime,
-        refresh_in=arguments.refresh_in,
-        device_interval=arguments.interval,
-        api_base=arguments.api_base,
-        chat_quirks=arguments.chat_quirk,
-        chat_chunks=arguments.chat_chunks,
-        chat_interval=arguments.chat_interval,
-    ) as simulator:
+    async with Simulator(port=arguments.port, **arguments.settings) as simulator:
         line = simulator.url if arguments.print_url else f"simulated GitHub on {simulator.url}"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -18,6 +18,11 @@ GET  /_control/last_body ?x_request_id=…   length and sha256 of the last compl
 POST /_control/reset     {}                                   forget grants, faults, requests,
                                                               lock-outs and rates
 
+A fault may leave the true answer but cut it ("truncate": 100), replace its body ("replace_body":
+"<html>") or change fields of it ("json_patch": {"expires_at": "soon", "endpoints.api": 7}).
+A token's kind is one of gho_ ghu_ github_pat_ ghs_ ghp_ ghr_; "host" is who issued it, a tenant
+(octo.ghe.com) or github.com: without it all of them take it.
+
 Quirks of one answer only: ask for the model `sim-quirk-NAME` or `sim-quirk-NAME+NAME`.
 """
 

@@ -6,13 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from aiohttp import web
 
-from brokerd.simulator import Simulator, SimulatorThread, minting
+from brokerd.simulator import Simulator, SimulatorThread, github_refusals, minting
+from brokerd.simulator.control import ControlRoutes
 from brokerd.simulator.minting import Person
+from brokerd.simulator.settings import Settings
+from brokerd.simulator.world import World
 from fakes.simulated_github import (
     CLIENT,
     EXCHANGE,
@@ -297,3 +302,34 @@ def test_command_prints_its_url_and_ends_on_a_signal():
             os.kill(process.pid, signal.SIGTERM)
         assert process.wait(10) == 0
         assert process.stdout.read() == ""
+
+
+def test_command_tells_all_that_can_be_asked_of_it():
+    command = [sys.executable, "-m", "brokerd.simulator", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    settings = [f"{each.name}=" for each in fields(Settings)]
+    routes = web.Application()
+    ControlRoutes(World(Settings())).add_to(routes)
+    verbs = [each.resource.canonical for each in routes.router.routes()]
+    assert len(verbs) > 10
+    for name in [*github_refusals.NAMES, *settings, *verbs]:
+        assert name in told
+
+
+def test_command_takes_any_setting():
+    command = [sys.executable, "-m", "brokerd.simulator", "--print-url"]
+    options = ["--set", "user_form=free", "--set", "lockout_after=7", "--set", 'plan="business"']
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip()
+            settings = httpx.get(f"{url}/_control/settings", trust_env=False).json()
+        finally:
+            os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(10) == 0
+    chosen = {"user_form": "free", "lockout_after": 7, "plan": "business"}
+    assert settings.items() >= chosen.items()
+    for wrong in ("plan=other", "no_such=1", "plan"):
+        done = subprocess.run(
+            [*command, "--set", wrong], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, wrong.partition("=")[0] in done.stderr) == (2, True)
