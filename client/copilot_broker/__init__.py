@@ -21,6 +21,7 @@ TYPE_CHECKING = False  # importing `typing` costs more than all of `copilot-cred
 if TYPE_CHECKING:
     from copilot_broker.aio import AsyncClient, AsyncCompletionStream, AsyncStream
     from copilot_broker.calls.completion import Completion
+    from copilot_broker.calls.models import ModelList
     from copilot_broker.client import Client, CompletionStream, Stream
     from copilot_broker.errors import (
         BrokerUnreachable,
@@ -54,6 +55,7 @@ __all__ = [
     "Locked",
     "LoginRequired",
     "MinValidUnsatisfiable",
+    "ModelList",
     "StoreUnavailable",
     "Stream",
     "Temporary",
@@ -69,6 +71,7 @@ _HOMES = {
     "Client": "client",
     "Completion": "calls.completion",
     "CompletionStream": "client",
+    "ModelList": "calls.models",
     "Stream": "client",
     "Token": "tokens",
 }

@@ -10,7 +10,7 @@
     ├── StoreUnavailable       choose a place to keep the login
     ├── UsageError             change the request
     ├── InternalError          report the defect
-    └── UpstreamRefused        GitHub Copilot refuses; is also one of those above, by its status
+    └── UpstreamRefused        GitHub Copilot refuses; is also one of those above
 
 str() of each is `code: message. hint` and holds no secret.
 """
@@ -136,14 +136,18 @@ class InternalError(CopilotBrokerError):
 
 
 class UpstreamRefused(CopilotBrokerError):  # noqa: N818
-    """GitHub Copilot answered a completion, but not with one.
+    """GitHub Copilot answered a completion, but not with one; the broker says what that means.
 
-    Each is also what can be done about it (Denied, Temporary or UsageError), so
-    `except Temporary as error: sleep(error.retry_after or 1)` holds for these, too.
+    Each is also what can be done about it (Denied, LoginRequired, Temporary or UsageError mostly),
+    so `except Temporary as error: sleep(error.retry_after or 1)` holds for these, too.
     """
 
     status = 0
     """The HTTP status; 200 for an error in the middle of a stream."""
+
+
+class _UpstreamLoginRequired(UpstreamRefused, LoginRequired):
+    pass
 
 
 class _UpstreamDenied(UpstreamRefused, Denied):
@@ -158,7 +162,12 @@ class _UpstreamUsageError(UpstreamRefused, UsageError):
     pass
 
 
+class _UpstreamInternalError(UpstreamRefused, InternalError):
+    pass
+
+
 _UPSTREAM: dict[ErrorClass, type[UpstreamRefused]] = {
+    ErrorClass.LOGIN_REQUIRED: _UpstreamLoginRequired,
     ErrorClass.DENIED: _UpstreamDenied,
     ErrorClass.TEMPORARY: _UpstreamTemporary,
     ErrorClass.USAGE: _UpstreamUsageError,
@@ -198,8 +207,10 @@ def refused(
 ) -> UpstreamRefused:
     """Make the UpstreamRefused that is also an exception of `error_class`.
 
-    Of DENIED, TEMPORARY and USAGE, that is: KeyError for others.
+    No refusal of upstream's is of the classes that only a broker or a store can have: they count
+    as INTERNAL.
     """
-    error = _UPSTREAM[error_class](code, message, hint, url=url, retry_after=retry_after)
+    kind = _UPSTREAM.get(error_class, _UpstreamInternalError)
+    error = kind(code, message, hint, url=url, retry_after=retry_after)
     error.status = status
     return error

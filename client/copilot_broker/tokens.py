@@ -40,6 +40,11 @@ class Token:
     it gets."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What the Copilot API wants to see besides Authorization."""
+    completions_base: str = ""
+    """Origin of the host for fill-in-the-middle completions; empty where GitHub names none."""
+    cooldown_until: int | None = None
+    """Unix seconds, UTC: send Copilot nothing of this account before; None: it wants requests.
+    One that has passed binds nobody."""
 
     def __str__(self) -> str:
         """As repr, so that printing it shows no secret."""
@@ -49,6 +54,7 @@ class Token:
     def from_result(cls, result: Mapping[str, Any]) -> Token:
         """Read the result of `token.get`. Raises InternalError when something is missing."""
         try:
+            until = result.get("cooldown_until")
             return cls(
                 token=str(result["token"]),
                 expires_at=int(result["expires_at"]),
@@ -58,7 +64,9 @@ class Token:
                 token_id=str(result["token_id"]),
                 clamped=bool(result.get("clamped", False)),
                 headers=dict(result.get("headers") or {}),
+                completions_base=str(result.get("completions_base") or ""),
+                cooldown_until=None if until is None else int(until),
             )
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             message = "the broker's answer lacks what a token needs"
             raise InternalError("bad_answer", message, RESTART_HINT) from None

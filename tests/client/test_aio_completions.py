@@ -46,8 +46,8 @@ def delta(text) -> bytes:
     return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
 
 
-def sse(chunks, error=None) -> Stream:
-    return Stream(chunks, error, 200, SSE)
+def sse(chunks, error=None, refusal=None) -> Stream:
+    return Stream(chunks, error, 200, SSE, refusal=refusal)
 
 
 def serving(answer, **others) -> WireServer:
@@ -114,12 +114,17 @@ async def test_many_at_once_have_connections_of_their_own():
         assert server.connections == 30
 
 
+DENIED = {"class": 5, "code": "x", "message": "no access", "url": "https://github.com/x"}
+
+
 async def test_any_status_is_a_result_and_refusals_are_exceptions_when_wanted():
     with serving({**ANSWER, "status": 429, "body": b"slow down"}) as server:
         async with AsyncClient(server.path) as client:
             found = await client.complete({})
             assert (found.status, found.body) == (429, b"slow down")
-            server.answers[CREATE] = Stream([b"no", b" access"], None, 403, {})
+            server.answers[CREATE] = Stream(
+                [b"no", b" access"], None, 403, {}, {"refusal": DENIED}
+            )
             async with client.stream({}) as stream:
                 assert (stream.status, stream.ok, await stream.read()) == (
                     403,
@@ -134,6 +139,10 @@ async def test_any_status_is_a_result_and_refusals_are_exceptions_when_wanted():
                 with pytest.raises(UpstreamRefused, match="no access") as caught:
                     await take(client.stream({}))
                 assert isinstance(caught.value, Denied)
+                assert (caught.value.status, caught.value.url) == (403, "https://github.com/x")
+            server.answers[CREATE] = Stream([b"no"], None, 403, {})
+            with pytest.raises(UpstreamRefused, match="upstream_403"):
+                await client.stream({}).raise_for_status()
 
 
 async def test_completion_is_never_sent_twice():
@@ -232,10 +241,61 @@ async def test_death_and_errors_in_mid_stream_are_told():
             assert await anext(stream) == delta("Hi")
             with pytest.raises(Temporary, match="upstream_cut"):
                 await anext(stream)
-            server.answers[CREATE] = sse([b'data: {"error":{"message":"overloaded"}}\n\n'])
-            with pytest.raises(UpstreamRefused, match="overloaded"):
+            server.answers[CREATE] = sse([ERROR_EVENT, delta("more")])
+            with pytest.raises(UpstreamRefused, match="upstream_error"):
                 await anext(client.stream({}).text())
             assert (await anext(client.stream({}).events()))["error"]["message"] == "overloaded"
+
+
+ERROR_EVENT = b'data: {"error":{"message":"overloaded"}}\n\n'
+BROKEN_OFF = ErrorInfo(ErrorClass.TEMPORARY, "overloaded", "it broke off", retry_after=3.0)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "cut"),
+    [
+        ([delta("Hi"), ERROR_EVENT, delta("more")], None),
+        ([delta("Hi"), ERROR_EVENT], UPSTREAM_CUT),
+        ([delta("Hi"), ERROR_EVENT.rstrip()], None),
+        ([delta("Hi"), b'data: {"type":"response.failed"}\n\ndata: [DONE]\n\n'], None),
+    ],
+    ids=["ended", "cut", "last", "unrecognized"],
+)
+async def test_error_in_mid_stream_is_raised_as_the_broker_explains_it(chunks, cut):
+    with serving(sse(chunks, cut, BROKEN_OFF)) as server:
+        async with AsyncClient(server.path) as client:
+            stream, found = client.stream({}), []
+
+            async def take():
+                async for text in stream.text():
+                    found.append(text)
+
+            with pytest.raises(UpstreamRefused, match="it broke off") as caught:
+                await take()
+            assert found == ["Hi"]
+            assert caught.value is stream.refusal
+            assert isinstance(caught.value, Temporary)
+            assert (caught.value.status, caught.value.retry_after) == (200, 3.0)
+            if cut is None:
+                stream = client.stream({})
+                assert await stream.read() == b"".join(chunks)
+                assert stream.refusal.code == "overloaded"
+
+
+async def test_explanation_that_does_not_come_is_not_waited_for_long(monkeypatch):
+    monkeypatch.setattr(calls, "LAST_WORD_TIMEOUT", 0.05)
+    go = threading.Event()
+
+    def chunks():
+        yield ERROR_EVENT
+        go.wait(PATIENCE)
+
+    with serving(sse(chunks())) as server:
+        async with AsyncClient(server.path) as client:
+            with pytest.raises(UpstreamRefused, match="upstream_error"):
+                await anext(client.stream({}).text())
+            assert await happens(server.cancelled)
+        go.set()
 
 
 async def leave_by_break(client):

@@ -35,6 +35,8 @@ RESULT = {
     "expires_at": 1_800_000_000,
     "expires_in": 1500.5,
     "api_base": "https://api.individual.githubcopilot.com",
+    "completions_base": "https://proxy.individual.githubcopilot.com",
+    "cooldown_until": None,
     "headers": {"Editor-Version": "x/1"},
     "account": "default",
     "token_id": "0123abcd",
@@ -64,7 +66,9 @@ def broker(tmp_path):
         "broker.refresh": lambda params: params,
         "account.list": lambda _: {"accounts": [], "default": None},
         "account.use": lambda _: {},
-        "account.logout": lambda _: {},
+        "account.logout": lambda params: {"revoked": bool(params.get("revoke"))},
+        "models.list": lambda _: {"account": "a", "models": [{"id": "m"}], "age": 3.5},
+        "models.enable": lambda _: {"account": "a", "model": "m", "state": "enabled"},
         "account.login": refuse(SIGNED_OUT),
         "token.watch": watch,
     }
@@ -91,7 +95,48 @@ def test_token_has_all_its_fields_and_no_secret_in_its_repr(client, broker):
     assert (token.account, token.token_id, token.clamped) == ("default", "0123abcd", False)
     assert token.headers == {"Editor-Version": "x/1"}
     assert token.api_base == RESULT["api_base"]
+    assert (token.completions_base, token.cooldown_until) == (RESULT["completions_base"], None)
     assert "canary" not in f"{token} {token!r} {[token]}"
+
+
+def test_token_says_until_when_copilot_wants_no_requests(tmp_path):
+    handlers = {"token.get": lambda _: {**RESULT, "cooldown_until": 1_800_000_000}}
+    with SmallBroker(tmp_path / "run", handlers) as broker, Client(broker.path) as client:
+        assert client.token().cooldown_until == 1_800_000_000
+
+
+def test_token_of_an_older_broker_lacks_what_it_does_not_know(tmp_path):
+    old = {key: RESULT[key] for key in RESULT if key not in {"completions_base", "cooldown_until"}}
+    handlers = {"token.get": lambda _: old}
+    with SmallBroker(tmp_path / "run", handlers) as broker, Client(broker.path) as client:
+        token = client.token()
+    assert (token.completions_base, token.cooldown_until) == ("", None)
+
+
+def test_methods_about_models_and_logout_ask_and_tell(client, broker):
+    assert client.models("a") == [{"id": "m"}]
+    listed = client.model_list("a", fresh=True)
+    assert (listed.models, listed.account, listed.age) == ([{"id": "m"}], "a", 3.5)
+    assert client.enable_model("m", "a") == "enabled"
+    assert client.logout("a") is False
+    assert client.logout("a", revoke=True) is True
+    assert broker.asked == [
+        ("models.list", {"account": "a"}),
+        ("models.list", {"account": "a", "fresh": True}),
+        ("models.enable", {"account": "a", "model": "m"}),
+        ("account.logout", {"account": "a"}),
+        ("account.logout", {"account": "a", "revoke": True}),
+    ]
+
+
+def test_answer_that_names_no_state_is_the_brokers_fault(tmp_path):
+    handlers = {"models.enable": lambda _: {}}
+    with (
+        SmallBroker(tmp_path / "run", handlers) as broker,
+        Client(broker.path) as client,
+        pytest.raises(InternalError, match=r"models\.enable"),
+    ):
+        client.enable_model("m")
 
 
 def test_all_methods_ask_what_they_say(client, broker):
@@ -212,15 +257,22 @@ def test_question_is_repeated_to_the_next_broker(tmp_path, leave):
         assert (handler.left, broker.connections) == (3, 3)
 
 
+@pytest.mark.parametrize(
+    ("method", "ask"),
+    [
+        ("account.logout", lambda client: client.logout(revoke=True)),
+        ("models.enable", lambda client: client.enable_model("m")),
+    ],
+)
 @pytest.mark.parametrize("leave", LEAVING)
-def test_what_changes_something_is_never_sent_twice(tmp_path, leave):
+def test_what_changes_something_is_never_sent_twice(tmp_path, leave, method, ask):
     handler = Leaving(leave)
     with (
-        SmallBroker(tmp_path / "run", {"account.logout": handler}) as broker,
+        SmallBroker(tmp_path / "run", {method: handler}) as broker,
         Client(broker.path) as client,
     ):
         with pytest.raises(CopilotBrokerError):
-            client.logout()
+            ask(client)
         assert handler.left == 1
 
 

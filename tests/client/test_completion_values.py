@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from copilot_broker import (
     Completion,
-    CopilotBrokerError,
     Denied,
     ErrorClass,
     InternalError,
+    LoginRequired,
     Temporary,
     UpstreamRefused,
     UsageError,
 )
 from copilot_broker.calls import completion
-from copilot_broker.calls.completion import body_of, text_in
-from copilot_broker.calls.refusals import MAX_MESSAGE, refusal_of, retry_after_of
+from copilot_broker.calls.completion import body_of, is_error, text_in
+from copilot_broker.calls.models import ModelList
 
 
 def answer(value, status=200, headers=None) -> Completion:
@@ -109,9 +109,25 @@ def test_text_is_text_whatever_the_answer_holds(value):
     assert isinstance(answer(value).text, str)
 
 
-def test_error_in_an_event_is_raised():
-    with pytest.raises(UpstreamRefused, match=r"rate_limited.*slow down") as caught:
-        text_in({"choices": [], "error": {"message": "slow down", "code": "rate_limited:x"}})
+@pytest.mark.parametrize(
+    ("event", "is_one"),
+    [
+        ({"choices": [], "error": {"message": "slow down"}}, True),
+        ({"error": "slow down"}, True),
+        ({"choices": [], "error": None}, False),
+        ({"choices": []}, False),
+    ],
+)
+def test_error_among_the_events_is_told_from_others(event, is_one):
+    assert is_error(event) is is_one
+    assert text_in(event) == ""
+
+
+def test_error_under_200_is_no_empty_text():
+    with pytest.raises(
+        UpstreamRefused, match="upstream_error: GitHub Copilot broke off"
+    ) as caught:
+        _ = answer({"error": {"message": "no"}}).text
     assert (caught.value.status, caught.value.error_class) == (200, ErrorClass.TEMPORARY)
 
 
@@ -141,36 +157,70 @@ def test_result_that_is_no_completion_is_the_brokers_fault(result):
         Completion.from_result(result)
 
 
+EXPLAINED = {
+    "class": 5,
+    "code": "no_seat",
+    "message": "nobody has given you a seat",
+    "hint": "Ask your administrator; then: copilot-cred refresh",
+    "url": "https://github.com/settings/copilot",
+    "retry_after": 60.0,
+}
+
+
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("number", "kind"),
     [
-        (400, UsageError),
-        (401, Denied),
-        (402, Denied),
-        (403, Denied),
-        (404, UsageError),
-        (408, Temporary),
-        (413, UsageError),
-        (421, Temporary),
-        (422, Denied),
-        (424, Temporary),
-        (429, Temporary),
-        (466, Denied),
-        (499, Temporary),
-        (500, Temporary),
-        (503, Temporary),
-        (302, Temporary),
+        (2, UsageError),
+        (4, LoginRequired),
+        (5, Denied),
+        (7, Temporary),
+        (1, InternalError),
+        (9, InternalError),  # no refusal of upstream's is a broken store
+        (99, InternalError),  # of a newer broker
     ],
 )
-def test_refusal_is_an_exception_of_its_class(status, kind):
-    with pytest.raises(UpstreamRefused, match=str(status)) as caught:
-        answer(b"", status).raise_for_status()
+def test_refusal_is_what_the_broker_makes_of_it(number, kind):
+    result = {"status": 403, "body": b"no", "refusal": {**EXPLAINED, "class": number}}
+    found = Completion.from_result(result)
+    with pytest.raises(UpstreamRefused) as caught:
+        found.raise_for_status()
     error = caught.value
+    assert error is found.refusal
     assert isinstance(error, kind)
     assert error.error_class is kind.error_class
-    assert (error.status, error.code) == (status, f"upstream_{status}")
+    assert (error.status, error.code, error.message) == (
+        403,
+        "no_seat",
+        "nobody has given you a seat",
+    )
+    assert (error.hint, error.url, error.retry_after) == (
+        EXPLAINED["hint"],
+        EXPLAINED["url"],
+        60.0,
+    )
     again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), again.status) == (type(error), str(error), status)
+    assert (type(again), str(again), again.status) == (type(error), str(error), 403)
+    assert (again.url, again.retry_after) == (error.url, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, Denied), (403, Denied), (429, Temporary), (500, Temporary), (302, Temporary)],
+)
+def test_refusal_that_comes_unexplained_is_only_named(status, kind):
+    found = Completion.from_result({"status": status, "body": b'{"error": {"code": "own"}}'})
+    for refused in (found, answer(b"", status)):
+        with pytest.raises(UpstreamRefused, match=f"answered {status}") as caught:
+            refused.raise_for_status()
+        assert isinstance(caught.value, kind)
+        assert (caught.value.status, caught.value.code) == (status, f"upstream_{status}")
+    assert found.refusal.code == f"upstream_{status}"
+
+
+def test_refusal_as_one_string_is_understood_too():
+    """So it comes for who wants errors as text."""
+    found = Completion.from_result({"status": 429, "body": b"", "refusal": "slow: down. Wait"})
+    assert found.refusal.message == "slow: down. Wait"
 
 
 @pytest.mark.parametrize("status", [200, 201, 299])
@@ -178,6 +228,7 @@ def test_what_is_no_refusal_is_not_raised(status):
     found = answer({}, status)
     found.raise_for_status()
     assert found.ok
+    assert Completion.from_result({"status": status, "body": b""}).refusal is None
 
 
 def test_text_of_a_refusal_is_no_empty_text():
@@ -185,62 +236,26 @@ def test_text_of_a_refusal_is_no_empty_text():
         _ = answer({"error": {"message": "no"}}, 400).text
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "message"),
-    [
-        (
-            b'{"error":{"message":"Unknown model.","code":"model_not_supported"}}',
-            "model_not_supported",
-            "GitHub Copilot answered 400: Unknown model",
-        ),
-        (b'{"message":"Too much","code":"x_y:z"}', "x_y", "GitHub Copilot answered 400: Too much"),
-        (b'{"error":"plain"}', "upstream_400", "GitHub Copilot answered 400: plain"),
-        (b'"quoted"', "upstream_400", "GitHub Copilot answered 400: quoted"),
-        (b"off_topic\n", "upstream_400", "GitHub Copilot answered 400: off_topic"),
-        (b"<html>big</html>", "upstream_400", "GitHub Copilot answered 400"),
-        (b'{"error":{"code":5,"message":[]}}', "upstream_400", "GitHub Copilot answered 400"),
-        (b"[1]", "upstream_400", "GitHub Copilot answered 400"),
-        (b"", "upstream_400", "GitHub Copilot answered 400"),
-        (b"a\x1b[2J\r\nb\xe2\x80\xae", "upstream_400", "GitHub Copilot answered 400: a [2J b"),
-    ],
-)
-def test_refusal_is_read_in_all_its_shapes(body, code, message):
-    error = refusal_of(400, {}, body)
-    assert (error.code, error.message) == (code, message)
+MODELS = [{"id": "gpt-4.1"}, {"id": "x", "policy": None}]
 
 
-@given(st.binary(max_size=300) | st.text().map(lambda text: json.dumps({"error": text}).encode()))
-def test_refusal_is_one_short_printable_line(body):
-    error = refusal_of(503, {}, body * 5)
-    assert len(error.message) < MAX_MESSAGE + 40
-    assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in str(error))
+def test_list_of_models_tells_its_age_and_why_it_is_old():
+    found = ModelList.from_result({"account": "work", "models": MODELS, "age": 7})
+    assert (found.account, found.models, found.age, found.failure) == ("work", MODELS, 7.0, None)
+    error = {"class": 7, "code": "upstream_429", "message": "slow down", "retry_after": 9}
+    old = ModelList.from_result(
+        {"account": "work", "models": MODELS, "age": 900.5, "error": error}
+    )
+    assert isinstance(old.failure, Temporary)
+    assert (old.age, old.failure.code, old.failure.retry_after) == (900.5, "upstream_429", 9.0)
+    assert "gpt-4.1" not in repr(old)
 
 
-def test_address_that_an_agent_wants_visited_is_kept():
-    for body in ({"authorize_url": "https://x/y"}, {"error": {"authorize_url": "https://x/y"}}):
-        assert refusal_of(401, {}, json.dumps(body).encode()).url == "https://x/y"
-    assert refusal_of(401, {}, b'{"authorize_url": "javascript:1"}').url is None
+def test_list_of_models_of_an_older_broker_has_no_age():
+    assert ModelList.from_result({"models": MODELS}).age == 0.0
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("465000", 465000.0),
-        (" 7 ", 7.0),
-        ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
-        ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
-        ("soon", None),
-        ("-5", None),
-        ("²", None),
-        ("", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(text, seconds):
-    assert retry_after_of({"retry-after": text}, now=1445412480.0) == seconds
-
-
-def test_refusal_says_when_to_come_back():
-    error = refusal_of(429, {"retry-after": "12"}, b"")
-    assert error.retry_after == 12.0
-    assert isinstance(error, CopilotBrokerError)
-    assert refusal_of(429, {}, b"").retry_after is None
+@pytest.mark.parametrize("result", [None, [], {}, {"models": {}}, {"models": [1]}])
+def test_result_that_lists_no_models_is_the_brokers_fault(result):
+    with pytest.raises(InternalError, match=r"models\.list"):
+        ModelList.from_result(result)

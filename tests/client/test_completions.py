@@ -46,8 +46,8 @@ def delta(text) -> bytes:
     return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
 
 
-def sse(chunks, error=None, **more) -> Stream:
-    return Stream(chunks, error, 200, SSE, more)
+def sse(chunks, error=None, refusal=None, **more) -> Stream:
+    return Stream(chunks, error, 200, SSE, more, refusal)
 
 
 def serving(answer, **others) -> WireServer:
@@ -472,23 +472,112 @@ def test_death_after_done_is_none():
 
 
 ERROR_EVENT = b'data: {"error":{"message":"overloaded","code":"model_overloaded"}}\n\n'
+BROKEN_OFF = ErrorInfo(
+    ErrorClass.TEMPORARY,
+    "model_overloaded",
+    "GitHub Copilot broke off: overloaded",
+    "Ask again",
+    "https://github.com/x",
+    3.0,
+)
 
 
-def test_error_in_mid_stream_is_an_event_or_an_exception():
+def test_error_in_mid_stream_is_raised_as_the_broker_explains_it():
+    """Which it does at the end: what comes before that is read on to."""
     chunks = [delta("Hi"), ERROR_EVENT, delta("more")]
-    with serving(sse(chunks)) as server, Client(server.path) as client:
-        with client.stream({}) as stream:
-            texts = stream.text()
-            assert next(texts) == "Hi"
-            with pytest.raises(UpstreamRefused, match=r"model_overloaded.*overloaded") as caught:
-                next(texts)
-            assert isinstance(caught.value, Temporary)
-        with client.stream({}) as stream:
-            assert [*stream.events()][1]["error"]["message"] == "overloaded"
+    with serving(sse(chunks, refusal=BROKEN_OFF)) as server, Client(server.path) as client:
+        texts = []
+        with client.stream({}) as stream, pytest.raises(UpstreamRefused) as caught:
+            texts.extend(stream.text())
+        error = caught.value
+        assert error is stream.refusal
+        assert isinstance(error, Temporary)
+        assert (error.status, error.code, error.message) == (
+            200,
+            "model_overloaded",
+            "GitHub Copilot broke off: overloaded",
+        )
+        assert (error.hint, error.url, error.retry_after) == (
+            "Ask again",
+            "https://github.com/x",
+            3.0,
+        )
+        assert not server.cancelled.is_set()
+
+
+@pytest.mark.parametrize("end", [{}, {"error": UPSTREAM_CUT}], ids=["ended", "cut"])
+def test_error_in_mid_stream_that_nobody_explains_is_raised_plainly(end):
+    with serving(sse([delta("Hi"), ERROR_EVENT], **end)) as server, Client(server.path) as client:
+        texts = client.stream({}).text()
+        assert next(texts) == "Hi"
+        with pytest.raises(UpstreamRefused, match="upstream_error") as caught:
+            next(texts)
+        assert isinstance(caught.value, Temporary)
+        assert caught.value.status == 200
+
+
+def test_explanation_counts_also_where_the_stream_is_cut_after_its_error():
+    answer = sse([ERROR_EVENT], UPSTREAM_CUT, refusal=BROKEN_OFF)
+    with serving(answer) as server, Client(server.path) as client:
+        with pytest.raises(UpstreamRefused, match="model_overloaded"):
+            next(client.stream({}).text())
+        with pytest.raises(Temporary, match="upstream_cut"):
+            client.stream({}).read()
+
+
+def test_explanation_that_does_not_come_is_not_waited_for_long(monkeypatch):
+    monkeypatch.setattr(calls, "LAST_WORD_TIMEOUT", 0.05)
+    gate = Gate(ERROR_EVENT, b"")
+    with serving(sse(gate)) as server, Client(server.path) as client:
+        with pytest.raises(UpstreamRefused, match="upstream_error"):
+            next(client.stream({}).text())
+        assert server.cancelled.wait(PATIENCE)
+        gate.open.set()
+
+
+def test_error_in_mid_stream_is_the_last_event():
+    chunks = [delta("Hi"), ERROR_EVENT + delta("more")]
+    with serving(sse(chunks, refusal=BROKEN_OFF)) as server, Client(server.path) as client:
+        events = []
+        with client.stream({}) as stream, pytest.raises(UpstreamRefused, match="overloaded"):
+            events.extend(stream.events())
+        assert len(events) == 2
+        assert events[1]["error"]["message"] == "overloaded"
+
+
+def test_error_that_only_the_broker_recognizes_is_raised_at_the_end():
+    """Each of Copilot's dialects has its own; the broker knows them all."""
+    chunks = [b'data: {"type":"response.failed","response":{}}\n\n']
+    for last in ([], [b"data: [DONE]\n\n"]):
+        answer = sse(chunks + last, refusal=BROKEN_OFF)
+        with serving(answer) as server, Client(server.path) as client:
+            events = client.stream({}).events()
+            assert next(events)["type"] == "response.failed"
+            with pytest.raises(UpstreamRefused, match="model_overloaded"):
+                next(events)
+
+
+def test_bytes_are_given_whatever_they_say():
+    chunks = [delta("Hi"), ERROR_EVENT]
+    with serving(sse(chunks, refusal=BROKEN_OFF)) as server, Client(server.path) as client:
+        stream = client.stream({})
+        assert stream.refusal is None
+        assert stream.read() == b"".join(chunks)
+        assert stream.refusal.code == "model_overloaded"
+
+
+DENIED = {
+    "class": 5,
+    "code": "unauthorized",
+    "message": "GitHub Copilot answered 403: no access",
+    "hint": "Look at: copilot-cred status",
+    "url": "https://github.com/settings/copilot",
+    "retry_after": 5.0,
+}
 
 
 def test_refusal_is_no_empty_stream():
-    refused = Stream([b"unauthorized: ", b"no access\n"], None, 403, {"retry-after": "5"})
+    refused = Stream([b"unauthorized: ", b"no access\n"], None, 403, {}, {"refusal": DENIED})
     with serving(refused) as server, Client(server.path) as client:
         for take in (
             lambda stream: next(stream.text()),
@@ -496,15 +585,27 @@ def test_refusal_is_no_empty_stream():
             lambda stream: stream.raise_for_status(),
         ):
             stream = client.stream({})
-            with pytest.raises(UpstreamRefused, match="unauthorized: no access") as caught:
+            assert stream.refusal.code == "unauthorized"
+            with pytest.raises(UpstreamRefused, match="no access") as caught:
                 take(stream)
             assert isinstance(caught.value, Denied)
             assert (caught.value.status, caught.value.retry_after) == (403, 5.0)
+            assert caught.value.url == "https://github.com/settings/copilot"
+        assert client.stream({}).read() == b"unauthorized: no access\n"
+
+
+def test_refusal_of_a_whole_answer_is_the_brokers_words():
+    refused = {**ANSWER, "status": 403, "body": b"no", "refusal": DENIED}
+    with serving(refused) as server, Client(server.path) as client:
+        found = client.complete({})
+        assert (found.ok, found.body, found.refusal.code) == (False, b"no", "unauthorized")
+        with pytest.raises(Denied, match="no access"):
+            _ = found.text
 
 
 def test_endless_refusal_is_not_read_to_its_end():
     with serving(Stream(endless(), None, 500, {})) as server, Client(server.path) as client:
-        with pytest.raises(UpstreamRefused):
+        with pytest.raises(UpstreamRefused, match="upstream_500"):
             client.stream({}).raise_for_status()
         assert server.left.wait(PATIENCE)
 

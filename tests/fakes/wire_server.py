@@ -48,7 +48,9 @@ class Stream:
     status: int = 0
     headers: dict[str, str] | None = None
     more: dict[str, Any] = field(default_factory=dict)
-    """Further keys of the answer."""
+    """Further keys of the answer, `refusal` (a map) among them."""
+    refusal: ErrorInfo | None = None
+    """Told at the end, for an error among the chunks."""
 
 
 SILENCE = object()
@@ -181,8 +183,11 @@ class _Peer:
             self._connection.send_error(request.msgid, answer)
         elif isinstance(answer, Stream):
             self._streamed = True
+            more = dict(answer.more)
+            if "refusal" in more:
+                more["refusal"] = ErrorInfo.from_wire(more["refusal"])
             stream = self._connection.open_stream(
-                request.msgid, answer.status, answer.headers, **answer.more
+                request.msgid, answer.status, answer.headers, **more
             )
             self._server._start(self._stream, stream, answer)
         elif answer is not SILENCE:
@@ -198,7 +203,7 @@ class _Peer:
                         return  # nobody wants it any more
                     self._flush()
             with self._lock:
-                self._connection.end_stream(stream, answer.error)
+                self._connection.end_stream(stream, answer.error, answer.refusal)
                 self._flush()
         except OSError:
             pass  # the client has gone

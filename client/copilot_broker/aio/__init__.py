@@ -18,6 +18,7 @@ from copilot_broker import calls
 from copilot_broker.aio.link import Link
 from copilot_broker.aio.streams import AsyncCompletionStream, AsyncStream
 from copilot_broker.calls.completion import Body, Completion, body_of
+from copilot_broker.calls.models import ModelList
 from copilot_broker.errors import CopilotBrokerError, InternalError
 from copilot_broker.tokens import Token
 from copilot_broker.wire.address import BUSY_PAUSE, NoBroker, connect_once
@@ -103,7 +104,21 @@ class AsyncClient:
 
     async def models(self, account: str | None = None) -> list[dict[str, Any]]:
         """List the account's models: GitHub's own entries, untouched."""
-        return calls.models_of(await self.call("models.list", account=account))
+        return list((await self.model_list(account)).models)
+
+    async def model_list(self, account: str | None = None, fresh: bool = False) -> ModelList:
+        """List the account's models, and tell how old the list is.
+
+        The broker keeps it for ten minutes; `fresh` has it ask GitHub anew.
+        """
+        return ModelList.from_result(
+            await self.call("models.list", account=account, fresh=fresh or None)
+        )
+
+    async def enable_model(self, model: str, account: str | None = None) -> str:
+        """Accept a model's terms in the person's name; return the policy's state, `enabled`."""
+        result = await self.call("models.enable", model=model, account=account)
+        return calls.named_text(result, "state", "models.enable")
 
     async def status(self) -> dict[str, Any]:
         """Tell how the broker is: version, accounts, store, one line for people."""
@@ -121,9 +136,13 @@ class AsyncClient:
         """Make an account the default one."""
         await self.call("account.use", account=account)
 
-    async def logout(self, account: str | None = None) -> None:
-        """Sign out and forget the login."""
-        await self.call("account.logout", account=account)
+    async def logout(self, account: str | None = None, revoke: bool = False) -> bool:
+        """Sign out and forget the login; return whether GitHub has revoked it.
+
+        `revoke` has the broker ask GitHub for that, before it forgets.
+        """
+        result = await self._map("account.logout", account=account, revoke=revoke or None)
+        return bool(result.get("revoked"))
 
     async def hello(self) -> dict[str, Any]:
         """Tell name, version, features and what we may do."""

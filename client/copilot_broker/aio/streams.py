@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from copilot_broker import calls
-from copilot_broker.calls.completion import head_of, text_in
+from copilot_broker.calls.completion import head_of, is_error, refusal_in, text_in
 from copilot_broker.calls.events import EventReader
-from copilot_broker.calls.refusals import MAX_READ, refusal_of
-from copilot_broker.errors import CopilotBrokerError, InternalError, error_from
+from copilot_broker.calls.refusals import broken_off, refusal_of, unexplained
+from copilot_broker.errors import CopilotBrokerError, InternalError, UpstreamRefused, error_from
 from copilot_broker.wire.connection import StreamData, StreamEnd
 
 
@@ -58,6 +58,7 @@ class AsyncStream:
         closed = self._closed
         await self.aclose()
         if isinstance(found, StreamEnd):
+            self._take_end(found)
             if found.error is not None:
                 raise error_from(found.error)
         elif not closed:
@@ -85,6 +86,9 @@ class AsyncStream:
     def _take_head(self, result: dict[str, Any]) -> None:
         """Read what the answer tells before its chunks."""
 
+    def _take_end(self, end: StreamEnd) -> None:
+        """Read what the end tells besides its error."""
+
     async def aclose(self) -> None:
         """Stop it; upstream is cut at once. Closing twice is no error."""
         self._closed = True
@@ -110,6 +114,7 @@ class AsyncCompletionStream(AsyncStream):
     """A completion as it comes: iterate over upstream's own bytes, or `events`, or `text`.
 
     One of the three, once. Leaving early, or losing the last reference, cancels it at upstream.
+    The bytes are given whatever they say; `events` and `text` raise what upstream refuses.
     """
 
     def __init__(self, begin: Callable[[], Awaitable[tuple[Link, dict[str, Any]]]]) -> None:
@@ -120,9 +125,17 @@ class AsyncCompletionStream(AsyncStream):
         """Lower-case names."""
         self.account = ""
         """Who has been asked for."""
+        self.refusal: UpstreamRefused | None = None
+        """What a status that is not 2xx means, or, once the stream has ended, an error that
+        Copilot sent in the middle of it: an exception as a value, else None."""
 
     def _take_head(self, result: dict[str, Any]) -> None:
         self.status, self.headers, self.account = head_of(result)
+        self.refusal = refusal_in(result)
+
+    def _take_end(self, end: StreamEnd) -> None:
+        if end.refusal is not None:
+            self.refusal = refusal_of(end.refusal, self.status)
 
     @property
     def ok(self) -> bool:
@@ -146,19 +159,29 @@ class AsyncCompletionStream(AsyncStream):
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the JSON objects out of upstream's events, up to `[DONE]`.
 
-        An `error` that Copilot sends in mid-stream is one of them. Raises UpstreamRefused when
-        the status is not 2xx.
+        An `error` that Copilot sends in mid-stream is the last of them; after it UpstreamRefused
+        is raised, as it is at once when the status is not 2xx.
         """
         await self.raise_for_status()
         reader = EventReader(self.headers)
         async for chunk in self:
             for event in reader.feed(chunk):
                 yield event
+                await self._check(event)
             if reader.done:
                 await self._await_end()
-                return
-        for event in reader.finish():
-            yield event
+                break
+        else:
+            for event in reader.finish():
+                yield event
+                await self._check(event)
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def _check(self, event: dict[str, Any]) -> None:
+        if is_error(event):
+            await self._await_end()
+            raise self.refusal or broken_off(self.status)
 
     async def text(self) -> AsyncIterator[str]:
         """Yield the first choice's text as it comes.
@@ -166,25 +189,18 @@ class AsyncCompletionStream(AsyncStream):
         Raises UpstreamRefused when the status is not 2xx, or for an error in mid-stream.
         """
         async for event in self.events():
-            if text := text_in(event, self.status):
+            if text := text_in(event):
                 yield text
 
     async def raise_for_status(self) -> None:
-        """Raise UpstreamRefused unless the status is 2xx; it takes its message from the body."""
+        """Raise UpstreamRefused unless the status is 2xx; the stream is over then."""
         await self.begin()
-        if self.ok:
-            return
-        body = b""
-        async with self:
-            with suppress(CopilotBrokerError):
-                async for chunk in self:
-                    body += chunk
-                    if len(body) >= MAX_READ:
-                        break
-        raise refusal_of(self.status, self.headers, body)
+        if not self.ok:
+            await self.aclose()
+            raise self.refusal or unexplained(self.status)
 
     async def _await_end(self) -> None:
-        """Let it end by itself: all has been said; cancelling would cut upstream's connection."""
+        """Hear its end; and cancelling it before that would cut upstream's connection."""
         with suppress(TimeoutError, CopilotBrokerError):
             async with asyncio.timeout(calls.LAST_WORD_TIMEOUT):
                 async for _ in self:

@@ -41,7 +41,7 @@ __all__ = [
     "foreign_stream",
     "hello_params",
     "may_repeat",
-    "models_of",
+    "named_text",
     "no_broker",
     "protocol_broken",
     "result_of",
@@ -61,7 +61,8 @@ JSON_TIMEOUT: Final = 600.0
 
 LAST_WORD_TIMEOUT: Final = 1.0
 """Seconds to wait for the end of a stream whose `[DONE]` has come: then upstream's connection
-stays whole, and can serve the next completion. Otherwise hanging up would cut it."""
+stays whole, and can serve the next completion. Otherwise hanging up would cut it. Likewise after
+an error among the events: what it means is told at the end."""
 
 RECV_SIZE: Final = 64 * 1024
 """Bytes read at once: several answers, a quarter of a stream's window."""
@@ -72,7 +73,8 @@ TRIES: Final = 3
 _REPEATABLE: Final = frozenset(
     {"account.list", "broker.hello", "broker.status", "models.list", "token.get"}
 )
-"""Methods that change nothing: asking twice is asking once. A completion costs each time."""
+"""Methods that change nothing: asking twice is asking once. A completion costs each time, a
+model's terms are accepted once, and a second logout might meet a new login."""
 
 _LOG_HINT: Final = "Look at: systemctl --user status copilot-broker"
 
@@ -211,12 +213,13 @@ def completion_params(
     return without_none(path=path, body=body, account=account, headers=given)
 
 
-def models_of(result: object) -> list[dict[str, Any]]:
-    """Return the entries out of the result of `models.list`. Raises InternalError."""
-    models = result.get("models") if isinstance(result, dict) else None
-    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
-        raise InternalError("bad_answer", "the answer to models.list holds no models", _LOG_HINT)
-    return models
+def named_text(result: object, key: str, method: str) -> str:
+    """Return a text out of a result. Raises InternalError `bad_answer`."""
+    found = result.get(key) if isinstance(result, dict) else None
+    if not isinstance(found, str):
+        message = f"the answer to {method} holds no {key}"
+        raise InternalError("bad_answer", message, _LOG_HINT)
+    return found
 
 
 def without_none(**params: Any) -> dict[str, Any]:

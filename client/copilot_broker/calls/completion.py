@@ -12,12 +12,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from copilot_broker.calls.refusals import broken_off, refusal_of
-from copilot_broker.errors import InternalError, UsageError
+from copilot_broker.calls.refusals import broken_off, refusal_from, unexplained
+from copilot_broker.errors import InternalError, UpstreamRefused, UsageError
 from copilot_broker.wire.limits import MAX_LARGE_FRAME
 
 
-__all__ = ["MAX_BODY", "Body", "Completion", "body_of", "head_of", "text_in"]
+__all__ = [
+    "MAX_BODY",
+    "Body",
+    "Completion",
+    "body_of",
+    "head_of",
+    "is_error",
+    "refusal_in",
+    "text_in",
+]
 
 Body = bytes | bytearray | memoryview | str | Mapping[str, Any]
 """What a completion's body may be given as: bytes, text (sent as UTF-8) or the JSON object."""
@@ -39,6 +48,9 @@ class Completion:
     body: bytes = field(repr=False)
     account: str
     """Who has been asked for."""
+    refusal: UpstreamRefused | None = field(default=None, repr=False, compare=False)
+    """What a status that is not 2xx means and what mends it, as the broker explains it: what
+    `raise_for_status` raises, as a value. None where there is nothing to explain."""
 
     @classmethod
     def from_result(cls, result: object) -> Completion:
@@ -47,7 +59,8 @@ class Completion:
         if not isinstance(result, dict) or not isinstance(body, bytes | str):
             raise _bad_answer()
         status, headers, account = head_of(result)
-        return cls(status, headers, body.encode() if isinstance(body, str) else body, account)
+        data = body.encode() if isinstance(body, str) else body
+        return cls(status, headers, data, account, refusal_in(result))
 
     @property
     def ok(self) -> bool:
@@ -57,7 +70,7 @@ class Completion:
     def raise_for_status(self) -> None:
         """Raise UpstreamRefused unless the status is 2xx."""
         if not self.ok:
-            raise refusal_of(self.status, self.headers, self.body)
+            raise self.refusal or unexplained(self.status)
 
     def json(self) -> Any:
         """Decode the body. Raises InternalError `not_json`."""
@@ -74,7 +87,11 @@ class Completion:
         """
         self.raise_for_status()
         found = self.json()
-        return text_in(found, self.status) if isinstance(found, Mapping) else ""
+        if not isinstance(found, Mapping):
+            return ""
+        if is_error(found):
+            raise broken_off(self.status)
+        return text_in(found)
 
 
 def head_of(result: Mapping[str, Any]) -> tuple[int, dict[str, str], str]:
@@ -84,6 +101,21 @@ def head_of(result: Mapping[str, Any]) -> tuple[int, dict[str, str], str]:
         raise _bad_answer()
     account = result.get("account") or headers.get(_ACCOUNT_HEADER) or ""
     return status, headers, str(account)
+
+
+def refusal_in(result: Mapping[str, Any]) -> UpstreamRefused | None:
+    """Return the broker's explanation of an answer; where it gives none, a plain one of a refusal.
+
+    None for an answer that is 2xx. For what `head_of` has checked.
+    """
+    status = result["status"]
+    explained = refusal_from(result.get("refusal"), status)
+    return explained or (None if 200 <= status < 300 else unexplained(status))
+
+
+def is_error(event: Mapping[str, Any]) -> bool:
+    """Whether an event of a stream, or an answer under 200, is an error."""
+    return bool(event.get("error"))
 
 
 def body_of(body: Body) -> bytes:
@@ -103,13 +135,8 @@ def body_of(body: Body) -> bytes:
     return data
 
 
-def text_in(event: Mapping[str, Any], status: int = 200) -> str:
-    """Return what a completion, or one event of a stream, adds to the first choice's text.
-
-    Raises UpstreamRefused for an event that is an error.
-    """
-    if event.get("error"):
-        raise broken_off(status, event)
+def text_in(event: Mapping[str, Any]) -> str:
+    """Return what a completion, or one event of a stream, adds to the first choice's text."""
     choices = event.get("choices")
     for position, choice in enumerate(choices if isinstance(choices, list) else []):
         if not isinstance(choice, Mapping) or choice.get("index", position) not in (0, None):

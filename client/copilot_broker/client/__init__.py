@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from copilot_broker import calls
 from copilot_broker.calls.completion import Body, Completion, body_of
+from copilot_broker.calls.models import ModelList
 from copilot_broker.client.link import Link
 from copilot_broker.client.streams import CompletionStream, Stream
 from copilot_broker.errors import CopilotBrokerError, InternalError
@@ -113,7 +114,21 @@ class Client:
 
     def models(self, account: str | None = None) -> list[dict[str, Any]]:
         """List the account's models: GitHub's own entries, untouched."""
-        return calls.models_of(self.call("models.list", account=account))
+        return list(self.model_list(account).models)
+
+    def model_list(self, account: str | None = None, fresh: bool = False) -> ModelList:
+        """List the account's models, and tell how old the list is.
+
+        The broker keeps it for ten minutes; `fresh` has it ask GitHub anew.
+        """
+        return ModelList.from_result(
+            self.call("models.list", account=account, fresh=fresh or None)
+        )
+
+    def enable_model(self, model: str, account: str | None = None) -> str:
+        """Accept a model's terms in the person's name; return the policy's state, `enabled`."""
+        result = self.call("models.enable", model=model, account=account)
+        return calls.named_text(result, "state", "models.enable")
 
     def status(self) -> dict[str, Any]:
         """Tell how the broker is: version, accounts, store, one line for people."""
@@ -131,9 +146,13 @@ class Client:
         """Make an account the default one."""
         self.call("account.use", account=account)
 
-    def logout(self, account: str | None = None) -> None:
-        """Sign out and forget the login."""
-        self.call("account.logout", account=account)
+    def logout(self, account: str | None = None, revoke: bool = False) -> bool:
+        """Sign out and forget the login; return whether GitHub has revoked it.
+
+        `revoke` has the broker ask GitHub for that, before it forgets.
+        """
+        result = self._map("account.logout", account=account, revoke=revoke or None)
+        return bool(result.get("revoked"))
 
     def hello(self) -> dict[str, Any]:
         """Tell name, version, features and what we may do."""
@@ -146,7 +165,7 @@ class Client:
     def login(self, account: str | None = None, **options: Any) -> Stream:
         """Sign in: maps with the user code, progress and, at last, the account.
 
-        Options: `host`, `client_id`, `store`, `token`.
+        Options: `host`, `client_id`, `scope`, `store`, `token`.
         """
         return self.open_stream("account.login", account=account, **options)
 

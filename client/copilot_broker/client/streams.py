@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from copilot_broker import calls
-from copilot_broker.calls.completion import head_of, text_in
+from copilot_broker.calls.completion import head_of, is_error, refusal_in, text_in
 from copilot_broker.calls.events import EventReader
-from copilot_broker.calls.refusals import MAX_READ, refusal_of
+from copilot_broker.calls.refusals import broken_off, refusal_of, unexplained
 from copilot_broker.errors import CopilotBrokerError, InternalError, error_from
 from copilot_broker.wire.connection import StreamData, StreamEnd
 
@@ -80,9 +80,13 @@ class Stream:
                 self._use(event.cost)
                 return event.chunk
             if isinstance(event, StreamEnd):
+                self._take_end(event)
                 if event.error is not None:
                     raise error_from(event.error)
                 raise StopIteration
+
+    def _take_end(self, end: StreamEnd) -> None:
+        """Read what the end tells besides its error."""
 
     def _use(self, cost: int) -> None:
         granted = self._credit.use(cost)
@@ -128,6 +132,7 @@ class CompletionStream(Stream):
     """A completion as it comes: iterate over upstream's own bytes, or `events`, or `text`.
 
     One of the three, once. Leaving early, or losing the last reference, cancels it at upstream.
+    The bytes are given whatever they say; `events` and `text` raise what upstream refuses.
     """
 
     def __init__(self, link: Link, result: dict[str, Any]) -> None:
@@ -139,6 +144,13 @@ class CompletionStream(Stream):
         """Lower-case names."""
         self.account = account
         """Who has been asked for."""
+        self.refusal = refusal_in(result)
+        """What a status that is not 2xx means, or, once the stream has ended, an error that
+        Copilot sent in the middle of it: an exception as a value, else None."""
+
+    def _take_end(self, end: StreamEnd) -> None:
+        if end.refusal is not None:
+            self.refusal = refusal_of(end.refusal, self.status)
 
     @property
     def ok(self) -> bool:
@@ -162,17 +174,27 @@ class CompletionStream(Stream):
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the JSON objects out of upstream's events, up to `[DONE]`.
 
-        An `error` that Copilot sends in mid-stream is one of them. Raises UpstreamRefused when
-        the status is not 2xx.
+        An `error` that Copilot sends in mid-stream is the last of them; after it UpstreamRefused
+        is raised, as it is at once when the status is not 2xx.
         """
         self.raise_for_status()
         reader = EventReader(self.headers)
         for chunk in self:
-            yield from reader.feed(chunk)
+            yield from self._told(reader.feed(chunk))
             if reader.done:
                 self._await_end()
-                return
-        yield from reader.finish()
+                break
+        else:
+            yield from self._told(reader.finish())
+        if self.refusal is not None:
+            raise self.refusal
+
+    def _told(self, events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for event in events:
+            yield event
+            if is_error(event):
+                self._await_end()
+                raise self.refusal or broken_off(self.status)
 
     def text(self) -> Iterator[str]:
         """Yield the first choice's text as it comes.
@@ -180,23 +202,17 @@ class CompletionStream(Stream):
         Raises UpstreamRefused when the status is not 2xx, or for an error in mid-stream.
         """
         for event in self.events():
-            if text := text_in(event, self.status):
+            if text := text_in(event):
                 yield text
 
     def raise_for_status(self) -> None:
-        """Raise UpstreamRefused unless the status is 2xx; it takes its message from the body."""
-        if self.ok:
-            return
-        body = b""
-        with self, suppress(CopilotBrokerError):
-            for chunk in self:
-                body += chunk
-                if len(body) >= MAX_READ:
-                    break
-        raise refusal_of(self.status, self.headers, body)
+        """Raise UpstreamRefused unless the status is 2xx; the stream is over then."""
+        if not self.ok:
+            self.close()
+            raise self.refusal or unexplained(self.status)
 
     def _await_end(self) -> None:
-        """Let it end by itself: all has been said; cancelling would cut upstream's connection."""
+        """Hear its end; and cancelling it before that would cut upstream's connection."""
         until = time.monotonic() + calls.LAST_WORD_TIMEOUT
         with suppress(StopIteration, CopilotBrokerError):
             while True:

@@ -234,9 +234,14 @@ class Connection:
         if msgid in self._unanswered:
             self._send(Notification("request.cancel", [{"msgid": msgid}]))
 
-    def send_result(self, msgid: int, result: object) -> None:
-        """Answer (server). Raises LocalProtocolError when there is no such request."""
-        self._answer(Response(msgid, None, result))
+    def send_result(
+        self, msgid: int, result: dict[str, Any], refusal: ErrorInfo | None = None
+    ) -> None:
+        """Answer (server). Raises LocalProtocolError when there is no such request.
+
+        `refusal` is what an upstream answer in it means; it is told in the form of errors.
+        """
+        self._answer(Response(msgid, None, self._with_refusal(result, refusal)))
 
     def send_error(self, msgid: int, error: ErrorInfo) -> None:
         """Refuse (server), as a map or, when the hello asked for it, as one string."""
@@ -247,15 +252,16 @@ class Connection:
         msgid: int,
         status: int = 0,
         headers: dict[str, Any] | None = None,
+        refusal: ErrorInfo | None = None,
         **more: object,
     ) -> int:
         """Answer with a stream (server); returns its id, which is never used again.
 
-        `more` are further keys of the answer.
+        `refusal` is what a status that is none of success means; `more` are further keys.
         """
         stream = self._last_stream + 1
         result = {"stream": stream, "status": status, "headers": headers or {}, **more}
-        self._answer(Response(msgid, None, result))
+        self._answer(Response(msgid, None, self._with_refusal(result, refusal)))
         self._last_stream = stream
         if not self._ended:
             window = self._limits.stream_window
@@ -295,15 +301,20 @@ class Connection:
         found.credit -= chunk_cost(chunk)
         return True
 
-    def end_stream(self, stream: int, error: ErrorInfo | None = None) -> None:
-        """End a stream (server); nothing for one that has ended."""
+    def end_stream(
+        self, stream: int, error: ErrorInfo | None = None, refusal: ErrorInfo | None = None
+    ) -> None:
+        """End a stream (server); nothing for one that has ended.
+
+        `error` is why it ends early, `refusal` what upstream's own error among the chunks means.
+        """
         self._must_be(Role.SERVER)
         if stream not in self._streams:
             return
-        end: dict[str, object] = {"stream": stream}
+        end: dict[str, Any] = {"stream": stream}
         if error is not None:
             end["error"] = self._error_form(error)
-        self._notify("stream.end", end)
+        self._notify("stream.end", self._with_refusal(end, refusal))
         self._streams.pop(stream).credit = 0
 
     def apply_hello(self, params: dict[str, Any]) -> None:
@@ -353,6 +364,9 @@ class Connection:
 
     def _error_form(self, error: ErrorInfo) -> object:
         return str(error) if self._text_errors else error.to_map()
+
+    def _with_refusal(self, found: dict[str, Any], refusal: ErrorInfo | None) -> dict[str, Any]:
+        return found if refusal is None else {**found, "refusal": self._error_form(refusal)}
 
     def _end(self, error: RemoteProtocolError | None) -> None:
         if not self._ended:
@@ -454,7 +468,7 @@ class Connection:
         if response.msgid not in self._unanswered:
             raise RemoteProtocolError("unknown_msgid", "an answer to what was not asked")
         self._unanswered.discard(response.msgid)
-        error = None if response.error is None else ErrorInfo.from_wire(response.error)
+        error = _info(response.error)
         if error is None and isinstance(response.result, dict):
             stream = response.result.get("stream")
             if _is_count(stream):
@@ -486,15 +500,18 @@ class Connection:
             raise RemoteProtocolError("unknown_stream", "news of a stream that is not open")
         elif method == "stream.end":
             del self._incoming_streams[stream]
-            error = params.get("error")
-            found = None if error is None else ErrorInfo.from_wire(error)
-            self._events.append(StreamEnd(stream, found))
+            error, refusal = _info(params.get("error")), _info(params.get("refusal"))
+            self._events.append(StreamEnd(stream, error, refusal))
         else:
             seq, chunk = params.get("seq"), params.get("chunk")
             if not _is_count(seq) or seq != self._incoming_streams[stream]:
                 raise RemoteProtocolError("lost_chunk", "a stream's chunks are out of order")
             self._incoming_streams[stream] = seq + 1
             self._events.append(StreamData(stream, seq, chunk, chunk_cost(chunk)))
+
+
+def _info(error: object) -> ErrorInfo | None:
+    return None if error is None else ErrorInfo.from_wire(error)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

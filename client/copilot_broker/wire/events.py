@@ -70,10 +70,13 @@ class StreamData:
 
 @dataclass(frozen=True)
 class StreamEnd:
-    """Client: nothing follows; `error` is None when all went well."""
+    """Client: nothing follows; both are None when all went well."""
 
     stream: int
     error: ErrorInfo | None
+    """Why it ended early, as the broker says it."""
+    refusal: ErrorInfo | None = None
+    """What upstream's own error among the chunks means."""
 
 
 @dataclass(frozen=True)
