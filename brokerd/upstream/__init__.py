@@ -3,7 +3,7 @@
 Upstream(settings)(host)                 → HttpGitHub, the port `brokerd.ports.GitHub`
 Upstream(settings).copilot               → Copilot, the port `brokerd.ports.CopilotApi`
 Upstream(settings).headers_for_client()  → what to send along with a Copilot token
-preset_for(name_or_client_id)            → what a login is started with, and whose name it shows
+preset_for(name_or_client_id, scope)     → what a login is started with, and what it means
 
 httpx asks the small questions (`http`); completions and their streams have a path of their own:
 `copilot` renders the request, `pool` has a connection for it, `dial` makes one on the way that

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brokerd.core.modes import EXCHANGE_NOT_FOUND, kind_of
+from brokerd.core.tokens import User
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from brokerd.upstream import parsing
+from brokerd.upstream import direct, parsing, revocation, sign_in
+from brokerd.upstream.bodies import bears_request_id
 from brokerd.upstream.copilot import CLOSE_PATIENCE, Copilot
 from brokerd.upstream.hosts import OriginAllowList, UpstreamSettings, urls_for
 from brokerd.upstream.http import HttpClient
 from brokerd.upstream.identity import Identity
-from brokerd.upstream.refusals import refusal, with_proxy_hint
+from brokerd.upstream.side import Side
 from brokerd.upstream.tls import Trust
 
 
 if TYPE_CHECKING:
     from brokerd.core.device_grant import NotGranted
-    from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
+    from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken
     from brokerd.upstream.hosts import Urls
-    from brokerd.upstream.http import Answer
 
 
 __all__ = ["HttpGitHub", "Upstream"]
 
-# RFC 8628 §3.4
-DEVICE_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
-UNKNOWN_CLIENT = "GitHub does not know this client id"
-CLIENT_HINT = (
-    "Check client_id of the account in config.toml (vscode and copilot are known to work), then: "
-    "copilot-cred login"
-)
+INSTALLATION = User(0, "installation")
+"""Whose an installation token is: no person's. Numbers of people begin at 1."""
 
 
 class HttpGitHub:
@@ -50,80 +47,77 @@ class HttpGitHub:
         permitted: OriginAllowList,
         identity: Identity | None = None,
     ) -> None:
-        self._urls = host_urls
-        self._http = http
-        self._permitted = permitted
-        self._identity = identity or Identity()
+        self._side = Side(host_urls, http, permitted, identity or Identity())
 
     async def request_device_code(self, client_id: str, scope: str) -> DeviceCode:
         """Start the device authorization grant (RFC 8628 §3.1)."""
-        form = {"client_id": client_id} | ({"scope": scope} if scope else {})
-        answer = await self._http.post_form(
-            self._urls.login, "/login/device/code", self._identity.for_login(), form
-        )
-        error = (parsing.fields_of(answer) or {}).get("error")
-        if error in ("device_flow_disabled", "unauthorized_client"):
-            raise _client_refused(
-                answer, "device_flow_disabled", "this app may not sign in devices"
-            )
-        if answer.status in (401, 404, 422) or (answer.status == 200 and isinstance(error, str)):
-            raise _client_refused(answer, "client_id_unknown", UNKNOWN_CLIENT)
-        self._demand_success(answer)
-        return parsing.device_code(answer, self._permitted)
+        return await sign_in.request_device_code(self._side, client_id, scope)
 
     async def poll_device_grant(
         self, client_id: str, code: DeviceCode
     ) -> GitHubToken | NotGranted:
         """Ask once whether the user has decided (RFC 8628 §3.4)."""
-        answer = await self._http.post_form(
-            self._urls.login,
-            "/login/oauth/access_token",
-            self._identity.for_login(),
-            {
-                "client_id": client_id,
-                "device_code": code.device_code,
-                "grant_type": DEVICE_GRANT_TYPE,
-            },
-        )
-        if answer.status == 404:
-            raise _client_refused(answer, "client_id_unknown", UNKNOWN_CLIENT)
-        # RFC 6749 §5.2 sends errors with 400, GitHub with 200: the body counts for both.
-        if answer.status != 400 or parsing.fields_of(answer) is None:
-            self._demand_success(answer)
-        return parsing.grant(answer)
+        return await sign_in.poll_device_grant(self._side, client_id, code)
+
+    async def renew(self, client_id: str, token: GitHubToken) -> GitHubToken:
+        """Replace an expiring token by its refresh token (RFC 6749 §6); the old pair then is dead.
+
+        Raises PermanentError LOGIN_REQUIRED `bad_refresh_token` when GitHub does not take it.
+        """
+        return await sign_in.renew(self._side, client_id, token)
 
     async def identify(self, token: GitHubToken) -> User:
-        """Whose token is this: `GET /user`."""
-        answer = await self._http.get(self._urls.api, "/user", self._identity.for_user(token))
-        self._demand_success(answer)
-        return parsing.user(answer)
+        """Whose token is this, and what may it do: `GET /user`."""
+        side = self._side
+        answer = await side.http.get(side.urls.api, "/user", side.identity.for_user(token))
+        if answer.status == 200:
+            return parsing.user(answer)
+        error = side.refusal(answer)
+        # Tolerant: that an installation token, which is no person's, gets a plain 403 here is by
+        # all we know of the kind so, but not documented.
+        if kind_of(token.value) == "installation" and error.failure.code == "forbidden":
+            return INSTALLATION
+        raise error
 
-    async def exchange(self, token: GitHubToken) -> CopilotToken:
-        """GitHub token → Copilot token; the endpoint is undocumented, see `parsing`."""
-        answer = await self._http.get(
-            self._urls.api, "/copilot_internal/v2/token", self._identity.for_exchange(token)
+    async def exchange(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
+        """GitHub token → Copilot token; the endpoint is undocumented, see `parsing`.
+
+        Raises PermanentError DENIED `exchange_not_found` for a token that may not (404).
+        """
+        side = self._side
+        answer = await side.http.get(
+            side.urls.api, "/copilot_internal/v2/token", side.identity.for_exchange(token)
         )
-        if answer.status == 404 and answer.headers.get("x-github-request-id"):
-            raise PermanentError(
-                Failure(
-                    ErrorClass.DENIED,
-                    "exchange_not_found",
-                    "GitHub hides the exchange from this login: the app or token it was made "
-                    "with may not use it",
-                    "Sign in with another client_id in config.toml: copilot-cred login",
-                )
-            )
-        self._demand_success(answer)
-        return parsing.copilot_token(answer, self._urls, self._permitted)
+        if answer.status == 200:
+            return parsing.copilot_token(answer, plan, side.urls, side.permitted)
+        error = side.refusal(answer)
+        # A 404 without GitHub's request id may be anybody's, and decides nothing for good.
+        if error.failure.code == "not_found" and bears_request_id(answer):
+            raise _exchange_not_found()
+        raise error
 
-    def _demand_success(self, answer: Answer) -> None:
-        if answer.status != 200:
-            raise refusal(answer, self._permitted)
+    async def direct(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
+        """Return the GitHub token as its own bearer, with the Copilot host that takes it."""
+        return await direct.direct(self._side, token, plan)
+
+    async def revoke(self, token: GitHubToken) -> None:
+        """Have GitHub kill the token, and its refresh token, for good.
+
+        Raises PermanentError USAGE `not_revocable` for kinds that GitHub does not take.
+        """
+        await revocation.revoke(self._side, token)
 
 
-def _client_refused(answer: Answer, code: str, message: str) -> PermanentError:
-    hint = with_proxy_hint(answer, CLIENT_HINT)
-    return PermanentError(Failure(ErrorClass.USAGE, code, message, hint))
+def _exchange_not_found() -> PermanentError:
+    return PermanentError(
+        Failure(
+            ErrorClass.DENIED,
+            EXCHANGE_NOT_FOUND,
+            "GitHub hides the exchange from this login: the app or token it was made with may "
+            "not use it",
+            "Sign in with another client_id in config.toml: copilot-cred login",
+        )
+    )
 
 
 class Upstream:

@@ -2,7 +2,8 @@
 
 Strict: the three fields of the exchange, the id and login of a user, the codes of a device grant.
 A field that has drifted to another type elsewhere counts as absent: a new field, a renamed plan or
-a null where a list was must never cost a login.
+a null where a list was must never cost a login. What a person or a client gets to see is held to
+the characters that GitHub uses.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import math
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
+from brokerd.core import token_string
 from brokerd.core.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
+from brokerd.upstream import bases
+from brokerd.upstream.bodies import fields_of
 from brokerd.upstream.identity import is_presentable
-from brokerd.upstream.refusals import bad_answer, json_of, server_time
+from brokerd.upstream.refusals import bad_answer, server_time
 
 
 if TYPE_CHECKING:
@@ -27,7 +30,17 @@ if TYPE_CHECKING:
     Default = TypeVar("Default", float, None)
 
 
-__all__ = ["copilot_token", "device_code", "fields_of", "grant", "models", "user"]
+__all__ = [
+    "copilot_token",
+    "copilot_user",
+    "device_code",
+    "direct_token",
+    "error_word",
+    "grant",
+    "models",
+    "user",
+    "viewer_endpoints",
+]
 
 # RFC 8628 §3.2 and GitHub's documentation.
 DEFAULT_INTERVAL = 5.0
@@ -40,14 +53,18 @@ LIFETIME_PAST_REFRESH = 60.0
 USER_CODE = re.compile(r"[A-Za-z0-9-]{4,32}")
 LOGIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,100}")
 ERROR_CODE = re.compile(r"[a-z_]{1,64}")
-
-
-def fields_of(answer: Answer) -> dict[str, Any] | None:
-    """Return the JSON object in the body, or the form that a server sends to who accepts any."""
-    if answer.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return dict(parse_qsl(answer.body.decode("utf-8", "replace")))
-    found = json_of(answer)
-    return found if isinstance(found, dict) else None
+SKU = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# RFC 6749 §3.3 less what is special in lists; GitHub separates with commas, here and there spaces.
+SCOPES = re.compile(r"[A-Za-z0-9_:.-]+(?:[, ]+[A-Za-z0-9_:.-]+)*")
+MAX_SCOPES_LENGTH = 1024
+# The largest integer that MessagePack and every store take for signed.
+MAX_ID = 2**63 - 1
+# What was found out about a direct token is relied on for a day, and looked at after half of it.
+DIRECT_LIFETIME = 86400.0
+DIRECT_REFRESH_IN = 43200.0
+# The deepest entry of the model list has five levels.
+MAX_DEPTH = 16
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def device_code(answer: Answer, permitted: OriginAllowList) -> DeviceCode:
@@ -74,33 +91,41 @@ def device_code(answer: Answer, permitted: OriginAllowList) -> DeviceCode:
 def grant(answer: Answer) -> GitHubToken | NotGranted:
     """Read the answer to a poll (RFC 8628 §3.5), which says by its body what it means."""
     fields = _object(answer)
-    token, error = fields.get("access_token"), fields.get("error")
+    token, error = fields.get("access_token"), error_word(answer)
     if isinstance(token, str) and is_presentable(token):
         refresh_token = fields.get("refresh_token")
-        scope = fields.get("scope")
+        presentable = isinstance(refresh_token, str) and is_presentable(refresh_token)
         return GitHubToken(
             value=token,
-            refresh_token=refresh_token if isinstance(refresh_token, str) else None,
+            refresh_token=refresh_token if presentable else None,
             expires_in=_seconds(fields.get("expires_in"), None),
-            scope=scope if isinstance(scope, str) else "",
+            scope=_scopes(fields.get("scope")) or "",
         )
-    if isinstance(error, str) and ERROR_CODE.fullmatch(error):
+    if error:
         return NotGranted(error, _seconds(fields.get("interval"), None))
     raise bad_answer(answer, "has neither access_token nor error")
 
 
+def error_word(answer: Answer) -> str:
+    """Return the `error` of an OAuth answer (RFC 6749 §5.2), "" for what is no such word."""
+    error = (fields_of(answer) or {}).get("error")
+    return error if isinstance(error, str) and ERROR_CODE.fullmatch(error) else ""
+
+
 def user(answer: Answer) -> User:
-    """Read `GET /user`."""
+    """Read `GET /user`, with what the token may do."""
     fields = _object(answer)
     number, login = fields.get("id"), fields.get("login")
-    if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= MAX_ID:
         raise bad_answer(answer, "has no user id")
     if not isinstance(login, str) or not LOGIN.fullmatch(login):
         raise bad_answer(answer, "has no login name")
-    return User(number, login)
+    return User(number, login, _scopes(answer.headers.get("x-oauth-scopes")))
 
 
-def copilot_token(answer: Answer, urls: Urls, permitted: OriginAllowList) -> CopilotToken:
+def copilot_token(
+    answer: Answer, plan: str, urls: Urls, permitted: OriginAllowList
+) -> CopilotToken:
     """Read the exchange; PermanentError when it names an API that is not permitted."""
     fields = _object(answer)
     token = fields.get("token")
@@ -117,27 +142,66 @@ def copilot_token(answer: Answer, urls: Urls, permitted: OriginAllowList) -> Cop
     lifetime = 0.0 if now is None else expires_at - now - _age(answer)
     if lifetime <= 0:  # no Date, or one that a proxy with a wrong clock has written
         lifetime = refresh_in + LIFETIME_PAST_REFRESH
-    endpoints = fields.get("endpoints")
-    api = endpoints.get("api") if isinstance(endpoints, dict) else None
-    sku = fields.get("sku")
+    told = token_string.parse(token)
+    endpoints = bases.endpoints_of(fields.get("endpoints"))
+    chosen = bases.choose(endpoints, plan, urls, permitted, told)
     return CopilotToken(
         value=token,
         lifetime=min(lifetime, MAX_SECONDS),
         refresh_in=refresh_in,
-        api_base=permitted.copilot_origin(api) if isinstance(api, str) and api else urls.copilot,
-        sku=sku if isinstance(sku, str) else "",
+        api_base=chosen.copilot,
+        sku=_sku(fields.get("sku")) or told.sku,
+        completions_base=chosen.completions,
+    )
+
+
+def copilot_user(answer: Answer) -> tuple[bases.Endpoints, str, str]:
+    """Read `GET /copilot_internal/user`: the hosts it names, the plan and the sku.
+
+    It has changed its shape often, so any JSON object will do. That it says `no_access`, or that
+    chat is off, is no refusal: Copilot itself says so where it counts.
+    """
+    fields = _object(answer)
+    return (
+        bases.endpoints_of(fields.get("endpoints")),
+        bases.plan_of(fields.get("copilot_plan")),
+        _sku(fields.get("access_type_sku")),
+    )
+
+
+def viewer_endpoints(answer: Answer) -> bases.Endpoints:
+    """Read GraphQL's `viewer.copilotEndpoints`; nothing named where it answers with errors."""
+    found: object = _object(answer)
+    for key in ("data", "viewer", "copilotEndpoints"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return bases.endpoints_of(found)
+
+
+def direct_token(token: GitHubToken, chosen: bases.Bases, sku: str) -> CopilotToken:
+    """Make a GitHub token its own bearer."""
+    return CopilotToken(
+        value=token.value,
+        lifetime=DIRECT_LIFETIME,
+        refresh_in=DIRECT_REFRESH_IN,
+        api_base=chosen.copilot,
+        sku=sku,
+        completions_base=chosen.completions,
+        is_direct=True,
     )
 
 
 def models(answer: Answer) -> list[dict[str, Any]]:
-    """Read the model list: malformed entries are skipped, of duplicates the first is kept."""
+    """Read the model list: malformed entries are skipped, of duplicates the first is kept.
+
+    So are entries that could not be passed on: lone surrogates, numbers of a thousand digits.
+    """
     entries = _object(answer).get("data")
     if not isinstance(entries, list):
         raise bad_answer(answer, "has no list of models")
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         name = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(name, str) and name:
+        if isinstance(name, str) and name and _is_tellable(entry):
             found.setdefault(name, entry)
     return list(found.values())
 
@@ -147,6 +211,37 @@ def _object(answer: Answer) -> dict[str, Any]:
     if fields is None:
         raise bad_answer(answer, "is not JSON")
     return fields
+
+
+def _is_tellable(value: object, depth: int = 0) -> bool:
+    """Whether every client's codec takes it."""
+    if depth > MAX_DEPTH:
+        return False
+    if isinstance(value, str):
+        return not SURROGATE.search(value)
+    if isinstance(value, int):
+        return -MAX_ID <= value <= MAX_ID
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_is_tellable(each, depth + 1) for pair in value.items() for each in pair)
+    if isinstance(value, list):
+        return all(_is_tellable(each, depth + 1) for each in value)
+    return value is None
+
+
+def _sku(value: object) -> str:
+    return value if isinstance(value, str) and SKU.fullmatch(value) else ""
+
+
+def _scopes(value: object) -> str | None:
+    """Return a list of scopes separated by commas; None for what is no such list."""
+    if not isinstance(value, str) or len(value) > MAX_SCOPES_LENGTH:
+        return None
+    value = value.strip()
+    if value and not SCOPES.fullmatch(value):
+        return None
+    return ",".join(value.replace(",", " ").split())
 
 
 def _age(answer: Answer) -> float:
