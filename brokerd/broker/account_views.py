@@ -44,9 +44,6 @@ def view_of(
             login_expires_in = max(0.0, state.login_expires_at - now)
         is_saving = isinstance(state.step, Saving)
         unsaved = unsaved or (is_saving and state.retry.failure is not None)
-    scopes = ""
-    if login is not None:
-        scopes = login.token.scope if login.user.scopes is None else login.user.scopes
     return AccountView(
         name=runner.name,
         host=entry.host if entry else settings.host,
@@ -63,7 +60,7 @@ def view_of(
         expires_in=expires_in,
         refresh_in=refresh_in,
         error=runner.machine.failure,
-        scopes=scopes,
+        scopes=login.token.scope if login else "",
         sku=token.sku if token else "",
         api_base=token.api_base if token else "",
         login_expires_in=login_expires_in,

@@ -17,6 +17,7 @@ from brokerd.broker.account_views import pending_view, summary_line, view_of
 from brokerd.broker.leases import Leases
 from brokerd.broker.logins import Logins
 from brokerd.broker.roster import Roster
+from brokerd.broker.watching import watched
 from brokerd.core.events import Resumed
 from brokerd.core.states import Exchanging, Loading
 
@@ -159,10 +160,9 @@ class Broker:
         """Yield the full state at once, then one per change; a slow watcher sees the latest only.
 
         Ends when the broker stops. A failing refresh is no change while a token is leasable. A
-        cool-down is told when it begins, with its end, and when it ends before that. Raises
-        PermanentError DENIED `direct_mode` once there is a token that is not lent to anybody.
+        cool-down is told when it begins, with its end, and when it ends before that.
         """
-        return self._leases.watch(account)
+        return watched(self._roster, self._leases, account)
 
     def login(self, request: LoginRequest) -> AsyncIterator[LoginProgress]:
         """Sign in; ends after LoginSucceeded or raises BrokerError.

@@ -9,23 +9,20 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.broker.account_views import watch_state
-from brokerd.broker.failures import PENDING, STOPPING, cooling_down, error_for
+from brokerd.broker.failures import PENDING, STOPPING, error_for
 from brokerd.core.events import FresherTokenWanted, LeaseWanted, RefreshRequested, TokenRejected
-from brokerd.core.policy import direct_mode
 from brokerd.core.states import Exchanging, Ready, SignedOut
 from brokerd.errors import ErrorClass, Failure
 from brokerd.views import LeasedToken
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.roster import Roster
     from brokerd.core.states import Lease
     from brokerd.core.tokens import CopilotToken
-    from brokerd.views import WatchState
 
 
 __all__ = ["LEASE_TIMEOUT", "Leases"]
@@ -38,9 +35,6 @@ LEASE_TIMEOUT = 4.0
 AT_HAND_MAX = 64
 """Names of accounts that callers may make us remember; a person has a handful."""
 
-SAME_MOMENT = 1.0
-"""Seconds by which two ends of a cool-down may differ and still be the same one."""
-
 
 class Leases:
     """Everything that ends in a token."""
@@ -48,7 +42,7 @@ class Leases:
     def __init__(self, roster: Roster, cooldown: Callable[[str], float | None]) -> None:
         """`cooldown`: seconds until upstream wants requests of that account; None: it does."""
         self._roster = roster
-        self._cooldown = cooldown
+        self.cooldown = cooldown
         self._fingerprint_key = secrets.token_bytes(32)
         self._at_hand: dict[str | None, tuple[float, float, LeasedToken]] = {}
         """What was asked for → (good until, expires at, lease); forgotten with every change."""
@@ -82,7 +76,7 @@ class Leases:
         lease = None if runner is None else runner.machine.lease(now)
         if lease is None:
             return None
-        lent = self._lend(name, lease, 0.0)
+        lent = self.lend(name, lease, 0.0)
         found = (min(quiet_until, lease.expires_at_boot), lease.expires_at_boot, lent)
         if len(self._at_hand) < AT_HAND_MAX:
             self._at_hand[account] = found
@@ -126,10 +120,10 @@ class Leases:
             else:
                 is_enough = lease.expires_at_boot - now >= min_valid
                 if is_enough or is_late or not machine.can_freshen(now):
-                    return self._lend(name, lease, min_valid)
+                    return self.lend(name, lease, min_valid)
                 runner.feed(FresherTokenWanted())
                 if machine.question is None:
-                    return self._lend(name, lease, min_valid)
+                    return self.lend(name, lease, min_valid)
             await self._roster.change(until)
 
     def reject(self, account: str, token_id: str) -> None:
@@ -163,41 +157,7 @@ class Leases:
         lease, failure = machine.lease(self._roster.clock.boottime()), machine.failure
         if failure is not None or lease is None:
             raise error_for(failure or PENDING)
-        return self._lend(name, lease, 0.0)
-
-    async def watch(self, account: str | None = None) -> AsyncIterator[WatchState]:
-        """Yield the full state at once, then one per change; a slow watcher sees the latest only.
-
-        Ends when the broker stops. A failing refresh is no change while a token is leasable. A
-        cool-down is told when it begins, with its end, and when it ends before that. Raises
-        PermanentError DENIED `direct_mode` once there is a token that is not lent to anybody.
-        """
-        last: object = None
-        cool_at: float | None = None
-        await self._roster.opened(None)
-        while not self._roster.is_closed:
-            now = self._roster.clock.boottime()
-            name = self._roster.resolve(account)
-            runner = self._roster.accounts.get(name)
-            lease = runner.machine.lease(now) if runner else None
-            lent = self._lend(name, lease, 0.0) if lease else None
-            if lent is not None and lent.is_direct:
-                raise error_for(direct_mode())
-            state = watch_state(name, runner, lent, self._roster.no_login(name), PENDING)
-            token_id = lent.token_id if lent else None
-            code = state.failure.code if state.failure and not lent else None
-            seen = (name, state.kind, token_id, code)
-            left = self._cooldown(name) if state.kind == "token" else None
-            until = None if left is None else now + left
-            if until is None and cool_at is not None and now > cool_at - SAME_MOMENT:
-                cool_at = None  # over at the time that was told
-            if seen != last or not _is_same(until, cool_at):
-                last, cool_at = seen, until
-                if left is not None:
-                    state = replace(state, kind="cooldown", failure=cooling_down(left))
-                yield state
-            else:
-                await self._roster.change()
+        return self.lend(name, lease, 0.0)
 
     def _must_wait(self, runner: AccountRunner, until: float, *, is_late: bool) -> None:
         """Raise why no token is coming in time, or return."""
@@ -243,10 +203,11 @@ class Leases:
             raise error_for(STOPPING if self._roster.is_closed else self._roster.no_login(name))
         return runner
 
-    def _lend(self, name: str, lease: Lease, min_valid: float) -> LeasedToken:
+    def lend(self, name: str, lease: Lease, min_valid: float) -> LeasedToken:
+        """Say all that a caller needs to use it; `min_valid` decides whether it is `clamped`."""
         left = lease.expires_at_boot - self._roster.clock.boottime()
         wall = self._roster.clock.wall()
-        cooldown = self._cooldown(name)
+        cooldown = self.cooldown(name)
         return LeasedToken(
             token=lease.token.value,
             token_id=self.token_id(lease.token),
@@ -282,9 +243,3 @@ def _as_of_now(lease: LeasedToken, expires_at: int, expires_in: float) -> Leased
         lease.cooldown_until,
         lease.is_direct,
     )
-
-
-def _is_same(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return abs(one - other) < SAME_MOMENT

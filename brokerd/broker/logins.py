@@ -7,15 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.account_runner import AccountRunner
-from brokerd.broker.failures import (
-    error_for,
-    not_revoked,
-    nothing_to_revoke,
-    unknown_account,
-)
+from brokerd.broker.asker import Asker
+from brokerd.broker.failures import error_for, unknown_account
 from brokerd.broker.login_attempt import LoginAttempt
+from brokerd.broker.revocation import revoke_login
 from brokerd.core import modes
-from brokerd.core.effects import RenewToken, SaveLogin
+from brokerd.core.effects import SaveLogin
 from brokerd.core.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
 from brokerd.core.states import AwaitingUser
 from brokerd.core.token_machine import TokenMachine
@@ -113,7 +110,7 @@ class Logins:
         await self._roster.opened(None)
         name = self._roster.resolve(account)
         if revoke:
-            await self._revoke(name)
+            await revoke_login(self._roster, self._github, self._stores, name)
         attempt = self._roster.attempts.get(name)
         if attempt is not None:
             if attempt.is_committed:
@@ -139,38 +136,6 @@ class Logins:
         log.info("signed out", extra={"ACCOUNT": name})
         self._roster.changed()
         return revoke
-
-    async def _revoke(self, name: str) -> None:
-        """Have GitHub kill the account's login, the newest one that there is."""
-        entry = self._roster.index.entries().get(name)
-        if entry is None:
-            is_known = name in self._roster.accounts or name in self._roster.attempts
-            raise error_for(nothing_to_revoke(name) if is_known else unknown_account(name))
-        runner = self._roster.accounts.get(name)
-        if runner is not None:
-            # The pair of tokens that a renewal brings would outlive the one we know.
-            await runner.until_past(RenewToken, SaveLogin)
-        login = None if runner is None else runner.login
-        if login is None:
-            login = await self._stores.get(entry.store).load(entry.key)
-        if login is None:
-            raise error_for(nothing_to_revoke(name))
-        while login is not None:
-            token = login.token
-            try:
-                await self._github(entry.host).revoke(token)
-            except BrokerError as error:
-                why = not_revoked(name, entry.host, error.failure)
-                raise type(error)(why) from error
-            log.info("login revoked", extra={"ACCOUNT": name})
-            login = None if runner is None else runner.login  # renewed meanwhile?
-            if login is not None and login.token.value == token.value:
-                break
-        for other in self._sharing(name, entry):
-            log.warning(
-                "login of this account was revoked under another name",
-                extra={"ACCOUNT": other, "REVOKED_AS": name},
-            )
 
     async def use(self, account: str) -> None:
         """Make this account the default; PermanentError USAGE when there is none such."""
@@ -206,16 +171,20 @@ class Logins:
             mode=lambda: self._settings(name).mode,
             chance=self._chance,
         )
-        return AccountRunner(
+        asker = Asker(
             name,
-            machine,
             clock=self._roster.clock,
             github=lambda: self._github(host),
             settings=lambda: self._settings(name),
             open_store=open_store,
             kept=kept,
             on_saved=on_saved,
-            on_direct=lambda: self._remember_direct(name),
+        )
+        return AccountRunner(
+            machine,
+            asker,
+            clock=self._roster.clock,
+            on_direct=lambda login: self._remember_direct(name, login),
             on_change=self._roster.changed,
         )
 
@@ -270,8 +239,7 @@ class Logins:
             login.is_direct,
         )
         old = self._roster.index.entries().get(name)
-        if entry != old:  # a renewal changes nothing here
-            self._roster.index.put(name, entry)
+        self._roster.index.put(name, entry)
         if self._roster.index.default is None:
             self._roster.index.default = name
         if old is not None and (old.key, old.store) != (entry.key, entry.store):
@@ -281,10 +249,15 @@ class Logins:
                 code = error.failure.code
                 log.warning("old login not deleted", extra={"ACCOUNT": name, "ERROR_CODE": code})
 
-    def _remember_direct(self, name: str) -> None:
+    def _remember_direct(self, name: str, login: Login) -> None:
         """Spare the next start the question that the exchange has answered with a 404."""
         entry = self._roster.index.entries().get(name)
-        if entry is None or entry.is_direct:
+        is_this = entry is not None and (entry.key, entry.client_id, entry.source) == (
+            login.key,
+            login.client_id,
+            login.source,
+        )
+        if entry is None or not is_this or entry.is_direct:
             return
         log.info("login is used directly from now on", extra={"ACCOUNT": name})
         try:
@@ -294,13 +267,5 @@ class Logins:
             log.warning("direct use not recorded", extra={"ACCOUNT": name, "ERROR_CODE": code})
 
     async def _forget(self, name: str, entry: IndexEntry) -> None:
-        if not self._sharing(name, entry):
+        if not self._roster.names_sharing(name, entry):
             await self._stores.get(entry.store).delete(entry.key)
-
-    def _sharing(self, name: str, entry: IndexEntry) -> list[str]:
-        """Return the other names for the same login."""
-        return [
-            other
-            for other, kept in self._roster.index.entries().items()
-            if other != name and (kept.key, kept.store) == (entry.key, entry.store)
-        ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.login_attempt import LoginAttempt
+    from brokerd.core.tokens import IndexEntry
     from brokerd.ports import AccountIndex, Clock
 
 
@@ -137,6 +138,14 @@ class Roster:
     def resolve(self, account: str | None) -> str:
         """Return the name that is meant."""
         return account or self.index.default or DEFAULT_ACCOUNT
+
+    def names_sharing(self, name: str, entry: IndexEntry) -> list[str]:
+        """Return the other names for the same login."""
+        return [
+            other
+            for other, kept in self.index.entries().items()
+            if other != name and (kept.key, kept.store) == (entry.key, entry.store)
+        ]
 
     def no_login(self, name: str) -> Failure:
         """Say that nobody is signed in under this name, and what to do."""

@@ -142,17 +142,13 @@ async def test_before_the_first_token_the_view_tells_what_was_learned(world):
     assert world.view().mode == "direct"
 
 
-async def test_a_watcher_never_sees_the_login(world):
-    world.keep_login(is_direct=True)
-    broker = await world.start()
-    assert (await failure_of(anext(broker.watch(None)))).code == "direct_mode"
-
-
-async def test_a_watcher_of_an_account_that_turns_direct_is_told(ready):
+async def test_a_watcher_knows_a_login_from_a_token(ready):
+    """The doors hand out the one and never the other."""
     watch = ready.broker.watch(None)
-    assert (await anext(watch)).kind == "token"
+    assert not (await anext(watch)).lease.is_direct
     ready.settings["default"] = AccountSettings(mode="direct")
-    later = await ask(anext(watch))
     await ready.broker.refresh(None)
-    failure = await failure_of(later)
-    assert (failure.code, failure.error_class) == ("direct_mode", ErrorClass.DENIED)
+    state = await anext(watch)
+    assert state.lease.is_direct
+    assert "gho_kept" not in repr(state)
+    await watch.aclose()

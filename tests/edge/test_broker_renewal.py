@@ -9,7 +9,7 @@ from brokerd.broker import roster
 from brokerd.core.tokens import GitHubToken, Login, User
 from brokerd.errors import ErrorClass
 from fakes.broker_world import REQUEST, Killer, World, ask, cancel, collect, failure_of
-from fakes.github import bad_credentials, bad_refresh_token, no_checkpoint, transient
+from fakes.github import bad_credentials, bad_refresh_token, no_checkpoint, permanent, transient
 
 
 HOURS_8 = 28_800.0
@@ -66,10 +66,11 @@ async def test_it_is_renewed_ahead_of_its_expiry_and_saved_before_it_is_used(exp
 async def test_nobody_waits_for_a_renewal(expiring):
     expiring.github.gates["renew"] = asyncio.Event()
     expiring.github.lifetime = 4000.0
-    old = await expiring.broker.refresh(None)
+    await expiring.broker.refresh(None)
     await expiring.clock.advance(3010.0, rounds=8)
     assert expiring.github.count("renew") > 0
-    assert (await expiring.broker.lease(None)).token == old.token
+    call = await ask(expiring.broker.lease(None))
+    assert call.result().token, "no time has passed"
 
 
 async def test_a_login_that_expired_while_we_were_off_is_renewed_unasked(world):
@@ -108,6 +109,17 @@ async def test_nothing_is_renewed_while_the_store_cannot_be_read(expiring):
     await expiring.clock.advance(900.0, rounds=8)
     assert (await expiring.broker.lease(None)).token
     assert not set(expiring.kept_tokens()) & expiring.github.revoked
+
+
+async def test_a_store_that_says_never_today_may_say_yes_tomorrow(expiring):
+    expiring.store.faults["load"] = faults = [
+        permanent("no_store", ErrorClass.STORE_UNAVAILABLE) for _ in range(1000)
+    ]
+    await expiring.clock.advance(3100.0, rounds=8)
+    assert expiring.github.count("renew") == 0
+    faults.clear()
+    await expiring.clock.advance(600.0, rounds=8)
+    assert expiring.github.count("renew") == 1
 
 
 async def test_a_dead_refresh_token_asks_for_a_login_and_deletes_nothing(world):
@@ -152,6 +164,36 @@ async def test_a_newer_login_is_never_saved_over(expiring):
     assert expiring.github.count("renew") == 1
     assert expiring.store.items == {kept.key: newer}
     assert (await expiring.broker.lease(None)).token
+
+
+async def test_a_login_deleted_elsewhere_does_not_come_back(expiring):
+    async def somebody_signs_out(name):
+        if name == "login renewed":
+            expiring.store.items.clear()
+
+    expiring.github.checkpoint = somebody_signs_out
+    await expiring.clock.advance(3600.0, rounds=8)
+    assert expiring.github.count("renew") == 1
+    assert not expiring.store.items
+
+
+async def test_another_persons_new_login_is_not_undone_by_the_old_ones_renewal(expiring):
+    """It is saved and waits for its first token when the old one's renewal comes in."""
+    expiring.github.user = User(7, "hubot")
+    expiring.github.gates["renew"] = renewal = asyncio.Event()
+    await expiring.clock.advance(3010.0, rounds=8)
+    assert expiring.github.count("renew") > 0
+    expiring.github.gate = exchange = asyncio.Event()
+    call = await ask(collect(expiring.broker.login(REQUEST)))
+    await expiring.clock.advance(7.0, rounds=8)
+    assert [key.user_id for key in expiring.store.items] == [7]
+    renewal.set()
+    await expiring.clock.advance(1.0, rounds=8)
+    assert [key.user_id for key in expiring.store.items] == [7]
+    assert expiring.index.entries()["default"].login == "hubot"
+    exchange.set()
+    await expiring.clock.advance(1.0, rounds=8)
+    assert (await call)[-1].account.login == "hubot"
 
 
 async def test_two_names_for_one_login_renew_it_once(world):

@@ -1,0 +1,208 @@
+"""An account's questions, put to GitHub and the store: what its machine wants asked is asked here.
+
+The rules of a renewal stand in `_renew` and `_save`: the new pair of tokens is dear, for the old
+one is dead; and a login that somebody else has saved meanwhile is dearer still.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, assert_never
+
+from brokerd.core.device_grant import NotGranted
+from brokerd.core.effects import (
+    Effect,
+    ExchangeToken,
+    IdentifyUser,
+    LoadLogin,
+    PollDeviceGrant,
+    PrepareDirect,
+    RenewToken,
+    RequestDeviceCode,
+    SaveLogin,
+)
+from brokerd.core.events import (
+    DeviceCodeIssued,
+    DeviceGranted,
+    DeviceNotGranted,
+    Event,
+    LoginLoaded,
+    LoginRenewed,
+    LoginSaved,
+    TokenIssued,
+    UserIdentified,
+)
+from brokerd.errors import PermanentError, TransientError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from brokerd.core.settings import AccountSettings
+    from brokerd.core.tokens import CopilotToken, GitHubToken, IndexEntry, Login
+    from brokerd.ports import Clock, GitHub, LoginStore
+
+
+__all__ = ["Asker"]
+
+log = logging.getLogger(__name__)
+
+
+class Asker:
+    """The edges, as one account sees them."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        clock: Clock,
+        github: Callable[[], GitHub],
+        settings: Callable[[], AccountSettings],
+        open_store: Callable[[], Awaitable[LoginStore]],
+        kept: IndexEntry | None = None,
+        on_saved: Callable[[Login, LoginStore], Awaitable[None]],
+    ) -> None:
+        """`open_store` is called once, before anybody is troubled for a login it cannot keep.
+
+        `kept` is what the index knows of the login that there is already. `on_saved` makes the
+        rest of a new one durable; it counts as saved when that has returned.
+        """
+        self.name = name
+        self.has_saved = False
+        """Whether a new login has been made durable here."""
+        self._clock = clock
+        self._github = github
+        self._settings = settings
+        self._open_store = open_store
+        self._store: LoginStore | None = None
+        self._key = kept.key if kept else None
+        self._direct = _app_of(kept) if kept and kept.is_direct else None
+        """How the login came about whose token the exchange does not know."""
+        self._on_saved = on_saved
+        self._renewed: tuple[str, str] | None = None
+        """GitHub tokens: the one that was renewed last, and what for."""
+
+    async def answer(self, question: Effect) -> Event:
+        """Ask it of whom it concerns. Raises TransientError or PermanentError."""
+        generation = question.generation
+        match question:
+            case RequestDeviceCode(client_id=client_id, scope=scope):
+                await self._opened()
+                code = await self._github().request_device_code(client_id, scope)
+                return DeviceCodeIssued(generation, code)
+            case PollDeviceGrant(client_id=client_id, code=code):
+                grant = await self._github().poll_device_grant(client_id, code)
+                if isinstance(grant, NotGranted):
+                    return DeviceNotGranted(generation, grant)
+                return DeviceGranted(generation, self._dated(grant))
+            case IdentifyUser(token=token):
+                await self._opened()
+                return UserIdentified(generation, await self._github().identify(token))
+            case SaveLogin(login=login):
+                await self._save(login)
+                return LoginSaved(generation)
+            case LoadLogin():
+                return self._loaded(generation, await self._kept())
+            case RenewToken(client_id=client_id, token=token):
+                return LoginRenewed(generation, await self._renew(client_id, token))
+            case ExchangeToken(token=token):
+                minted = await self._github().exchange(token, self._settings().plan)
+                return self._issued(generation, minted)
+            case PrepareDirect(token=token):
+                found = await self._github().direct(token, self._settings().plan)
+                return self._issued(generation, found)
+            case _:
+                assert_never(question)
+
+    def _issued(self, generation: int, token: CopilotToken) -> TokenIssued:
+        log.info(
+            "token issued",
+            extra={
+                "ACCOUNT": self.name,
+                "MODE": "direct" if token.is_direct else "exchange",
+                "LIFETIME": f"{token.lifetime:.0f}",
+            },
+        )
+        return TokenIssued(generation, token)
+
+    def learn_direct(self, login: Login) -> bool:
+        """Remember that the exchange does not know it; return whether that is news."""
+        known, self._direct = self._direct, _app_of(login)
+        return known != self._direct
+
+    def _loaded(self, generation: int, login: Login | None) -> LoginLoaded:
+        """Add what the store need not know: what was learned of the login, and its time left."""
+        if login is None:
+            return LoginLoaded(generation, None)
+        # Whether a token may be exchanged is a matter of its app: a login of another app starts
+        # anew, wherever it comes from.
+        is_direct = login.is_direct or self._direct == _app_of(login)
+        login = replace(login, is_direct=is_direct)
+        return LoginLoaded(generation, login, self._left(login.token))
+
+    async def _renew(self, client_id: str, token: GitHubToken) -> GitHubToken:
+        """Trade the refresh token in, unless somebody who shares the store has done so already.
+
+        GitHub kills the old pair with its answer. Whoever is killed between that answer and the
+        save has lost both; nothing can help there, and the next start finds a refused login, asks
+        for a new one and erases nothing. So the two stand as close together as can be: we do not
+        even ask while the store does not answer, and a stop waits for the save (`Roster.close`).
+        """
+        try:
+            kept = await self._kept()
+        except PermanentError as error:
+            # As when it is loaded: a locked or absent store may come back.
+            raise TransientError(error.failure) from error
+        if kept is not None and kept.token.value != token.value:
+            log.info("login was renewed by somebody else", extra={"ACCOUNT": self.name})
+            left = self._left(kept.token)
+            if left is None or left > 0:
+                self._renewed = (token.value, kept.token.value)
+                return replace(kept.token, expires_in=left)
+            client_id, token = kept.client_id, kept.token
+        renewed = self._dated(await self._github().renew(client_id, token))
+        self._renewed = (token.value, renewed.value)
+        log.info("login renewed", extra={"ACCOUNT": self.name})
+        return renewed
+
+    async def _save(self, login: Login) -> None:
+        store = await self._opened()
+        if self._renewed is not None and self._renewed[1] == login.token.value:
+            kept = await store.load(login.key)
+            if kept is None or kept.token.value not in self._renewed:
+                # Somebody has signed in anew, or out: that stands. Ours lives on in memory.
+                log.warning("renewed login not saved", extra={"ACCOUNT": self.name})
+                return
+            await store.save(login)
+            return
+        await store.save(login)
+        await self._on_saved(login, store)
+        self._key = login.key
+        self.has_saved = True
+
+    async def _kept(self) -> Login | None:
+        assert self._key is not None
+        return await (await self._opened()).load(self._key)
+
+    def _dated(self, token: GitHubToken) -> GitHubToken:
+        """Note by the wall clock when it expires, for whoever reads it in another life."""
+        if token.expires_in is None:
+            return token
+        return replace(token, expires_at=self._clock.wall() + token.expires_in)
+
+    def _left(self, token: GitHubToken) -> float | None:
+        """Seconds until it expires; the wall clock may have been wrong then, or be so now."""
+        if token.expires_at is None:
+            return None
+        left = token.expires_at - self._clock.wall()
+        return max(0.0, left if token.expires_in is None else min(left, token.expires_in))
+
+    async def _opened(self) -> LoginStore:
+        if self._store is None:
+            self._store = await self._open_store()
+        return self._store
+
+
+def _app_of(login: Login | IndexEntry) -> tuple[str, str]:
+    return login.client_id, login.source
