@@ -27,8 +27,8 @@ from brokerd.core.events import (
     TokenIssued,
     UserIdentified,
 )
-from brokerd.core.refresh import MIN_REFRESH_DELAY, Retry, is_alive, refresh_delay
-from brokerd.core.renewal import expiry, lead, renewed
+from brokerd.core.refresh import Retry, is_alive, refresh_delay
+from brokerd.core.renewal import expiry_of_kept, expiry_of_new, lead, renewed
 from brokerd.core.setbacks import without_dead_token
 from brokerd.core.states import (
     AwaitingUser,
@@ -89,7 +89,7 @@ def followed(
             expires_at = asked_at + sane_expires_in(code.expires_in)
             return AwaitingUser(code, expires_at, pacing, Retry(now + pacing.delay))
         case (PollDeviceGrant(), DeviceGranted(token=token), _):
-            return Exchanging(Identifying(token), Retry(now), _told_expiry(token, asked_at))
+            return Exchanging(Identifying(token), Retry(now), expiry_of_new(token, asked_at))
         case (PollDeviceGrant(), DeviceNotGranted(answer=told), AwaitingUser()):
             return _not_granted(state, told, now)
         case (IdentifyUser(), UserIdentified(user=user), Exchanging(step=Identifying() as step)):
@@ -112,7 +112,7 @@ def followed(
         ):
             saving = Saving(renewed(old.login, token), is_renewal=True)
             next_state = without_dead_token(state, saving, Retry(now))
-            return replace(next_state, login_expires_at=_told_expiry(token, asked_at))
+            return replace(next_state, login_expires_at=expiry_of_new(token, asked_at))
         case (
             ExchangeToken() | PrepareDirect(),
             TokenIssued(token=minted),
@@ -137,18 +137,13 @@ def _with_scopes(token: GitHubToken, user: User) -> GitHubToken:
     return replace(token, scope=user.scopes)
 
 
-def _told_expiry(token: GitHubToken, asked_at: float) -> float | None:
-    expires_at = expiry(asked_at, token.expires_in)
-    return None if expires_at is None or expires_at <= asked_at else expires_at
-
-
 def _loaded(step: Loading, answer: LoginLoaded, now: float) -> State:
     login = answer.login
     if login is None:
         return SignedOut(step.reason or _MISSING)
     if step.refused is not None and step.refused.token.value == login.token.value:
         return SignedOut(step.reason)
-    return Exchanging(Minting(login), Retry(now), expiry(now, answer.expires_in))
+    return Exchanging(Minting(login), Retry(now), expiry_of_kept(answer.expires_in, now))
 
 
 def _issued(
@@ -169,8 +164,7 @@ def _issued(
         expires_at = min(expires_at, login_expires_at)
         due = min(due, login_expires_at)
         if step.login.token.refresh_token is not None and step.renewal is None:
-            ahead = login_expires_at - lead(step.login.token)
-            due = min(due, max(ahead, asked_at + MIN_REFRESH_DELAY))
+            due = min(due, login_expires_at - lead(step.login.token))
     if expires_at <= now:
         return _STILLBORN
     renewal = step.renewal

@@ -57,12 +57,7 @@ def prepared(state: State, configured: str, now: float) -> State:
         return state
     step = state.step
     if _must_renew(state, step, now):
-        retry = state.retry
-        if step.renewal is not None and step.renewal.at is not None:
-            # Both have a limit of upstream's by now; the later one is kept.
-            limit = max(retry.not_before, step.renewal.not_before)
-            retry = replace(step.renewal, at=max(step.renewal.at, limit), not_before=limit)
-        return replace(state, step=Renewing(step.login), retry=retry)
+        return replace(state, step=Renewing(step.login), retry=step.renewal or state.retry)
     refusal = refusal_of(step.login.token.value, configured)
     if refusal is not None:
         return replace(state, retry=state.retry.given_up(refusal))
@@ -70,13 +65,10 @@ def prepared(state: State, configured: str, now: float) -> State:
 
 
 def _must_renew(state: Ready | Exchanging, step: Minting, now: float) -> bool:
-    token, expires_at = step.login.token, state.login_expires_at
     if step.renewal is not None:
         # It failed a moment ago, and the token was good enough to go on with.
-        return step.renewal.at is not None and has_expired(expires_at, now)
-    if step.is_renewed and not state.retry.failures:
-        return False  # else a token with an absurd lifetime would be renewed for ever
-    return is_due(token, expires_at, now)
+        return step.renewal.at is not None and has_expired(state.login_expires_at, now)
+    return is_due(step.login.token, state.login_expires_at, now)
 
 
 def question(state: State, generation: int, app: App, configured: str) -> Effect:

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from brokerd.core.tokens import GitHubToken, Login
 
 
-__all__ = ["expiry", "has_expired", "is_due", "lead", "meanwhile", "renewed"]
+__all__ = [
+    "expiry_of_kept",
+    "expiry_of_new",
+    "has_expired",
+    "is_due",
+    "lead",
+    "meanwhile",
+    "renewed",
+]
 
 Held = TypeVar("Held", bound="Exchanging | Ready")
 
@@ -28,16 +36,22 @@ LEAD = 600.0
 token do not fit in any more."""
 LEAD_SHARE = 0.25
 """The most of a life that the lead may take: short tokens would be renewed for ever."""
+LIFE_MIN = 60.0
+"""Seconds; a token said to live shorter is used until GitHub refuses it, not renewed for ever."""
 
 
-def expiry(start: float, expires_in: float | None) -> float | None:
-    """When a GitHub token expires, counted from `start`; None: never, or nonsense was told.
+def expiry_of_new(token: GitHubToken, asked_at: float) -> float | None:
+    """When a token that was just issued expires; None: never, or nonsense was told."""
+    if token.expires_in is None or not LIFE_MIN <= token.expires_in < math.inf:
+        return None
+    return asked_at + token.expires_in
 
-    A number below zero is no nonsense here: a login lay in its store for longer than it lives.
-    """
+
+def expiry_of_kept(expires_in: float | None, now: float) -> float | None:
+    """When a token expires that lay in its store; below zero: it did long ago, and is renewed."""
     if expires_in is None or not math.isfinite(expires_in):
         return None
-    return start + expires_in
+    return now + expires_in
 
 
 def lead(token: GitHubToken) -> float:

@@ -32,6 +32,26 @@ def test_pending_does_not_change_the_pace():
     assert Pacing.told(5.0).after(NotGranted("authorization_pending")) == Pacing.told(5.0)
 
 
+def test_advice_comes_with_the_second_slow_down_and_stays():
+    first = Pacing.told(5.0).after(NotGranted("slow_down"))
+    assert Pacing.told(5.0).advice is None
+    assert first.advice is None
+    second = first.after(NotGranted("authorization_pending")).after(NotGranted("slow_down"))
+    for word in ("slow down", "clock", "WSL", "timedatectl", "restart"):
+        assert word in second.advice
+    assert second.after(NotGranted("authorization_pending")).advice == second.advice
+
+
+def test_a_code_that_expires_under_a_fast_clock_is_told_with_the_advice():
+    slowed = Pacing(20.0, slow_downs=2)
+    for error in ("expired_token", "token_expired"):
+        hint = refusal(error, slowed).hint
+        assert slowed.advice in hint
+        assert hint.endswith("run copilot-cred login")
+    assert refusal("expired_token", Pacing(20.0, slow_downs=1)) == refusal("expired_token")
+    assert refusal("access_denied", slowed) == refusal("access_denied")
+
+
 def test_slow_down_for_ever_stays_bounded():
     pacing = Pacing.told(5.0)
     for _ in range(200):

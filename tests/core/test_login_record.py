@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ LOGINS = st.builds(
         value=TEXT.filter(bool),
         refresh_token=st.none() | TEXT,
         expires_in=st.none() | st.floats(0, 1e9),
+        expires_at=st.none() | st.floats(0, 1e11),
         scope=TEXT,
     ),
     client_id=TEXT,
@@ -63,6 +65,8 @@ def test_a_field_that_is_missing_or_wrong_is_refused(name, value):
         {"version": 0},
         {"expires_in": "1"},
         {"expires_in": True},
+        {"expires_at": "2027-01-01"},
+        {"expires_at": False},
         {"refresh_token": 1},
         {"scope": 1},
         {"source": 1},
@@ -80,6 +84,17 @@ def test_a_newer_version_is_told_apart():
 
 def test_unknown_keys_are_ignored():
     assert decode(json.dumps({**GOOD, "added": [1]}).encode()).token.value == "canary"
+
+
+def test_a_record_of_an_earlier_version_has_no_expiry_date():
+    record = {key: value for key, value in GOOD.items() if key != "expires_at"}
+    token = decode(json.dumps({**record, "expires_in": 28800}).encode()).token
+    assert (token.expires_in, token.expires_at) == (28800, None)
+
+
+def test_what_was_learned_of_a_login_is_not_in_its_record():
+    learned = Login("h", User(1, "u"), GitHubToken("canary"), "c", is_direct=True)
+    assert encode(learned) == encode(replace(learned, is_direct=False))
 
 
 def test_no_error_carries_the_text_that_was_read():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from brokerd.core import events as ev
 from brokerd.core.effects import ExchangeToken, LoadLogin, PrepareDirect, RenewToken, SaveLogin
-from brokerd.core.renewal import expiry, is_due, lead, renewed
+from brokerd.core.renewal import expiry_of_kept, expiry_of_new, is_due, lead, renewed
 from brokerd.core.states import Exchanging, Minting, Ready, Renewing, Saving, SignedOut
 from brokerd.core.token_machine import ANSWER_TIMEOUT
 from brokerd.core.tokens import CopilotToken, GitHubToken
@@ -59,9 +59,13 @@ def test_due_is_what_can_be_renewed_and_is_about_to_expire():
 
 @given(st.floats())
 def test_any_number_gives_an_expiry_or_none(seconds):
-    told = expiry(1000.0, seconds)
-    assert told is None or math.isfinite(told)
-    assert expiry(1000.0, None) is None
+    kept = expiry_of_kept(seconds, 1000.0)
+    assert kept is None or math.isfinite(kept)
+    new = expiry_of_new(GitHubToken("x", expires_in=seconds), 1000.0)
+    assert new is None or math.isfinite(new)
+    assert new is None or new >= 1060.0
+    assert expiry_of_kept(None, 1000.0) is None
+    assert expiry_of_new(GitHubToken("x"), 1000.0) is None
 
 
 def test_an_answer_without_refresh_token_or_scope_keeps_the_old_ones():
@@ -125,13 +129,28 @@ def test_a_login_that_cannot_be_renewed_is_used_to_its_end(pair):
     assert isinstance(bench.question, LoadLogin)
 
 
-@pytest.mark.parametrize("expires_in", [0.001, 0.0, -7.0, math.nan])
+@pytest.mark.parametrize("expires_in", [59.0, 0.001, 0.0, -7.0, math.nan])
 def test_a_renewed_token_with_an_absurd_life_is_used_all_the_same(expires_in):
     bench = Bench().renewing()
     bench.answer(ev.LoginRenewed, replace(NEW_PAIR, expires_in=expires_in))
-    bench.now += 1.0
+    bench.now += 50.0
     bench.answer(ev.LoginSaved)
     assert isinstance(bench.question, ExchangeToken)
+    bench.answer(ev.TokenIssued, FRESH)
+    assert isinstance(bench.to_deadline()[0], ExchangeToken)
+
+
+def test_a_granted_token_with_an_absurd_life_is_used_all_the_same():
+    bench = Bench().minting(replace(OLD_PAIR, expires_in=-7.0))
+    assert isinstance(bench.question, ExchangeToken)
+
+
+def test_a_pair_that_expires_before_its_store_comes_back_is_renewed_again():
+    bench = Bench().renewing()
+    bench.answer(ev.LoginRenewed, NEW_PAIR)
+    bench.now += HOURS_8
+    bench.answer(ev.LoginSaved)
+    assert bench.question == RenewToken(bench.question.generation, "app", NEW_PAIR)
 
 
 def test_a_refresh_asked_for_by_a_person_renews_first_where_that_is_due():
@@ -266,9 +285,19 @@ def test_the_old_token_serves_while_its_renewal_fails_and_none_is_held():
 def test_the_old_token_does_not_serve_when_it_has_expired():
     bench = Bench().loaded(OLD_PAIR, 10.0)
     bench.now += 10.0
+    bench.fail(LIMITED)
+    assert bench.question is None
+    assert isinstance(bench.state.step, Renewing)
+    assert isinstance(bench.to_deadline()[0], RenewToken)
+
+
+def test_a_refusal_of_the_old_token_does_not_hurry_a_renewal_that_waits():
+    bench = Bench().loaded(OLD_PAIR, 300.0)
     bench.fail(DOWN)
+    bench.refuse(BAD)
     assert bench.question is None
     assert isinstance(bench.to_deadline()[0], RenewToken)
+    assert bench.now == 1000.5
 
 
 def test_github_s_limit_is_kept_by_whatever_is_asked_instead():
@@ -368,6 +397,27 @@ def test_a_rejected_token_is_replaced_with_the_old_login_while_the_renewal_waits
     assert isinstance(bench.do(ev.TokenRejected(COPILOT))[0], ExchangeToken)
 
 
+def test_rejections_while_the_renewal_waits_are_paced_too():
+    bench = Bench(mode="direct").renewing(direct_token(OLD_PAIR))
+    bench.fail(DOWN)
+    questions = 0
+    for _ in range(50):
+        questions += len(bench.do(ev.TokenRejected(direct_token(OLD_PAIR, 86_400.0))))
+        if bench.question:
+            bench.answer(ev.TokenIssued, direct_token(OLD_PAIR))
+    assert questions <= 3
+
+
+@pytest.mark.parametrize("event", [ev.TokenRejected(COPILOT), None])
+def test_the_end_of_a_copilot_token_is_not_the_end_of_what_is_known_of_the_login(event):
+    bench = Bench().ready(OLD_PAIR)
+    bench.to_deadline()
+    bench.refuse(NO_PLAN)
+    bench.to_deadline() if event is None else bench.do(event)
+    assert isinstance(bench.state, Exchanging)
+    assert bench.state.login_expires_at == 1006.0 + HOURS_8
+
+
 def test_logout_ends_a_renewal():
     bench = Bench().renewing()
     generation = bench.question.generation
@@ -404,6 +454,13 @@ def test_a_direct_token_that_github_refuses_is_not_lent_during_its_renewal():
     bench.refuse(BAD)
     assert isinstance(bench.question, RenewToken)
     assert bench.lease() is None
+
+
+def test_a_direct_token_whose_renewal_was_refused_serves_to_its_end():
+    bench = Bench(mode="direct").renewing(direct_token(OLD_PAIR))
+    bench.refuse(BAD_CLIENT)
+    bench.answer(ev.TokenIssued, direct_token(OLD_PAIR))
+    assert bench.machine.deadline() == 1006.0 + HOURS_8
 
 
 def test_a_direct_token_without_refresh_token_is_looked_at_when_it_expires():
