@@ -156,12 +156,16 @@ class Caller:
         self._completed.clear()
         self.peer.close()
 
-    def _deny(self, operation: str, failure: Failure) -> None:
+    def tell_denied(self, operation: str, failure: Failure) -> None:
+        """Write down that it was refused, for whoever refuses by other rules than the policy's."""
         known = operation if operation in OPERATIONS else "unknown"  # a peer's word stays outside
         extra = self._fields(_OPERATION_DENIED_ID)
         log.warning(
             "operation denied", extra={**extra, "OPERATION": known, "REASON": failure.code}
         )
+
+    def _deny(self, operation: str, failure: Failure) -> None:
+        self.tell_denied(operation, failure)
         raise PermanentError(failure)
 
     def _total(self, account: str, token_id: str, count: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from brokerd.core.peer import Peer
 
 
-__all__ = ["LISTENER_SCOPES", "OPERATIONS", "Policy", "Scope", "peer_gone"]
+__all__ = ["LISTENER_SCOPES", "OPERATIONS", "Policy", "Scope", "direct_mode", "peer_gone"]
 
 
 class Scope(IntEnum):
@@ -37,7 +37,7 @@ class Scope(IntEnum):
     TOKEN = 3
     """Be lent a Copilot token."""
     ADMIN = 4
-    """Sign in and out, refresh, choose accounts."""
+    """Sign in and out, refresh, choose accounts, accept a model's terms."""
 
     @property
     def label(self) -> str:
@@ -63,6 +63,7 @@ OPERATIONS: Mapping[str, Scope | None] = MappingProxyType(
         "account.use": Scope.ADMIN,
         "completion.create": Scope.COMPLETE,
         "models.list": Scope.STATUS,
+        "models.enable": Scope.ADMIN,
         "http.request": Scope.STATUS,
     }
 )
@@ -127,4 +128,15 @@ def peer_gone() -> Failure:
         "peer_gone",
         "the process that opened this connection has ended",
         "Open a connection of your own: copilot-cred get",
+    )
+
+
+def direct_mode() -> Failure:
+    """Why an account in direct mode lends no token: it would be the person's GitHub token."""
+    return Failure(
+        ErrorClass.DENIED,
+        "direct_mode",
+        "this account uses its GitHub login directly, which never leaves the broker",
+        "Completions work all the same (completion.create, copilot-cred chat); for a token to "
+        "lend, sign in with an app that may exchange: copilot-cred login --client-id vscode",
     )

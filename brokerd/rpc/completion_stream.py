@@ -3,6 +3,9 @@
 Each read is a call that ends in a write. Where the caller's credit or the room on its connection
 is used up, upstream is paused, and what did not fit of that one read is all that is kept.
 
+Copilot may put an error among the events of an answer that has begun with 200. The bytes pass as
+they are; what they mean is told at the stream's end.
+
 The peer's process is not polled before its completion leaves, as it is before a token: its pidfd
 is watched by the same loop, which closes the connection in the turn that the process ends, and
 what passes here is the caller's own and no credential.
@@ -12,10 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from brokerd.core.refusals import explain_event
+
 
 if TYPE_CHECKING:
     from brokerd.errors import Failure
-    from brokerd.ports import Reply
+    from brokerd.proxy import Answer
     from copilot_broker.wire.outgoing import OutgoingStream
 
 
@@ -23,6 +28,12 @@ __all__ = ["CHUNK_MAX", "CompletionStream", "Outlet"]
 
 CHUNK_MAX = 64 * 1024
 """Bytes of one chunk: upstream's reads are of up to 256 KiB, and a frame delays what follows."""
+
+SUSPECT_MAX = 64 * 1024
+"""Bytes kept of a line that may be an error, when a read ends in it; errors have some hundred."""
+
+_ERROR = b'"error"'
+"""What each error has in it; in a model's text the quotes are escaped (RFC 8259 §7)."""
 
 
 class Outlet(Protocol):
@@ -36,15 +47,22 @@ class Outlet(Protocol):
         """Call `go_on` when there may be room again."""
         ...
 
-    def stream_ended(self, stream: int, failure: Failure | None) -> None:
-        """Tell the caller that nothing follows, and forget the stream."""
+    def stream_refused(self, reply: Answer, refusal: Failure) -> None:
+        """Have it remembered that upstream has put an error into its answer."""
+        ...
+
+    def stream_ended(self, stream: int, failure: Failure | None, refusal: Failure | None) -> None:
+        """Tell the caller that nothing follows, and forget the stream.
+
+        `failure` is why the body is not whole, `refusal` what an error in it means.
+        """
         ...
 
 
 class CompletionStream:
     """`ports.Receiver` of one reply; closes it."""
 
-    def __init__(self, stream: OutgoingStream, reply: Reply, outlet: Outlet) -> None:
+    def __init__(self, stream: OutgoingStream, reply: Answer, outlet: Outlet) -> None:
         self._stream = stream
         self._reply = reply
         self._outlet = outlet
@@ -52,6 +70,9 @@ class CompletionStream:
         self._kept = b""
         self._paused = self._closed = self._ended = False
         self._failure: Failure | None = None
+        self._refusal: Failure | None = None
+        self._suspect = b""
+        self._may_refuse = reply.refusal is None
 
     @property
     def kept(self) -> int:
@@ -64,6 +85,8 @@ class CompletionStream:
 
     def data(self, chunk: bytes) -> None:
         """Take what one read brought."""
+        if _ERROR in chunk or self._suspect:
+            self._look_at(chunk)
         stream = self._stream
         if self._kept or len(chunk) > CHUNK_MAX or not self._send(stream, chunk):
             if not self._closed:
@@ -75,6 +98,8 @@ class CompletionStream:
     def ended(self, failure: Failure | None) -> None:
         """Know that nothing follows."""
         self._ended, self._failure = True, failure
+        if self._suspect:
+            self._look_at(b"\n\n")
         if not self._kept:
             self._finish()
 
@@ -93,6 +118,21 @@ class CompletionStream:
         self._closed = True
         self._kept = b""
         self._reply.close()
+
+    def _look_at(self, chunk: bytes) -> None:
+        """Explain the error in it, if it is one; a line that is not whole waits for its rest."""
+        if not self._may_refuse:
+            return
+        seen = self._suspect + chunk
+        self._suspect = b""
+        self._refusal = explain_event(seen)
+        if self._refusal is not None:
+            self._may_refuse = False
+            self._outlet.stream_refused(self._reply, self._refusal)
+            return
+        rest = seen[seen.rfind(b"\n") + 1 :]
+        if _ERROR in rest and len(rest) <= SUSPECT_MAX:
+            self._suspect = rest
 
     def _push(self) -> None:
         """Send what is kept, in pieces, as far as there is room; pause upstream where it ends."""
@@ -123,4 +163,4 @@ class CompletionStream:
     def _finish(self) -> None:
         if not self._closed:
             self.close()
-            self._outlet.stream_ended(self._stream.stream, self._failure)
+            self._outlet.stream_ended(self._stream.stream, self._failure, self._refusal)

@@ -9,49 +9,40 @@ once.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from brokerd.rpc.completion_stream import CompletionStream
 from brokerd.rpc.failures import REQUEST_CANCELLED, SHUTTING_DOWN, error_info, error_of
-from brokerd.rpc.shapes import completion_map, completion_request, reply_account
+from brokerd.rpc.params import completion_request
+from brokerd.rpc.shapes import completion_map, reply_account
 from brokerd.rpc.whole_answer import WholeAnswer
 from copilot_broker.wire.errors import LocalProtocolError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from brokerd.core.completions import CompletionRequest
     from brokerd.errors import Failure
     from brokerd.gate import Caller
-    from brokerd.ports import Exchange, Reply
+    from brokerd.ports import Exchange
+    from brokerd.proxy import Answer, Proxy
     from brokerd.rpc.link import Link
     from copilot_broker.wire.connection import Connection
     from copilot_broker.wire.messages import ErrorInfo
 
 
-__all__ = ["Begin", "Completions"]
+__all__ = ["Completions"]
 
 METHOD = "completion.create"
-
-
-class Begin(Protocol):
-    """`Proxy.begin`."""
-
-    def __call__(
-        self, request: CompletionRequest, listener: Callable[[Reply | BaseException], None]
-    ) -> Exchange:
-        """See there."""
-        ...
 
 
 class Completions:
     """See the module's docstring. It is the `Outlet` of its streams."""
 
-    def __init__(self, wire: Connection, caller: Caller, begin: Begin, link: Link) -> None:
+    def __init__(self, wire: Connection, caller: Caller, proxy: Proxy, link: Link) -> None:
         self._wire = wire
         self._caller = caller
-        self._begin = begin
+        self._proxy = proxy
         self._link = link
         self.send_chunk = link.send_chunk
         """The `Outlet`'s: chunks are the connection's business."""
@@ -77,8 +68,9 @@ class Completions:
 
     def begin(self, msgid: int, params: Mapping[str, Any]) -> None:
         """Ask upstream. Raises BrokerError for what is refused at once."""
-        request = completion_request(params)
-        self._asked[msgid] = self._begin(request, partial(self._arrived, msgid, request.stream))
+        request = completion_request(params, self._caller.peer.pid)
+        listener = partial(self._arrived, msgid, request.stream)
+        self._asked[msgid] = self._proxy.begin(request, listener)
 
     def cancel_request(self, msgid: int) -> None:
         """Give up what still waits for its answer; it is answered with an error."""
@@ -127,7 +119,7 @@ class Completions:
 
     # -- the head is there --------------------------------------------------------------------
 
-    def _arrived(self, msgid: int, wants_stream: bool, outcome: Reply | BaseException) -> None:
+    def _arrived(self, msgid: int, wants_stream: bool, outcome: Answer | BaseException) -> None:
         if isinstance(outcome, BaseException):
             self._refuse(msgid, error_info(outcome, METHOD))
             return
@@ -146,12 +138,12 @@ class Completions:
         self._collected_bytes += nbytes
         self._link.tell_held()
 
-    def _collected(self, msgid: int, reply: Reply, body: bytes, failure: Failure | None) -> None:
+    def _collected(self, msgid: int, reply: Answer, body: bytes, failure: Failure | None) -> None:
         if failure is not None:
             self._refuse(msgid, error_of(failure))
             return
         try:
-            self._wire.send_result(msgid, completion_map(reply, body))
+            self._wire.send_result(msgid, completion_map(reply, body), error_of(reply.refusal))
         except LocalProtocolError as raised:
             self._refuse(msgid, error_info(raised, METHOD))
             return
@@ -167,9 +159,9 @@ class Completions:
 
     # -- streams ------------------------------------------------------------------------------
 
-    def _start_flow(self, msgid: int, reply: Reply, account: str) -> None:
-        headers = dict(reply.headers)
-        stream = self._wire.open_stream(msgid, reply.status, headers, account=account)
+    def _start_flow(self, msgid: int, reply: Answer, account: str) -> None:
+        headers, refusal = dict(reply.headers), error_of(reply.refusal)
+        stream = self._wire.open_stream(msgid, reply.status, headers, refusal, account=account)
         outgoing = self._wire.outgoing_stream(stream)
         flow = self._flows[stream] = CompletionStream(outgoing, reply, self)
         flow.start()  # what is there already leaves together with the head
@@ -180,10 +172,14 @@ class Completions:
         self._stalled[stream] = self._flows[stream]
         self._link.tell_held()
 
-    def stream_ended(self, stream: int, failure: Failure | None) -> None:
+    def stream_refused(self, reply: Answer, refusal: Failure) -> None:
+        """Have the proxy remember it."""
+        self._proxy.note_refusal(reply_account(reply), refusal)
+
+    def stream_ended(self, stream: int, failure: Failure | None, refusal: Failure | None) -> None:
         """Tell the caller, and forget it."""
         self._forget_flow(stream)
-        self._wire.end_stream(stream, None if failure is None else error_of(failure))
+        self._wire.end_stream(stream, error_of(failure), error_of(refusal))
         self._link.transmit()
         self._link.one_less()
 

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from brokerd.errors import BrokerError
-from brokerd.rpc.shapes import token_map, token_params
+from brokerd.rpc.params import token_params
+from brokerd.rpc.shapes import token_map
 from copilot_broker.wire.errors import RemoteProtocolError
 from copilot_broker.wire.limits import Limits
 from copilot_broker.wire.messages import Request, Response, decode, encode, params_of
@@ -128,7 +129,12 @@ def _end_of_msgid(data: bytes) -> int:
 
 
 def _answer_for(lease: LeasedToken, headers: Mapping[str, str]) -> _Answer:
-    """Encode it as any answer and cut it open at its numbers; nothing if that is not clear."""
+    """Encode it as any answer and cut it open at its numbers; nothing if that is not clear.
+
+    Nor for a token that is never lent: the long way says so.
+    """
+    if lease.is_direct:
+        return lease, b"", b""
     shown = token_map(replace(lease, expires_at=_EXPIRES_AT, expires_in=0.0), headers)
     encoded = encode(Response(0, None, shown))[len(_RESPONSE) + 1 :]
     numbers = _pack(_EXPIRES_AT, _BETWEEN, 0.0)

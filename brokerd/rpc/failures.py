@@ -7,6 +7,7 @@ traceback goes to the log, where the sink redacts it.
 from __future__ import annotations
 
 import logging
+from typing import overload
 
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from copilot_broker.wire.errors import RemoteProtocolError
@@ -63,8 +64,14 @@ def bad_params(message: str) -> PermanentError:
     return PermanentError(failure)
 
 
-def error_of(failure: Failure) -> ErrorInfo:
-    """Turn a failure into what travels."""
+@overload
+def error_of(failure: Failure) -> ErrorInfo: ...
+@overload
+def error_of(failure: None) -> None: ...
+def error_of(failure: Failure | None) -> ErrorInfo | None:
+    """Turn a failure into what travels; nothing is nothing."""
+    if failure is None:
+        return None
     return ErrorInfo(
         failure.error_class,
         failure.code,

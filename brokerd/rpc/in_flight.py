@@ -13,6 +13,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from brokerd.rpc.call import Call, Later
 from brokerd.rpc.completions import Completions
 from brokerd.rpc.failures import (
     REQUEST_CANCELLED,
@@ -20,7 +21,6 @@ from brokerd.rpc.failures import (
     TOO_MANY_REQUESTS,
     error_info,
 )
-from brokerd.rpc.methods import Call, Later, Methods
 from copilot_broker.wire.errors import LocalProtocolError
 from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from brokerd.gate import Caller
     from brokerd.rpc.link import Link
+    from brokerd.rpc.methods import Methods
     from copilot_broker.wire.connection import Connection
     from copilot_broker.wire.events import RequestReceived
     from copilot_broker.wire.messages import ErrorInfo
@@ -51,7 +52,7 @@ class InFlight:
         self._waiting: dict[int, asyncio.Task[None]] = {}
         """msgid → the task that will answer it."""
         self._pumps: dict[int, asyncio.Task[None]] = {}
-        self._completions = Completions(wire, caller, methods.proxy.begin, link)
+        self._completions = Completions(wire, caller, methods.proxy, link)
         self._room = asyncio.Event()
         self._refusing = False
 

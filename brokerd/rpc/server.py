@@ -81,7 +81,7 @@ class RpcServer:
         headers_for_client: Callable[[], Mapping[str, str]],
         login_request: Callable[[dict[str, Any]], LoginRequest],
         extra_status: Callable[[], Mapping[str, object]] = dict,
-        about_app: Callable[[LoginRequest], Mapping[str, str]] = lambda _request: {},
+        about_app: Callable[[LoginRequest], Mapping[str, object]] = lambda _request: {},
         limits: Limits | None = None,
         connections: int | None = None,
         buffers: int = TOTAL_BUFFERS,
@@ -90,7 +90,7 @@ class RpcServer:
 
         `headers_for_client` gives what callers should send upstream with a token; when that
         changes, call `reconfigured`.
-        `about_app` gives `app` and `notice` of the login screen: what is being approved.
+        `about_app` gives what the login screen says of the app: what is being approved.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
         self._gate = gate

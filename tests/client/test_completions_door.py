@@ -6,9 +6,19 @@ import asyncio
 
 import pytest
 
-from copilot_broker import AsyncClient, BrokerUnreachable, Client, Temporary, UsageError
+from brokerd.errors import ErrorClass, Failure
+from copilot_broker import (
+    AsyncClient,
+    BrokerUnreachable,
+    Client,
+    Denied,
+    Temporary,
+    UpstreamRefused,
+    UsageError,
+)
 from copilot_broker.calls.completion import MAX_BODY
 from copilot_broker.wire.limits import STREAM_WINDOW
+from fakes.broker import a_lease
 from fakes.proxy import FakeReply
 from fakes.rpc_door import PATIENCE, Door, until
 
@@ -160,6 +170,74 @@ async def test_models(door, client, aclient):
     assert await asyncio.to_thread(client.models) == door.proxy.catalogue
     assert await aclient.models("work") == door.proxy.catalogue
     assert door.proxy.models_asked == [None, "work"]
+    door.proxy.models_age = 700.0
+    door.proxy.models_failure = Failure(ErrorClass.TEMPORARY, "upstream_429", "slow down", "Wait")
+    for listed in (
+        await asyncio.to_thread(client.model_list, fresh=True),
+        await aclient.model_list(fresh=True),
+    ):
+        assert (listed.models, listed.age) == (door.proxy.catalogue, 700.0)
+        assert isinstance(listed.failure, Temporary)
+    assert door.proxy.models_wanted_fresh == [False, False, True, True]
+    assert await asyncio.to_thread(client.enable_model, "m", "work") == "enabled"
+    assert await aclient.enable_model("m") == "enabled"
+    assert door.proxy.enabled == [("work", "m"), (None, "m")]
+
+
+async def test_logout_tells_whether_github_has_revoked_it(door, client, aclient):
+    assert await asyncio.to_thread(client.logout) is False
+    assert await aclient.logout("work", revoke=True) is True
+    assert door.broker.calls == [("logout", None, False), ("logout", "work", True)]
+
+
+async def test_github_token_that_is_used_directly_reaches_nobody(door, client, aclient):
+    door.broker.at_hand = door.broker.lease_answer = a_lease(is_direct=True)
+    for _ in range(2):
+        with pytest.raises(Denied, match="direct_mode"):
+            await asyncio.to_thread(client.token)
+        with pytest.raises(Denied, match="direct_mode"):
+            await aclient.token()
+
+
+async def test_refusals_are_the_brokers_words(door, client, aclient):
+    refusal = Failure(ErrorClass.DENIED, "no_seat", "no seat", "Ask", "https://github.com/x", 9.0)
+    door.proxy.answers += [FakeReply(b"no", status=403, refusal=refusal) for _ in range(4)]
+
+    def take() -> None:
+        for answer in (client.complete({}), client.stream({})):
+            with pytest.raises(UpstreamRefused, match="no_seat") as caught:
+                answer.raise_for_status()
+            assert isinstance(caught.value, Denied)
+            assert (caught.value.url, caught.value.retry_after) == ("https://github.com/x", 9.0)
+
+    await asyncio.to_thread(take)
+    with pytest.raises(UpstreamRefused, match="no_seat"):
+        (await aclient.complete({})).raise_for_status()
+    with pytest.raises(UpstreamRefused, match="no_seat"):
+        await anext(aclient.stream({}).text())
+
+
+@pytest.mark.parametrize("kind", ["client", "aclient"])
+async def test_error_in_mid_stream_is_the_brokers_words(door, client, aclient, kind):
+    reply = FakeReply(None, **{"content-type": "text/event-stream"})
+    reply.feed(b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n')
+    reply.feed(b'data: {"error":{"message":"too busy","code":"model_overloaded"}}\n\n')
+    reply.end()
+    door.proxy.answers.append(reply)
+    texts = []
+
+    def read() -> None:
+        texts.extend(client.stream({}).text())
+
+    async def aread() -> None:
+        async for text in aclient.stream({}).text():
+            texts.append(text)
+
+    with pytest.raises(UpstreamRefused, match=r"model_overloaded: .*too busy") as caught:
+        await (asyncio.to_thread(read) if kind == "client" else aread())
+    assert texts == ["Hi"]
+    assert isinstance(caught.value, Temporary)
+    assert [account for account, _ in door.proxy.noted] == ["default"]
 
 
 async def test_paused_stream_delays_no_call(door, client):

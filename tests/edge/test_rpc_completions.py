@@ -11,7 +11,7 @@ import pytest
 
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from brokerd.rpc.completion_stream import CHUNK_MAX
+from brokerd.rpc.completion_stream import CHUNK_MAX, SUSPECT_MAX
 from brokerd.rpc.session import OUT_HIGH
 from brokerd.rpc.whole_answer import BODY_MAX
 from copilot_broker.wire.connection import (
@@ -82,6 +82,7 @@ async def test_a_whole_answer_comes_through_untouched(door, client):
     (request,) = door.proxy.requests
     assert (request.body, request.path, request.stream) == (AWKWARD, "/chat/completions", False)
     assert (request.account, dict(request.headers)) == ("work", {})
+    assert request.peer == os.getpid()
     assert reply.closed.is_set()
 
 
@@ -210,21 +211,6 @@ async def test_a_request_without_the_scope_is_denied(tmp_path, caplog):
         assert door.proxy.requests == []
 
 
-async def test_models_are_listed_as_github_lists_them(door, client):
-    door.proxy.catalogue = [{"id": "gpt-4.1", "capabilities": {"limits": {"n": 1}}, "x": None}]
-    answer = await client.call("models.list", account="work")
-    assert answer.result == {"account": "work", "models": door.proxy.catalogue}
-    assert door.proxy.models_asked == ["work"]
-    assert (await client.call("models.list", account=7)).error.code == "bad_params"
-
-
-async def test_what_messagepack_cannot_say_is_a_defect_that_is_told(door, client):
-    door.proxy.catalogue = [{"id": "gpt-4.1", "limit": 2**70}]
-    answer = await client.call("models.list")
-    assert (answer.error.error_class, answer.error.code) == (ErrorClass.INTERNAL, "internal_error")
-    assert (await client.call("token.get")).error is None
-
-
 async def test_what_is_cancelled_from_within_is_a_defect_that_is_told(door, client):
     for stream in (False, True):
         door.proxy.answers.append(asyncio.CancelledError())
@@ -235,7 +221,128 @@ async def test_what_is_cancelled_from_within_is_a_defect_that_is_told(door, clie
 
 async def test_hello_names_the_features(client):
     features = (await client.call("broker.hello")).result["features"]
-    assert {"completions", "models", "request_cancel"} <= set(features)
+    assert {"completions", "models", "request_cancel", "refusals"} <= set(features)
+
+
+# -- refusals ---------------------------------------------------------------------------------
+
+
+REFUSED = Failure(
+    ErrorClass.DENIED,
+    "no_seat",
+    "nobody has given you a seat",
+    "Ask your administrator; then: copilot-cred refresh",
+    "https://github.com/settings/copilot",
+    60.0,
+)
+REFUSAL = {
+    "class": 5,
+    "code": "no_seat",
+    "message": "nobody has given you a seat",
+    "hint": "Ask your administrator; then: copilot-cred refresh",
+    "url": "https://github.com/settings/copilot",
+    "retry_after": 60.0,
+}
+
+
+async def test_a_refusal_is_explained_beside_the_answer(door, client):
+    door.proxy.answers += [FakeReply(b"no", status=403, refusal=REFUSED) for _ in range(2)]
+    whole = (await client.call("completion.create", body=b"{}")).result
+    assert (whole["status"], whole["body"], whole["refusal"]) == (403, b"no", REFUSAL)
+    head = (await open_stream(client)).result
+    assert (head["status"], head["refusal"]) == (403, REFUSAL)
+    assert await collect(client) == ([b"no"], StreamEnd(head["stream"], None))
+    assert door.proxy.noted == [], "the proxy knows of its own answers"
+
+
+async def test_who_wants_errors_as_text_has_refusals_so(door, client):
+    await client.call("broker.hello", errors="text")
+    door.proxy.answers += [FakeReply(b"no", status=403, refusal=REFUSED) for _ in range(2)]
+    door.proxy.answers.append(reply := FakeReply())
+    whole = (await client.call("completion.create", body=b"{}")).result
+    assert whole["refusal"] == str(REFUSED)
+    assert (await open_stream(client)).result["refusal"] == str(REFUSED)
+    await collect(client)
+    await open_stream(client)
+    reply.feed(ERROR_EVENT)
+    reply.end()
+    _, end = await collect(client)
+    assert end.refusal.message.startswith("model_overloaded: ")
+
+
+ERROR_EVENT = b'data: {"error":{"message":"too busy","code":"model_overloaded"}}\n\n'
+EVENT = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [EVENT, ERROR_EVENT],
+        [EVENT + ERROR_EVENT + EVENT],
+        [EVENT, ERROR_EVENT, ERROR_EVENT.replace(b"model_overloaded", b"another")],
+        [ERROR_EVENT[:-20], ERROR_EVENT[-20:]],
+        [b'data: {"response":{"error":null}}\n\n' + EVENT, ERROR_EVENT],
+        [EVENT + ERROR_EVENT[:20], ERROR_EVENT[20:30], ERROR_EVENT[30:], EVENT],
+        [ERROR_EVENT.rstrip()],
+    ],
+    ids=["alone", "among", "two", "cut", "after_none", "cut_twice", "last"],
+)
+async def test_an_error_in_mid_stream_is_explained_at_the_end(door, client, chunks):
+    door.proxy.answers.append(reply := FakeReply(account="work"))
+    await open_stream(client)
+    reply.feed(*chunks)
+    reply.end()
+    received, end = await collect(client)
+    assert received == chunks
+    assert end.error is None
+    assert end.refusal.code == "model_overloaded"
+    assert end.refusal.error_class is ErrorClass.TEMPORARY
+    assert "too busy" in end.refusal.message
+    ((account, noted),) = door.proxy.noted
+    assert (account, noted.code) == ("work", "model_overloaded")
+
+
+async def test_an_error_before_the_cut_is_explained_too(door, client):
+    door.proxy.answers.append(reply := FakeReply())
+    await open_stream(client)
+    reply.feed(ERROR_EVENT)
+    reply.cut()
+    _, end = await collect(client)
+    assert (end.error.code, end.refusal.code) == ("upstream_cut", "model_overloaded")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'data: {"choices":[{"delta":{"content":"an \\"error\\": {}"}}]}\n\n',
+        b'data: {"type":"response.created","response":{"error":null}}\n\n',
+        b'data: {"choices":[],"error":null}\n\n',
+        b'"error"' * 20_000,
+        b'data: {"error":\n\ndata: \xff"error"\n\n',
+    ],
+    ids=["spoken", "none", "null", "long", "garbage"],
+)
+async def test_what_is_no_error_is_not_explained(door, client, chunk):
+    door.proxy.answers.append(reply := FakeReply())
+    await open_stream(client)
+    reply.feed(chunk, EVENT)
+    reply.end()
+    received, end = await collect(client)
+    assert b"".join(received) == chunk + EVENT
+    assert (end.error, end.refusal) == (None, None)
+    assert door.proxy.noted == []
+
+
+async def test_of_a_line_that_does_not_end_a_bounded_part_is_kept(door, client):
+    door.proxy.answers.append(reply := FakeReply())
+    await open_stream(client)
+    reply.feed(ERROR_EVENT[:20] + b" " * (SUSPECT_MAX - 20))
+    flow = reply.receiver
+    assert len(flow._suspect) == SUSPECT_MAX
+    reply.feed(b" ")
+    assert flow._suspect == b""
+    reply.end()
+    await collect(client)
 
 
 # -- streams ----------------------------------------------------------------------------------

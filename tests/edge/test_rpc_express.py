@@ -78,7 +78,10 @@ leases = st.builds(
     expires_at=st.integers(1 << 16, (1 << 32) - 1),
     expires_in=st.floats(0, 1e9),
     api_base=texts,
+    completions_base=texts,
     account=texts,
+    clamped=st.booleans(),
+    cooldown_until=st.none() | st.integers(0, (1 << 63) - 1),
 )
 
 
@@ -110,9 +113,13 @@ def test_the_answer_is_byte_for_byte_that_of_the_long_way(lease, msgid, asked, h
         assert len(data) > REQUEST_MAX
     else:
         assert answer == long_way(broker, data, headers)
-        broker.at_hand = a_lease(**{**vars(lease), "expires_in": lease.expires_in / 2 + 1})
-        if params["min_valid"] <= broker.at_hand.expires_in:
-            assert lane.answer(data, a_caller()) == long_way(broker, data, headers)
+        for later in (
+            {"expires_in": lease.expires_in / 2 + 1},
+            {"cooldown_until": None if lease.cooldown_until else lease.expires_at},
+        ):
+            broker.at_hand = a_lease(**{**vars(lease), **later})
+            if params["min_valid"] <= broker.at_hand.expires_in:
+                assert lane.answer(data, a_caller()) == long_way(broker, data, headers)
 
 
 @settings(deadline=None)
@@ -194,6 +201,26 @@ def test_a_new_token_is_answered_at_once(lane, broker):
     lane.answer(request(), a_caller())
     broker.at_hand = a_lease(token="tid=second")
     assert b"tid=second" in lane.answer(request(), a_caller())
+
+
+def test_a_github_token_is_never_answered(lane, broker):
+    """Not even where the same account was lent a token right before."""
+    lane.learn(request())
+    assert lane.answer(request(), a_caller()) is not None
+    broker.at_hand = a_lease(is_direct=True)
+    caller = a_caller()
+    for _ in range(2):
+        assert lane.answer(request(), caller) is None
+    assert caller._granted == {}
+    assert CANARY not in str([answer[1:] for answer in lane._answers.values()])
+
+
+def test_a_cool_down_is_answered_as_soon_as_it_begins_and_ends(lane, broker):
+    lane.learn(request())
+    for when in (None, 1_900_000_000, 1_900_000_060, None):
+        broker.at_hand = a_lease(cooldown_until=when)
+        answer = msgpack.unpackb(lane.answer(request(), a_caller()))
+        assert answer[3]["cooldown_until"] == when
 
 
 def test_new_headers_are_answered_when_told_of():

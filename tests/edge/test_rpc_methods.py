@@ -7,7 +7,9 @@ import math
 
 import pytest
 
+from brokerd.core.quota_header import QuotaSnapshot
 from brokerd.errors import ErrorClass, Failure
+from brokerd.views import PacingView
 from fakes.broker import CANARY, a_lease, a_view, signed_out
 from fakes.rpc_door import Door
 
@@ -48,11 +50,41 @@ async def test_token_get_hands_over_the_token_and_how_to_use_it(door, client):
         "expires_at": 1_900_000_000,
         "expires_in": 1500.0,
         "api_base": "https://api.example.test",
+        "completions_base": "https://proxy.example.test",
         "headers": {"Editor-Version": "copilot-broker/1.2.3"},
         "account": "default",
         "token_id": "0a1b2c3d",
         "clamped": False,
+        "cooldown_until": None,
     }
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+async def test_token_get_says_until_when_copilot_wants_no_requests(door, client, at_hand):
+    lease = a_lease(cooldown_until=1_900_000_007)
+    door.broker.lease_answer, door.broker.at_hand = lease, lease if at_hand else None
+    for _ in range(3):
+        assert (await client.call("token.get")).result["cooldown_until"] == 1_900_000_007
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+async def test_a_github_token_that_is_used_directly_is_never_lent(door, client, caplog, at_hand):
+    lease = a_lease(is_direct=True)
+    door.broker.lease_answer, door.broker.at_hand = lease, lease if at_hand else None
+    for params in ({}, {"min_valid": 60.0}, {"reject": "0a1b2c3d"}, {}, {"min_valid": 60.0}):
+        answer = await client.call("token.get", **params)
+        assert (answer.error.error_class, answer.error.code) == (ErrorClass.DENIED, "direct_mode")
+        assert "copilot-cred login" in answer.error.hint
+    refreshed = await client.call("broker.refresh")
+    assert refreshed.result["token_id"] == "0a1b2c3d"
+    assert CANARY.encode() not in client.received
+    told = [(record.message, record.OPERATION, record.REASON) for record in caplog.records]
+    assert told == [("operation denied", "token.get", "direct_mode")] * 5
+
+
+async def test_an_account_that_lends_no_token_completes(door, client):
+    door.broker.at_hand = a_lease(is_direct=True)
+    assert (await client.call("completion.create", body=b"{}")).result["status"] == 200
 
 
 async def test_token_get_has_defaults_and_ignores_unknown_keys(door, client):
@@ -126,13 +158,140 @@ async def test_account_list_use_and_logout(door, client):
     assert listed["accounts"][1]["error"]["class"] == int(ErrorClass.DENIED)
     assert (await client.call("account.use", account="work")).result == {"default": "work"}
     assert (await client.call("account.use")).error.code == "bad_params"
-    assert (await client.call("account.logout", account="work")).result == {}
-    assert door.broker.calls == [("use", "work"), ("logout", "work")]
+    assert (await client.call("account.logout", account="work")).result == {"revoked": False}
+    assert (await client.call("account.logout", revoke=True)).result == {"revoked": True}
+    assert (await client.call("account.logout", revoke=1)).error.code == "bad_params"
+    assert door.broker.calls == [
+        ("use", "work"),
+        ("logout", "work", False),
+        ("logout", None, True),
+    ]
 
 
-async def test_account_maps_have_exactly_the_fields_of_the_view(client):
+async def test_account_maps_have_the_fields_of_the_view_and_how_its_use_goes(door, client):
+    view = a_view(login_expires_in=3600.5)
+    door.broker.views = [view]
     (account,) = (await client.call("account.list")).result["accounts"]
-    assert set(account) == set(vars(a_view()))
+    assert account == {
+        **vars(view),
+        "pacing": {
+            "cooldown_in": None,
+            "models": {},
+            "circuit": "closed",
+            "limit": None,
+            "in_flight": 0,
+            "queued": 0,
+        },
+        "refusal": None,
+        "quota": {},
+    }
+    assert (await client.call("broker.status")).result["accounts"] == [account]
+
+
+async def test_accounts_tell_what_is_held_back_refused_and_left(door, client):
+    limited = Failure(
+        ErrorClass.TEMPORARY, "rate_limited", "slow down", "Wait", "https://github.com", 42.0
+    )
+    door.broker.views = [a_view(), a_view(name="work", default=False)]
+    door.proxy.pacing_view = PacingView(
+        cooldown_in=41.5,
+        models={"gpt-5": 9.5},
+        circuit="half_open",
+        limit=3,
+        in_flight=2,
+        queued=7,
+        reason=limited,
+    )
+    door.proxy.refusals = {"work": (limited, 12.5)}
+    door.proxy.quotas = {"work": {"chat": QuotaSnapshot(300, 29.5, 0.0, False, 1_900_000_000)}}
+    default, work = (await client.call("account.list")).result["accounts"]
+    error = {
+        "class": 7,
+        "code": "rate_limited",
+        "message": "slow down",
+        "hint": "Wait",
+        "url": "https://github.com",
+        "retry_after": 42.0,
+    }
+    assert default["pacing"] == {
+        "cooldown_in": 41.5,
+        "models": {"gpt-5": 9.5},
+        "circuit": "half_open",
+        "limit": 3,
+        "in_flight": 2,
+        "queued": 7,
+        "reason": error,
+    }
+    assert (default["refusal"], default["quota"]) == (None, {})
+    assert work["refusal"] == {**error, "ago": 12.5}
+    assert work["quota"] == {
+        "chat": {
+            "entitlement": 300,
+            "percent_remaining": 29.5,
+            "overage": 0.0,
+            "overage_permitted": False,
+            "resets_at": 1_900_000_000,
+        }
+    }
+
+
+# -- models -----------------------------------------------------------------------------------
+
+
+async def test_models_are_listed_as_github_lists_them(door, client):
+    door.proxy.catalogue = [{"id": "gpt-4.1", "capabilities": {"limits": {"n": 1}}, "x": None}]
+    door.proxy.models_age = 2.5
+    answer = await client.call("models.list", account="work")
+    assert answer.result == {"account": "work", "models": door.proxy.catalogue, "age": 2.5}
+    assert (await client.call("models.list", fresh=True)).result["account"] == "default"
+    assert door.proxy.models_asked == ["work", None]
+    assert door.proxy.models_wanted_fresh == [False, True]
+    for params in ({"account": 7}, {"fresh": "yes"}):
+        assert (await client.call("models.list", **params)).error.code == "bad_params"
+
+
+async def test_an_old_list_of_models_says_why_it_is_old(door, client):
+    door.proxy.models_age = 900.0
+    door.proxy.models_failure = Failure(ErrorClass.TEMPORARY, "upstream_429", "slow down", "Wait")
+    found = (await client.call("models.list")).result
+    assert found["models"] == door.proxy.catalogue
+    assert found["error"] == {
+        "class": 7,
+        "code": "upstream_429",
+        "message": "slow down",
+        "hint": "Wait",
+    }
+
+
+async def test_a_models_terms_are_accepted_for_who_says_which(door, client):
+    answer = await client.call("models.enable", model="claude", account="work")
+    assert answer.result == {"account": "work", "model": "claude", "state": "enabled"}
+    for params in ({}, {"model": None}, {"model": 7}, {"model": "m", "account": 7}):
+        assert (await client.call("models.enable", **params)).error.code == "bad_params"
+    assert door.proxy.enabled == [("work", "claude")]
+
+
+async def test_accepting_terms_needs_more_than_asking_does(tmp_path, caplog):
+    async with Door(tmp_path / "s") as door:
+        await door.server.serve(door.socket, "http")
+        client = await door.knock()
+        assert (await client.call("models.list")).error is None
+        answer = await client.call("models.enable", model="claude")
+        assert (answer.error.error_class, answer.error.code) == (
+            ErrorClass.DENIED,
+            "scope_too_low",
+        )
+        assert door.proxy.enabled == []
+
+
+async def test_what_messagepack_cannot_say_is_a_defect_that_is_told(door, client):
+    door.proxy.catalogue = [{"id": "gpt-4.1", "limit": 2**70}]
+    answer = await client.call("models.list")
+    assert (answer.error.error_class, answer.error.code) == (ErrorClass.INTERNAL, "internal_error")
+    assert (await client.call("token.get")).error is None
+
+
+# -- status -----------------------------------------------------------------------------------
 
 
 async def test_status_joins_the_broker_and_what_the_daemon_adds(client):

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from brokerd.broker import LoginSucceeded, LoginWaiting, UserCodeIssued, WatchState
+from brokerd.errors import Failure
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import ResponseReceived, StreamData, StreamEnd
 from copilot_broker.wire.limits import STREAM_WINDOW
@@ -30,12 +31,13 @@ async def test_login_streams_code_countdown_and_outcome(door, client):
     for step in (
         UserCodeIssued("ABCD-1234", "https://github.com/login/device", 899.0, 5.0),
         LoginWaiting(894.0),
+        LoginWaiting(889.0, "GitHub asks us to slow down: look at this machine's clock"),
         LoginSucceeded(a_view()),
         None,
     ):
         door.broker.steps.put_nowait(step)
     assert (await client.call("account.login")).result == {"stream": 1, "status": 0, "headers": {}}
-    chunks = [(await client.event()).chunk for _ in range(3)]
+    chunks = [(await client.event()).chunk for _ in range(4)]
     assert chunks[0] == {
         "event": "user_code",
         "user_code": "ABCD-1234",
@@ -44,10 +46,17 @@ async def test_login_streams_code_countdown_and_outcome(door, client):
         "interval": 5.0,
         "app": "Some Editor",
         "notice": "unofficial",
+        "client": "editor",
+        "means": ["It may read your address."],
     }
     assert chunks[1] == {"event": "waiting", "expires_in": 894.0}
-    assert chunks[2]["event"] == "done"
-    assert chunks[2]["account"]["login"] == "octocat"
+    assert chunks[2] == {
+        "event": "waiting",
+        "expires_in": 889.0,
+        "advice": "GitHub asks us to slow down: look at this machine's clock",
+    }
+    assert chunks[3]["event"] == "done"
+    assert chunks[3]["account"] == vars(a_view())
     assert await client.event() == StreamEnd(1, None)
 
 
@@ -105,8 +114,15 @@ async def test_a_given_token_reaches_the_broker_and_no_answer(door, client):
     assert "gho_canary" not in repr([event.chunk for event in events[:1]])
 
 
-async def test_a_login_with_senseless_params_never_begins(door, client):
-    answer = await client.call("account.login", account=[1])
+async def test_a_login_asks_for_the_scopes_it_was_told(door, client):
+    await client.call("account.login", scope="read:user user:email")
+    await until(lambda: door.broker.login_request is not None)
+    assert door.broker.login_request.scope == "read:user user:email"
+
+
+@pytest.mark.parametrize("name", ["account", "scope", "token"])
+async def test_a_login_with_senseless_params_never_begins(door, client, name):
+    answer = await client.call("account.login", **{name: [1]})
     assert answer.error.code == "bad_params"
     assert door.broker.login_request is None
 
@@ -125,6 +141,38 @@ async def test_watch_tells_the_full_state_and_each_change(door, client, caplog):
     assert second["error"]["class"] == int(ErrorClass.LOGIN_REQUIRED)
     assert "token" not in second
     assert caplog.messages.count("token granted") == 1
+
+
+async def test_watch_shows_no_github_token(door, client, caplog):
+    lease = a_lease(is_direct=True)
+    failure = signed_out().failure
+    for state in (
+        WatchState("default", "token", lease),
+        WatchState("default", "cooldown", lease, failure),
+        WatchState("default", "login_required", None, failure),
+        WatchState("default", "token", a_lease(token="tid=exchanged")),
+    ):
+        door.broker.states.put_nowait(state)
+    await client.call("token.watch")
+    chunks = [(await client.event()).chunk for _ in range(4)]
+    for chunk in chunks[:2]:
+        assert set(chunk) == {"event", "account", "error"}
+        assert (chunk["event"], chunk["account"]) == ("failed", "default")
+        assert (chunk["error"]["class"], chunk["error"]["code"]) == (5, "direct_mode")
+    assert chunks[2]["event"] == "login_required"
+    assert chunks[3]["token"] == "tid=exchanged"
+    assert CANARY.encode() not in client.received
+    assert caplog.messages == ["operation denied"] * 2
+
+
+async def test_watch_tells_of_a_cool_down_beside_the_token(door, client):
+    limited = Failure(ErrorClass.TEMPORARY, "rate_limited", "slow down", "Wait", retry_after=9.0)
+    lease = a_lease(cooldown_until=1_900_000_009)
+    door.broker.states.put_nowait(WatchState("default", "cooldown", lease, limited))
+    await client.call("token.watch")
+    chunk = (await client.event()).chunk
+    assert (chunk["event"], chunk["token"]) == ("cooldown", CANARY)
+    assert (chunk["cooldown_until"], chunk["error"]["retry_after"]) == (1_900_000_009, 9.0)
 
 
 async def test_a_watch_without_credit_stops_and_goes_on_with_it(door, client):

@@ -24,6 +24,7 @@ def a_lease(**changes) -> LeasedToken:
         account="default",
         host="github.com",
         clamped=False,
+        completions_base="https://proxy.example.test",
     )
     return replace(lease, **changes)
 
@@ -35,7 +36,7 @@ def a_view(**changes) -> AccountView:
         user_id=583231,
         login="octocat",
         client_id="Iv1.0000",
-        mode="auto",
+        mode="exchange",
         source="login",
         store="memory",
         default=True,
@@ -45,6 +46,9 @@ def a_view(**changes) -> AccountView:
         expires_in=1500.0,
         refresh_in=1200.0,
         error=None,
+        scopes="user:email",
+        sku="monthly_subscriber",
+        api_base="https://api.example.test",
     )
     return replace(view, **changes)
 
@@ -130,8 +134,10 @@ class FakeBroker:
         finally:
             self.login_left.set()
 
-    async def logout(self, account=None):
-        self.calls.append(("logout", account))
+    async def logout(self, account=None, *, revoke=False):
+        """Revoked is what was to be revoked."""
+        self.calls.append(("logout", account, revoke))
+        return revoke
 
     async def use(self, account):
         self.calls.append(("use", account))

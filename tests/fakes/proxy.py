@@ -6,9 +6,10 @@ import asyncio
 
 from brokerd.errors import ErrorClass, Failure
 from brokerd.proxy.begun import Begun
+from brokerd.views import ModelList, PacingView
 
 
-__all__ = ["FakeProxy", "FakeReply", "upstream_cut"]
+__all__ = ["FakeProxy", "FakeReply", "calm", "upstream_cut"]
 
 
 def upstream_cut() -> Failure:
@@ -20,11 +21,28 @@ def upstream_cut() -> Failure:
     )
 
 
+def calm() -> PacingView:
+    """A gate that holds nothing back."""
+    return PacingView(
+        cooldown_in=None,
+        models={},
+        circuit="closed",
+        limit=None,
+        in_flight=0,
+        queued=0,
+        reason=None,
+    )
+
+
 class FakeReply:
     """A reply whose body comes when the test calls `feed`, `end` and `cut`."""
 
-    def __init__(self, body=b"", *, status=200, account="default", **headers) -> None:
+    def __init__(
+        self, body=b"", *, status=200, account="default", refusal=None, **headers
+    ) -> None:
         self.status = status
+        self.account = account
+        self.refusal = refusal
         self.headers = {
             "content-type": "application/json",
             "x-copilot-broker-account": account,
@@ -106,6 +124,15 @@ class FakeProxy:
         self.replies: list[FakeReply] = []
         self.catalogue: list[dict] = [{"id": "gpt-4.1", "object": "model"}]
         self.models_asked: list[str | None] = []
+        self.models_wanted_fresh: list[bool] = []
+        self.models_age = 0.0
+        self.models_failure: Failure | None = None
+        self.enabled: list[tuple[str | None, str]] = []
+        self.pacing_view = calm()
+        self.refusals: dict[str, tuple[Failure, float]] = {}
+        """Account → what `last_refusal` tells."""
+        self.noted: list[tuple[str, Failure]] = []
+        self.quotas: dict[str, dict] = {}
 
     async def open(self, request):
         self.requests.append(request)
@@ -128,6 +155,25 @@ class FakeProxy:
         begun.wait_for(asyncio.ensure_future(self.open(request)))
         return begun
 
-    async def models(self, account):
+    async def models(self, account, *, fresh=False):
         self.models_asked.append(account)
-        return account or "default", self.catalogue
+        self.models_wanted_fresh.append(fresh)
+        return ModelList(
+            account or "default", self.catalogue, self.models_age, self.models_failure
+        )
+
+    async def enable_model(self, account, model):
+        self.enabled.append((account, model))
+        return account or "default", "enabled"
+
+    def pacing(self, account):
+        return self.pacing_view
+
+    def last_refusal(self, account):
+        return self.refusals.get(account)
+
+    def note_refusal(self, account, failure):
+        self.noted.append((account, failure))
+
+    def quota(self, account):
+        return self.quotas.get(account, {})

@@ -24,7 +24,7 @@ from fakes.broker import FakeBroker
 from fakes.proxy import FakeProxy
 
 
-__all__ = ["PATIENCE", "Door", "WireClient", "until"]
+__all__ = ["ABOUT_APP", "PATIENCE", "Door", "WireClient", "until"]
 
 PATIENCE = 20.0
 """Seconds before a wait counts as hanging: generous, as machines may be busy."""
@@ -35,6 +35,14 @@ async def until(condition) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0)
+
+
+ABOUT_APP = {
+    "app": "Some Editor",
+    "notice": "unofficial",
+    "client": "editor",
+    "means": ["It may read your address."],
+}
 
 
 class Door:
@@ -55,10 +63,12 @@ class Door:
             version="1.2.3",
             headers_for_client=lambda: {"Editor-Version": "copilot-broker/1.2.3"},
             login_request=lambda params: LoginRequest(
-                client_id="Iv1.0000", token=params.get("token")
+                client_id="Iv1.0000",
+                token=params.get("token"),
+                scope=params.get("scope") or "",
             ),
             extra_status=lambda: {"simulated": False, "store": {"kind": "memory"}},
-            about_app=lambda request: {"app": "Some Editor", "notice": "unofficial"},
+            about_app=lambda request: ABOUT_APP,
             **options,
         )
         self._clients: list[WireClient] = []

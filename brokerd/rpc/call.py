@@ -1,0 +1,42 @@
+"""One request, and the three ways in which a method may answer it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+    from brokerd.gate import Caller
+
+
+__all__ = ["Answer", "Begun", "Call", "Later", "Rows"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request of an admitted caller."""
+
+    caller: Caller
+    method: str
+    params: Mapping[str, Any] = field(repr=False)
+
+
+Answer = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Later:
+    """An answer that has to be waited for; nothing has begun before `start`."""
+
+    start: Callable[[], Awaitable[Answer]]
+    """Does it. Raises BrokerError."""
+
+
+Begun: TypeAlias = "Answer | Later | AsyncGenerator[Answer, None]"
+"""What a method returns: its answer, what there is to wait for, or the chunks of its stream."""
+
+Rows: TypeAlias = "dict[str, Callable[[Call], Begun]]"
+"""Method name → what it does. Raises PermanentError (USAGE) for parameters that make no sense."""
