@@ -57,7 +57,7 @@ def prepared(state: State, configured: str, now: float) -> State:
         return state
     step = state.step
     if _must_renew(state, step, now):
-        return replace(state, step=Renewing(step.login), retry=step.renewal or state.retry)
+        return replace(state, step=Renewing(step.login))
     refusal = refusal_of(step.login.token.value, configured)
     if refusal is not None:
         return replace(state, retry=state.retry.given_up(refusal))

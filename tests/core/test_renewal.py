@@ -291,6 +291,19 @@ def test_the_old_token_does_not_serve_when_it_has_expired():
     assert isinstance(bench.to_deadline()[0], RenewToken)
 
 
+def test_a_renewal_whose_turn_has_come_goes_before_the_old_token():
+    bench = Bench().loaded(OLD_PAIR, 2000.0)
+    bench.answer(ev.TokenIssued, COPILOT)
+    bench.to_deadline()
+    bench.fail(DOWN)
+    bench.now += 400.0
+    bench.machine.handle_timer(bench.now)
+    assert isinstance(bench.state, Exchanging)
+    assert isinstance(bench.question, RenewToken)
+    bench.fail(DOWN)
+    assert isinstance(bench.question, ExchangeToken)
+
+
 def test_a_refusal_of_the_old_token_does_not_hurry_a_renewal_that_waits():
     bench = Bench().loaded(OLD_PAIR, 300.0)
     bench.fail(DOWN)
