@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brokerd.broker.asker import Asker
     from brokerd.core.effects import Effect
     from brokerd.core.token_machine import TokenMachine
-    from brokerd.core.tokens import Login
+    from brokerd.core.tokens import AccountKey, Login
     from brokerd.ports import Clock
 
 
@@ -96,6 +96,14 @@ class AccountRunner:
     def has_saved(self) -> bool:
         """Whether a login has been made durable here."""
         return self._asker.has_saved
+
+    def is_renewing(self, key: AccountKey) -> bool:
+        """Whether a new pair of tokens for that person's login is on its way to its store."""
+        match self.machine.state:
+            case Ready(step=Renewing() | Saving()) | Exchanging(step=Renewing() | Saving()):
+                return self._asker.is_renewing and self._asker.key == key
+            case _:
+                return False
 
     @property
     def login(self) -> Login | None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from brokerd.core.settings import AccountSettings
-    from brokerd.core.tokens import CopilotToken, GitHubToken, IndexEntry, Login
+    from brokerd.core.tokens import AccountKey, CopilotToken, GitHubToken, IndexEntry, Login
     from brokerd.ports import Clock, GitHub, LoginStore
 
 
@@ -61,24 +61,30 @@ class Asker:
         settings: Callable[[], AccountSettings],
         open_store: Callable[[], Awaitable[LoginStore]],
         kept: IndexEntry | None = None,
+        renewal_turn: Callable[[AccountKey], Awaitable[None]],
         on_saved: Callable[[Login, LoginStore], Awaitable[None]],
     ) -> None:
         """`open_store` is called once, before anybody is troubled for a login it cannot keep.
 
-        `kept` is what the index knows of the login that there is already. `on_saved` makes the
-        rest of a new one durable; it counts as saved when that has returned.
+        `kept` is what the index knows of the login that there is already. `renewal_turn` returns
+        when no other name of this login is renewing it. `on_saved` makes the rest of a new login
+        durable; it counts as saved when that has returned.
         """
         self.name = name
         self.has_saved = False
         """Whether a new login has been made durable here."""
+        self.is_renewing = False
+        """Whether a new pair of tokens may be on its way, or has come and is not saved yet."""
         self._clock = clock
         self._github = github
         self._settings = settings
         self._open_store = open_store
         self._store: LoginStore | None = None
-        self._key = kept.key if kept else None
+        self.key = kept.key if kept else None
+        """Whose login it is; None: nobody's yet."""
         self._direct = _app_of(kept) if kept and kept.is_direct else None
         """How the login came about whose token the exchange does not know."""
+        self._renewal_turn = renewal_turn
         self._on_saved = on_saved
         self._renewed: tuple[str, str] | None = None
         """GitHub tokens: the one that was renewed last, and what for."""
@@ -105,7 +111,7 @@ class Asker:
             case LoadLogin():
                 return self._loaded(generation, await self._kept())
             case RenewToken(client_id=client_id, token=token):
-                return LoginRenewed(generation, await self._renew(client_id, token))
+                return LoginRenewed(generation, await self._renew_in_turn(client_id, token))
             case ExchangeToken(token=token):
                 minted = await self._github().exchange(token, self._settings().plan)
                 return self._issued(generation, minted)
@@ -141,6 +147,17 @@ class Asker:
         login = replace(login, is_direct=is_direct)
         return LoginLoaded(generation, login, self._left(login.token))
 
+    async def _renew_in_turn(self, client_id: str, token: GitHubToken) -> GitHubToken:
+        """Renew it while no other name does: its refresh token can be used only once."""
+        assert self.key is not None
+        await self._renewal_turn(self.key)
+        self.is_renewing = True  # until it is saved
+        try:
+            return await self._renew(client_id, token)
+        except BaseException:
+            self.is_renewing = False
+            raise
+
     async def _renew(self, client_id: str, token: GitHubToken) -> GitHubToken:
         """Trade the refresh token in, unless somebody who shares the store has done so already.
 
@@ -173,17 +190,18 @@ class Asker:
             if kept is None or kept.token.value not in self._renewed:
                 # Somebody has signed in anew, or out: that stands. Ours lives on in memory.
                 log.warning("renewed login not saved", extra={"ACCOUNT": self.name})
-                return
-            await store.save(login)
+            else:
+                await store.save(login)
+            self.is_renewing = False
             return
         await store.save(login)
         await self._on_saved(login, store)
-        self._key = login.key
+        self.key = login.key
         self.has_saved = True
 
     async def _kept(self) -> Login | None:
-        assert self._key is not None
-        return await (await self._opened()).load(self._key)
+        assert self.key is not None
+        return await (await self._opened()).load(self.key)
 
     def _dated(self, token: GitHubToken) -> GitHubToken:
         """Note by the wall clock when it expires, for whoever reads it in another life."""

@@ -178,6 +178,7 @@ class Logins:
             settings=lambda: self._settings(name),
             open_store=open_store,
             kept=kept,
+            renewal_turn=self._roster.renewal_turn,
             on_saved=on_saved,
         )
         return AccountRunner(

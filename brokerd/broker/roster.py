@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.login_attempt import LoginAttempt
-    from brokerd.core.tokens import IndexEntry
+    from brokerd.core.tokens import AccountKey, IndexEntry
     from brokerd.ports import AccountIndex, Clock
 
 
@@ -138,6 +138,11 @@ class Roster:
     def resolve(self, account: str | None) -> str:
         """Return the name that is meant."""
         return account or self.index.default or DEFAULT_ACCOUNT
+
+    async def renewal_turn(self, key: AccountKey) -> None:
+        """Wait until no runner is renewing that person's login."""
+        while any(runner.is_renewing(key) for runner in self.runners()):
+            await self.change()
 
     def names_sharing(self, name: str, entry: IndexEntry) -> list[str]:
         """Return the other names for the same login."""
