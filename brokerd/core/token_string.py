@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["MAX_LENGTH", "TokenString", "parse"]
+__all__ = ["MAX_LENGTH", "SKU", "TokenString", "parse"]
 
 MAX_LENGTH: Final = 8192
 """Longer than any token of Copilot's; longer than this is no token."""
 
+SKU: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""GitHub's words for plans are an open set, and shown to people: plain characters only."""
+
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SKU: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST: Final = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
 _SECONDS: Final = re.compile(r"[0-9]{1,12}")
 _LEGACY: Final = re.compile(r"[0-9A-Fa-f]+:[^:]*:([0-9]{1,12}):[^:]+")
@@ -63,7 +65,7 @@ def parse(token: str) -> TokenString:
     return TokenString(
         fields=MappingProxyType(fields),
         expires_at=int(fields["exp"]) if _SECONDS.fullmatch(fields.get("exp", "")) else None,
-        sku=_matching(_SKU, fields.get("sku", "")),
+        sku=_matching(SKU, fields.get("sku", "")),
         proxy_host=_matching(_HOST, fields.get("proxy-ep", "").lower()),
     )
 

@@ -8,7 +8,6 @@ the characters that GitHub uses.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +18,20 @@ from brokerd.upstream import bases
 from brokerd.upstream.bodies import fields_of
 from brokerd.upstream.identity import is_presentable
 from brokerd.upstream.refusals import bad_answer, server_time
+from brokerd.upstream.values import (
+    MAX_INTEGER,
+    MAX_SECONDS,
+    is_tellable,
+    number_of,
+    scopes_of,
+    seconds_of,
+    sku_of,
+)
 
 
 if TYPE_CHECKING:
-    from typing import TypeVar
-
     from brokerd.upstream.hosts import OriginAllowList, Urls
     from brokerd.upstream.http import Answer
-
-    Default = TypeVar("Default", float, None)
 
 
 __all__ = [
@@ -45,26 +49,15 @@ __all__ = [
 # RFC 8628 §3.2 and GitHub's documentation.
 DEFAULT_INTERVAL = 5.0
 DEFAULT_DEVICE_LIFETIME = 900.0
-# Longer than anything GitHub issues; keeps arithmetic on nonsense finite.
-MAX_SECONDS = 366 * 86400.0
 # The official client ignores `expires_at` and takes a token to live this much past `refresh_in`.
 LIFETIME_PAST_REFRESH = 60.0
 # A person reads it aloud from a terminal: nothing that a terminal could take for a command.
 USER_CODE = re.compile(r"[A-Za-z0-9-]{4,32}")
 LOGIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,100}")
 ERROR_CODE = re.compile(r"[a-z_]{1,64}")
-SKU = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-# RFC 6749 §3.3 less what is special in lists; GitHub separates with commas, here and there spaces.
-SCOPES = re.compile(r"[A-Za-z0-9_:.-]+(?:[, ]+[A-Za-z0-9_:.-]+)*")
-MAX_SCOPES_LENGTH = 1024
-# The largest integer that MessagePack and every store take for signed.
-MAX_ID = 2**63 - 1
 # What was found out about a direct token is relied on for a day, and looked at after half of it.
 DIRECT_LIFETIME = 86400.0
 DIRECT_REFRESH_IN = 43200.0
-# The deepest entry of the model list has five levels.
-MAX_DEPTH = 16
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def device_code(answer: Answer, permitted: OriginAllowList) -> DeviceCode:
@@ -83,8 +76,8 @@ def device_code(answer: Answer, permitted: OriginAllowList) -> DeviceCode:
         device_code=code,
         user_code=shown,
         verification_uri=page,
-        expires_in=_seconds(fields.get("expires_in"), DEFAULT_DEVICE_LIFETIME),
-        interval=_seconds(fields.get("interval"), DEFAULT_INTERVAL),
+        expires_in=seconds_of(fields.get("expires_in"), DEFAULT_DEVICE_LIFETIME),
+        interval=seconds_of(fields.get("interval"), DEFAULT_INTERVAL),
     )
 
 
@@ -98,11 +91,11 @@ def grant(answer: Answer) -> GitHubToken | NotGranted:
         return GitHubToken(
             value=token,
             refresh_token=refresh_token if presentable else None,
-            expires_in=_seconds(fields.get("expires_in"), None),
-            scope=_scopes(fields.get("scope")) or "",
+            expires_in=seconds_of(fields.get("expires_in"), None),
+            scope=scopes_of(fields.get("scope")) or "",
         )
     if error:
-        return NotGranted(error, _seconds(fields.get("interval"), None))
+        return NotGranted(error, seconds_of(fields.get("interval"), None))
     raise bad_answer(answer, "has neither access_token nor error")
 
 
@@ -116,11 +109,11 @@ def user(answer: Answer) -> User:
     """Read `GET /user`, with what the token may do."""
     fields = _object(answer)
     number, login = fields.get("id"), fields.get("login")
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= MAX_ID:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= MAX_INTEGER:
         raise bad_answer(answer, "has no user id")
     if not isinstance(login, str) or not LOGIN.fullmatch(login):
         raise bad_answer(answer, "has no login name")
-    return User(number, login, _scopes(answer.headers.get("x-oauth-scopes")))
+    return User(number, login, scopes_of(answer.headers.get("x-oauth-scopes")))
 
 
 def copilot_token(
@@ -129,8 +122,8 @@ def copilot_token(
     """Read the exchange; PermanentError when it names an API that is not permitted."""
     fields = _object(answer)
     token = fields.get("token")
-    expires_at = _number(fields.get("expires_at"))
-    refresh_in = _number(fields.get("refresh_in"))
+    expires_at = number_of(fields.get("expires_at"))
+    refresh_in = number_of(fields.get("refresh_in"))
     if not isinstance(token, str) or not is_presentable(token):
         raise bad_answer(answer, "has no token")
     if expires_at is None:
@@ -150,7 +143,7 @@ def copilot_token(
         lifetime=min(lifetime, MAX_SECONDS),
         refresh_in=refresh_in,
         api_base=chosen.copilot,
-        sku=_sku(fields.get("sku")) or told.sku,
+        sku=sku_of(fields.get("sku")) or told.sku,
         completions_base=chosen.completions,
     )
 
@@ -165,7 +158,7 @@ def copilot_user(answer: Answer) -> tuple[bases.Endpoints, str, str]:
     return (
         bases.endpoints_of(fields.get("endpoints")),
         bases.plan_of(fields.get("copilot_plan")),
-        _sku(fields.get("access_type_sku")),
+        sku_of(fields.get("access_type_sku")),
     )
 
 
@@ -201,7 +194,7 @@ def models(answer: Answer) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         name = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(name, str) and name and _is_tellable(entry):
+        if isinstance(name, str) and name and is_tellable(entry):
             found.setdefault(name, entry)
     return list(found.values())
 
@@ -213,54 +206,6 @@ def _object(answer: Answer) -> dict[str, Any]:
     return fields
 
 
-def _is_tellable(value: object, depth: int = 0) -> bool:
-    """Whether every client's codec takes it."""
-    if depth > MAX_DEPTH:
-        return False
-    if isinstance(value, str):
-        return not SURROGATE.search(value)
-    if isinstance(value, int):
-        return -MAX_ID <= value <= MAX_ID
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(_is_tellable(each, depth + 1) for pair in value.items() for each in pair)
-    if isinstance(value, list):
-        return all(_is_tellable(each, depth + 1) for each in value)
-    return value is None
-
-
-def _sku(value: object) -> str:
-    return value if isinstance(value, str) and SKU.fullmatch(value) else ""
-
-
-def _scopes(value: object) -> str | None:
-    """Return a list of scopes separated by commas; None for what is no such list."""
-    if not isinstance(value, str) or len(value) > MAX_SCOPES_LENGTH:
-        return None
-    value = value.strip()
-    if value and not SCOPES.fullmatch(value):
-        return None
-    return ",".join(value.replace(",", " ").split())
-
-
 def _age(answer: Answer) -> float:
     """Seconds a cache has kept the answer (RFC 9111 §5.1)."""
-    return _seconds(answer.headers.get("age"), 0.0)
-
-
-def _seconds(value: object, default: Default) -> float | Default:
-    """Read a duration; `default` for what is none."""
-    found = _number(value)
-    return default if found is None or found < 0 else min(found, MAX_SECONDS)
-
-
-def _number(value: object) -> float | None:
-    """Read a number, also one in a string: one server in a test of the official client does so."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return found if math.isfinite(found) else None
+    return seconds_of(answer.headers.get("age"), 0.0)

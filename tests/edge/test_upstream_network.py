@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import shutil
 import ssl
@@ -18,10 +19,11 @@ from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientErr
 from brokerd.upstream import HttpClient, Timeouts, Upstream, UpstreamSettings
 from brokerd.upstream.http import MAX_BODY
 from fakes.simulated import EXCHANGE, simulated
+from fakes.upstream_server import Origin
 
 
 CANARY = "canary-5ca1ab1e-token"
-TOKEN = GitHubToken(CANARY)
+TOKEN = GitHubToken(CANARY, refresh_token=f"refresh-{CANARY}")
 SHORT = Timeouts(connect=0.3, read=0.3, total=0.6)
 PROXY_VARIABLES = [
     name
@@ -75,6 +77,27 @@ async def upstream_at(url: str, **more):
         yield upstream("github.com")
     finally:
         await upstream.aclose()
+
+
+QUESTIONS = {
+    "identify": lambda github: github.identify(TOKEN),
+    "exchange": lambda github: github.exchange(TOKEN),
+    "direct": lambda github: github.direct(TOKEN),
+    "renew": lambda github: github.renew("c", TOKEN),
+    "revoke": lambda github: github.revoke(TOKEN),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_no_question_shows_its_secret_when_it_breaks(question, caplog):
+    async def cut(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+
+    caplog.set_level(logging.DEBUG)
+    async with listening(cut) as port, upstream_at(f"http://127.0.0.1:{port}") as github:
+        failure = await failure_of(QUESTIONS[question](github))
+    assert failure.code == "network_broken"
+    assert CANARY not in caplog.text
 
 
 async def test_nobody_listens():
@@ -351,6 +374,19 @@ async def test_netrc_does_not_replace_the_credential(monkeypatch, tmp_path):
         assert "authorization" not in it.simulator.world.requests[-1].headers
         await it.github.identify(it.token())
         assert it.simulator.world.requests[-1].headers["authorization"].startswith("token ")
+
+
+async def test_a_json_body_goes_out_as_json():
+    async with Origin(wants_body=True) as origin:
+        http = HttpClient()
+        answer = await http.post_json(origin.url, "/credentials/revoke", {"A": "b"}, {"é": ["x"]})
+        await http.aclose()
+        [exchange] = origin.exchanges
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert exchange.line == "POST /credentials/revoke HTTP/1.1"
+    assert exchange.header("content-type") == "application/json"
+    assert exchange.header("a") == "b"
+    assert json.loads(exchange.body) == {"é": ["x"]}
 
 
 async def test_debug_logs_hold_no_secret(caplog):
