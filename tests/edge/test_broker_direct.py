@@ -1,5 +1,7 @@
 """Accounts whose GitHub login is used directly: how that is found out, kept and shown."""
 
+import asyncio
+
 import pytest
 
 from brokerd.broker import LoginRequest
@@ -41,6 +43,21 @@ async def test_a_new_login_is_exchanged_again(world):
     assert (await call)[-1].account.mode == "exchange"
     assert world.github.count("exchange") == 1
     assert not world.index.entries()["default"].is_direct
+
+
+async def test_what_is_learned_of_the_old_login_is_not_said_of_the_new_one(ready):
+    """The new one is recorded, and waits for its first token, when the old one's 404 comes in."""
+    ready.github.unexchangeable.add("gho_kept")
+    ready.github.gate = gate = asyncio.Event()
+    refresh = await ask(ready.broker.refresh(None))
+    call = await ask(collect(ready.broker.login(LoginRequest(client_id="other"))))
+    await ready.clock.advance(7.0)
+    assert ready.index.entries()["default"].client_id == "other"
+    gate.set()
+    await call
+    assert not ready.index.entries()["default"].is_direct
+    assert not (await ready.broker.lease(None)).is_direct
+    assert (await failure_of(refresh)).error_class is ErrorClass.TEMPORARY
 
 
 async def test_an_index_that_cannot_be_written_costs_one_more_404_later(world, caplog):
