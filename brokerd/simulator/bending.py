@@ -193,13 +193,17 @@ def spend(answer: Any) -> Any:
 
 
 def break_off(events: Events) -> Events:
-    """End half-way in an error object, without the usual end."""
-    error = {
-        "message": "The model stopped (simulated).",
-        "code": "internal_error",
-        "type": "error",
-    }
-    return [*events[: len(events) // 2], {"error": error}]
+    """End half-way in an error, in the words of the API it is, without the usual end."""
+    said = {"message": "The model stopped (simulated)."}
+    kind = str(_first(events).get("type", ""))
+    if kind.startswith("response."):
+        half = len(events) // 2
+        error = {"type": "error", "code": "server_error", **said, "sequence_number": half}
+    elif kind:
+        error = {"type": "error", "error": {"type": "api_error", **said}}
+    else:
+        error = {"error": {**said, "code": "internal_error", "type": "error"}}
+    return [*events[: len(events) // 2], error]
 
 
 def bare(answer: Any) -> Any:
@@ -257,8 +261,11 @@ def anthropic_events(events: Events) -> Events:
     ]  # fmt: skip
     usage = next((each["usage"] for each in events if "usage" in each), None)
     message = {"id": first["id"], "type": "message", "role": "assistant", "content": [],
-               "model": first["model"], "stop_reason": None}  # fmt: skip
-    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+               "model": first["model"], "stop_reason": None, "stop_sequence": None}  # fmt: skip
+    if usage:
+        message["usage"] = _anthropic_usage(usage) | {"output_tokens": 0}
+    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    delta = {"type": "message_delta", "delta": end}
     block = {"type": "content_block_start", "index": 0}
     piece = {"type": "content_block_delta", "index": 0}
     return [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brokerd.simulator import quirks
 
 
-__all__ = ["MODELS", "MODEL_QUIRKS", "chat_model"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+__all__ = ["CHAT", "MODELS", "MODEL_QUIRKS", "available", "entry", "listed", "usable"]
 
 CHAT = "/chat/completions"
 VISION_LIMITS = {
@@ -105,19 +109,48 @@ MODELS: dict[str, Any] = {
     ],
 }  # fmt: skip
 
-_CHAT_MODELS: dict[str, dict[str, Any]] = {
-    each["id"]: each
-    for each in reversed(MODELS["data"])
-    if each.get("capabilities", {}).get("type") == "chat"
+_BY_ID: dict[str, dict[str, Any]] = {
+    each["id"]: each for each in reversed(MODELS["data"]) if "capabilities" in each
 }
+# A quirk's alias stands for sim-chat, on every path.
+_ALIAS = _DEFAULT | {"supported_endpoints": [CHAT, "/responses", "/v1/messages"]}
 
 
-def chat_model(model_id: Any) -> dict[str, Any] | None:
-    """Give the entry of a chat model that may be used; a quirk's alias stands for sim-chat."""
-    if not isinstance(model_id, str):
+def listed(accepted: Collection[str]) -> dict[str, Any]:
+    """Give the list for somebody who has accepted the terms of these models."""
+    return {**MODELS, "data": [_as_seen(each, accepted) for each in MODELS["data"]]}
+
+
+def entry(name: str) -> dict[str, Any] | None:
+    """Give a model's entry, as it is for a newcomer."""
+    return _BY_ID.get(name)
+
+
+def usable(name: Any, accepted: Collection[str]) -> dict[str, Any] | None:
+    """Give the entry of a model that may be used."""
+    if not isinstance(name, str):
         return None
-    if quirks.of_alias(model_id) is not None:
-        return _DEFAULT
-    model = _CHAT_MODELS.get(model_id)
-    usable = model is not None and model.get("policy", {}).get("state", "enabled") == "enabled"
-    return model if usable else None
+    if quirks.of_alias(name) is not None:
+        return _ALIAS
+    model = _BY_ID.get(name)
+    if model is None:
+        return None
+    policy = _as_seen(model, accepted).get("policy", {})
+    return model if policy.get("state", "enabled") == "enabled" else None
+
+
+def available(accepted: Collection[str]) -> list[str]:
+    """Name the models that a conversation may be had with, the default one first."""
+    return [
+        name
+        for name, model in sorted(_BY_ID.items(), key=lambda each: not each[1]["is_chat_default"])
+        if model["capabilities"]["type"] == "chat" and usable(name, accepted) is not None
+    ]
+
+
+def _as_seen(model: dict[str, Any], accepted: Collection[str]) -> dict[str, Any]:
+    """Show the policy's state; what an organization has disabled nobody can accept."""
+    policy = model.get("policy")
+    if policy is None or policy["state"] == "disabled" or model["id"] not in accepted:
+        return model
+    return model | {"policy": policy | {"state": "enabled"}}

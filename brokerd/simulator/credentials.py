@@ -134,13 +134,23 @@ class Credentials:
 
     # Copilot's tokens.
 
-    def issue_copilot_token(self, site: str = "") -> tuple[str, int]:
+    def issue_copilot_token(self, site: str = "", person: Person | None = None) -> tuple[str, int]:
         """Mint a Copilot token; its `expires_at` is Unix seconds by GitHub's clock."""
         settings = self.settings
         expires_at = int(self.wall() + settings.token_lifetime)
         proxy = proxy_host(site, settings.plan)
         stamp = self._next_stamp()
-        return minting.mint_copilot_token(expires_at, settings.sku, stamp, proxy), expires_at
+        tid = minting.tracking_id(person or self.person())
+        token = minting.mint_copilot_token(expires_at, settings.sku, stamp, proxy, tid)
+        return token, expires_at
+
+    def account_of(self, token: str) -> str:
+        """Name the person behind a bearer, by the `tid` of their tokens; empty = nobody's."""
+        exchanged = minting.read_copilot_token(token)
+        if exchanged is not None:
+            return exchanged.tracking_id
+        grant = self.github_grant(token)
+        return minting.tracking_id(grant.person) if grant is not None else ""
 
     def accepts_copilot_token(self, token: str) -> bool:
         """Whether this is an exchanged token that still works."""

@@ -16,7 +16,7 @@ from brokerd.simulator import answers, copilot, places
 from brokerd.simulator.control import PREFIX
 from brokerd.simulator.editing import edited
 from brokerd.simulator.parameters import place_asked
-from brokerd.simulator.records import record
+from brokerd.simulator.records import keep_answer, keep_body, record
 from brokerd.simulator.sending import Outgoing, Sent, in_pieces, send
 
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from brokerd.simulator.connections import Connection, Connections
     from brokerd.simulator.faults import Fault
+    from brokerd.simulator.memory import Visit
     from brokerd.simulator.records import RecordedRequest
     from brokerd.simulator.world import World
 
@@ -57,10 +58,15 @@ class Front:
             connection = self.connections.of(request)
             if connection is None:  # lost before its request was looked at
                 return Sent(499, reusable=False)
-            recorded = record(request, connection.number, self.world.clock)
+            keep = self.world.copilot.may_keep()
+            recorded = record(request, connection.number, self.world.clock, keep=keep)
             self.world.requests.append(recorded)
             answer = await self._answer(request, handler, recorded, connection)
             recorded.status = recorded.status or answer.status
+            if keep and isinstance(answer, web.Response):
+                keep_body(recorded, await request.read())
+                payload = answer.body if isinstance(answer.body, bytes) else b""
+                keep_answer(recorded, answer.headers, [payload])
             return answer
 
         return middleware
@@ -73,13 +79,31 @@ class Front:
         connection: Connection,
     ) -> web.StreamResponse:
         fault = self.world.take_fault(request.path)
-        body: bytes | None = None
         early = fault is not None and fault.early and fault.status is not None
-        if copilot.completes(request) and not early:
-            body = await _read_body(request, recorded)
-            if body is None:
-                recorded.cancelled = True
-                return Sent(499, reusable=False)
+        if early or not copilot.completes(request):
+            return await self._answered(request, handler, recorded, connection, fault=fault)
+        body = await _read_body(request, recorded)
+        if body is None:
+            recorded.cancelled = True
+            return Sent(499, reusable=False)
+        keep_body(recorded, body)
+        with copilot.visit(self.world, request, recorded, body) as visit:
+            asked = (body, visit)
+            return await self._answered(
+                request, handler, recorded, connection, fault=fault, asked=asked
+            )
+
+    async def _answered(
+        self,
+        request: web.Request,
+        handler: Handler,
+        recorded: RecordedRequest,
+        connection: Connection,
+        *,
+        fault: Fault | None,
+        asked: tuple[bytes, Visit] | None = None,
+    ) -> web.StreamResponse:
+        """Give the answer; `asked` is what came to be completed."""
         if fault is not None:
             await connection.pause(fault.delay)
             if fault.reset:
@@ -87,13 +111,18 @@ class Front:
                 return Sent(499, reusable=False)
             if fault.status is not None:
                 faulty = _faulty(fault, self._usual_headers(request))
+                if asked is not None:
+                    asked[1].told(faulty)
                 return await send(request, recorded, connection, faulty)
         served = places.serves(place_asked(request), request.path)
-        if body is not None and served and request.headers.get("User-Agent"):
+        if asked is not None and served and request.headers.get("User-Agent"):
+            body, visit = asked
             usual = self._usual_headers(request)
-            outgoing = copilot.answer_completion(self.world, request, body, usual)
+            outgoing = copilot.answer_completion(self.world, request, body, usual, visit)
+            outgoing = _touched(outgoing, fault)
+            visit.told(outgoing)
             await connection.pause(self.world.settings.chat_head_delay)
-            return await send(request, recorded, connection, _touched(outgoing, fault))
+            return await send(request, recorded, connection, outgoing)
         answer = await self._true_answer(request, handler)
         usual = self._usual_headers(request)
         if fault is not None and isinstance(answer, web.Response):

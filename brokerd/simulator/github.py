@@ -101,7 +101,7 @@ class GitHubRoutes:
         if settings.no_access is not None:
             body = error_envelope(settings.no_access, grant.person.login)
             return web.json_response(body, status=403)
-        token, expires_at = self.world.issue_copilot_token(place_asked(request).site)
+        token, expires_at = self.world.issue_copilot_token(place_asked(request).site, grant.person)
         return web.json_response(
             answers.exchanged(
                 settings.exchange_form,

@@ -26,6 +26,7 @@ __all__ = [
     "mint_github_token",
     "read_copilot_token",
     "read_github_token",
+    "tracking_id",
 ]
 
 _KEY = b"copilot-broker simulator: these credentials open nothing"
@@ -69,6 +70,8 @@ class CopilotGrant:
     minted_at: int
     api_host: str = ""
     """The one host of the Copilot API that takes it; empty = any does."""
+    tracking_id: str = ""
+    """Names the person it was issued to, without telling who that is."""
 
 
 def _mac(text: str) -> str:
@@ -100,14 +103,22 @@ def read_github_token(token: str) -> GitHubGrant | None:
     return GitHubGrant(Person(user_id, login), kind, client_id, minted_at, *more)
 
 
-def mint_copilot_token(expires_at: int, sku: str, minted_at: int, proxy_host: str = "") -> str:
+def tracking_id(person: Person) -> str:
+    """Name a person as their Copilot tokens do: the same in each of them."""
+    return _mac(f"tid {person.id}")
+
+
+def mint_copilot_token(
+    expires_at: int, sku: str, minted_at: int, proxy_host: str = "", tid: str = ""
+) -> str:
     """Mint a bearer in the form `k=v;k=v;…:mac` of the real ones.
 
-    `proxy_host`: the host for completions, which tells the API's host as well.
+    `proxy_host`: the host for completions, which tells the API's host as well. `tid`: see
+    `tracking_id`.
     """
     proxy = f"proxy-ep={proxy_host};" if proxy_host else ""
     text = (
-        f"tid={secrets.token_hex(8)};exp={expires_at};iat={minted_at};sku={sku};{proxy}"
+        f"tid={tid or secrets.token_hex(8)};exp={expires_at};iat={minted_at};sku={sku};{proxy}"
         "st=dotcom;chat=1;8kp=1;ip=192.0.2.1;asn=AS64496"
     )
     return f"{text}:{_mac(text)}"
@@ -120,5 +131,8 @@ def read_copilot_token(token: str) -> CopilotGrant | None:
         return None
     fields = dict(part.partition("=")[::2] for part in text.split(";"))
     return CopilotGrant(
-        int(fields["exp"]), int(fields["iat"]), api_host(fields.get("proxy-ep", ""))
+        int(fields["exp"]),
+        int(fields["iat"]),
+        api_host(fields.get("proxy-ep", "")),
+        fields.get("tid", ""),
     )

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["ALIAS", "QUIRKS", "Quirk", "bend_events", "bend_whole", "check", "of_alias"]
 
 ALIAS = "sim-quirk-"
+# Those that any stream of events can have.
+OF_ALL = frozenset({"comments", "error_midstream"})
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ def of_alias(model: str) -> list[str] | None:
     return names if all(each in QUIRKS for each in names) else None
 
 
-def bend_events(events: Events, names: Iterable[str]) -> Events:
-    """Apply quirks to a stream."""
-    chosen = set(names)
+def bend_events(events: Events, names: Iterable[str], *, is_chat: bool = True) -> Events:
+    """Apply quirks to a stream; of other APIs than chat, those that know no choices."""
+    chosen = set(names) if is_chat else OF_ALL & set(names)
     for name, quirk in QUIRKS.items():
         if name in chosen:
             events = quirk.events(events)

@@ -1,30 +1,61 @@
-"""What was asked of the simulator, as it may be shown: no body, no credential."""
+"""What was asked of the simulator, as it may be shown: no body, no credential.
+
+With the setting `keep_bodies` whole exchanges are kept too, for the page of the documentation that
+shows them; every secret then stands there as a placeholder in angle brackets.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from aiohttp import web
 
     from brokerd.simulator.clock import Clock
 
 
-__all__ = ["RecordedRequest", "record"]
+__all__ = ["Kept", "RecordedRequest", "keep_answer", "keep_body", "masked", "record"]
 
 # All others may hold what nobody should read in a list of requests.
 SHOWN_HEADERS = frozenset(
     {
-        "accept", "accept-encoding", "connection", "content-encoding", "content-length",
-        "content-type", "copilot-integration-id", "copilot-vision-request",
-        "editor-plugin-version", "editor-version", "host", "openai-intent", "transfer-encoding",
-        "user-agent", "x-agent-task-id", "x-github-api-version", "x-initiator", "x-interaction-id",
-        "x-interaction-type", "x-request-id",
+        "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "connection",
+        "content-encoding", "content-length", "content-type", "copilot-integration-id",
+        "copilot-vision-request", "editor-plugin-version", "editor-version", "host",
+        "openai-intent", "transfer-encoding", "user-agent", "x-agent-task-id",
+        "x-github-api-version", "x-initiator", "x-interaction-id", "x-interaction-type",
+        "x-request-id",
     }
 )  # fmt: skip
+
+# A page shows a few lines of each.
+MAX_BODY = 16 * 1024
+
+_SECRETS = (
+    (re.compile(r"(?:gho|ghu|ghs|ghp)_[\w-]+|github_pat_[\w-]+"), "<GitHub token>"),
+    (re.compile(r"ghr_[\w-]+"), "<refresh token>"),
+    (re.compile(r"\btid=[^\s\"]+:[0-9a-f]+"), "<Copilot token>"),
+    (re.compile(r"\b[0-9a-f]{40}\b"), "<device code>"),
+    (re.compile(r"\bsim-session\.[\w.-]+"), "<session token>"),
+    (re.compile(r"(client_secret=)[^&\s]+"), r"\1<client secret>"),
+)
+
+
+@dataclass
+class Kept:
+    """A whole exchange, its secrets masked; bodies cut at MAX_BODY characters."""
+
+    request_headers: dict[str, str]
+    """Lower-case names, all of them."""
+    request_body: str = ""
+    response_headers: dict[str, str] | None = None
+    response_body: str = ""
 
 
 @dataclass
@@ -57,9 +88,19 @@ class RecordedRequest:
     """The whole answer was written."""
     cancelled: bool = False
     """The client left before it was; `sent` says when."""
+    account: str = ""
+    """Who asked for a completion, as the `tid` of their tokens; empty = not known."""
+    model: str = ""
+    """What a completion was asked of."""
+    early: bool = False
+    """A completion asked for before the moment that an earlier answer had named."""
+    kept: Kept | None = None
+    """All of it, with the setting `keep_bodies`."""
 
 
-def record(request: web.Request, connection: int, clock: Clock) -> RecordedRequest:
+def record(
+    request: web.Request, connection: int, clock: Clock, *, keep: bool = False
+) -> RecordedRequest:
     """Note a request on arrival."""
     headers = {
         name.lower(): value
@@ -70,6 +111,44 @@ def record(request: web.Request, connection: int, clock: Clock) -> RecordedReque
     if secret:
         fingerprint = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         headers["authorization"] = f"{scheme} sha256:{fingerprint}"
-    return RecordedRequest(
+    recorded = RecordedRequest(
         request.method, request.path, clock.monotonic(), clock.wall(), headers, connection
     )
+    if keep:
+        recorded.kept = Kept(_all_of(request.headers))
+    return recorded
+
+
+def keep_body(recorded: RecordedRequest, body: bytes) -> None:
+    """Keep a request's body, if it is to be kept."""
+    if recorded.kept is not None:
+        recorded.kept.request_body = _shown(body)
+
+
+def keep_answer(
+    recorded: RecordedRequest, headers: Mapping[str, str], writes: Iterable[bytes]
+) -> None:
+    """Keep an answer, if it is to be kept."""
+    if recorded.kept is not None:
+        recorded.kept.response_headers = _all_of(headers)
+        recorded.kept.response_body = _shown(b"".join(writes))
+
+
+def masked(text: str) -> str:
+    """Replace every secret that the simulator knows of by what it is."""
+    for pattern, name in _SECRETS:
+        text = pattern.sub(name, text)
+    return text
+
+
+def _shown(body: bytes) -> str:
+    return masked(body[: 4 * MAX_BODY].decode(errors="replace"))[:MAX_BODY]
+
+
+def _all_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """Copy headers; whatever stands behind an authorization's scheme is a secret."""
+    shown = {name.lower(): masked(value) for name, value in headers.items()}
+    scheme, _, secret = shown.get("authorization", "").partition(" ")
+    if secret and not secret.startswith("<"):
+        shown["authorization"] = f"{scheme} <secret>"
+    return shown

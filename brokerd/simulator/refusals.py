@@ -14,7 +14,7 @@ from brokerd.simulator.faults import Fault
 from brokerd.simulator.quota import quota_headers
 
 
-__all__ = ["NAMES", "named"]
+__all__ = ["NAMES", "error_text", "named", "rate_limit"]
 
 HOUR = 3600
 # Seen in the wild: five days and nine hours.
@@ -39,6 +39,10 @@ _RATE_LIMITS = {
     # A code may carry a suffix: compare the part before the colon.
     "rate_limited_suffix": "global-chat:global-usage-5-hour-key:user",
 }
+_RETRY_AFTER = {"user_weekly_rate_limited": LONG_RETRY_AFTER}
+_RATE_LIMITED = (
+    "Sorry, you have exceeded your Copilot rate limit. Please review our Terms of Service."
+)
 _PAYMENT_CODES = (
     "quota_exceeded", "free_quota_exceeded", "overage_limit_reached", "billing_not_configured",
 )  # fmt: skip
@@ -49,6 +53,8 @@ _BAD_REQUESTS = {
     "unsupported_api_for_model": 'model "sim-responses" is not accessible via the '
     "/chat/completions endpoint",
     "model_max_prompt_tokens_exceeded": "prompt token count of 131073 exceeds the limit of 128000",
+    "store_not_supported": "store is not supported: nothing is kept here",
+    "invalid_request_body": "input: prompt token count of 131073 exceeds the limit of 128000",
     "previous_response_not_found": "Previous response with id 'resp_simulated' not found.",
 }
 
@@ -58,17 +64,17 @@ def error_text(code: str, message: str, **more: str) -> str:
     return json.dumps({"error": {"message": message, "code": code, **more}}) + "\n"
 
 
-def _rate_limit(name: str, key: str) -> Fault:
+def rate_limit(name: str, retry_after: int) -> Fault:
+    """Refuse (429), and say for how long."""
+    key = _RATE_LIMITS[name]
     code = name.replace("_suffix", ":premium")
-    weekly = name == "user_weekly_rate_limited"
-    seconds = str(LONG_RETRY_AFTER if weekly else 60)
+    seconds = str(retry_after)
     headers: dict[str, str | None] = {
         "retry-after": seconds,
         "x-ratelimit-exceeded": key,
         "x-ratelimit-user-retry-after": seconds,
     }
-    text = "Sorry, you have exceeded your Copilot rate limit. Please review our Terms of Service."
-    return Fault(429, headers, error_text(code, text))
+    return Fault(429, headers, error_text(code, _RATE_LIMITED))
 
 
 def _table(now: float) -> dict[str, Fault]:
@@ -110,7 +116,12 @@ def _table(now: float) -> dict[str, Fault]:
         "421": Fault(421, {}, MISDIRECTED),
         "422": Fault(422, {}, "The response was filtered by the Responsible AI Service.\n"),
         "424": Fault(424, {}, "failed dependency: the agent did not answer\n"),
-        **{f"429_{name}": _rate_limit(name, key) for name, key in _RATE_LIMITS.items()},
+        **{f"429_{name}": rate_limit(name, _RETRY_AFTER.get(name, 60)) for name in _RATE_LIMITS},
+        "429_no_retry_after": Fault(429, {}, error_text("rate_limited", _RATE_LIMITED)),
+        "429_date": Fault(
+            429, {"retry-after": date}, error_text("rate_limited", _RATE_LIMITED)
+        ),
+        "429_text": Fault(429, {"retry-after": "60"}, "too many requests\n"),
         "429_extension_blocked": Fault(
             429,
             {"retry-after": "60", "x-ratelimit-exceeded": "extension:simulated:user"},

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from brokerd.simulator.records import keep_answer
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,6 +85,7 @@ async def send(
     reusable = bool(request.keep_alive) and framing != "close"
     headers = _with_framing(answer, framing, reusable=reusable)
     recorded.request_id = headers.get("x-request-id")
+    keep_answer(recorded, headers, answer.writes)
     head = _head(answer.status, headers)
     wire = _Wire(request, recorded, connection, answer.tcp_split)
     fault = answer.fault

@@ -75,10 +75,19 @@ class Settings:
     billing_form: str = "several"
     """Premium requests used: `several` models, `empty`, or `no_permission` (403)."""
 
+    keep_bodies: bool = False
+    """Keep whole exchanges in the record (the first 1000), secrets masked: see `records.Kept`."""
+
     copilot_host: str | None = None
     """`Host` (with port) that the Copilot API answers to; any other gets 421. None = any."""
     require_editor: bool = True
     """Refuse who sends neither `Editor-Version` nor `Copilot-Integration-Id` (400)."""
+    max_concurrent: int | None = None
+    """Completions of one account under way at a time; one more gets 429 `rate_limited`."""
+    requests_per_minute: int | None = None
+    """Completions of one account within 60 seconds; one more gets 429 with the true rest."""
+    session_lifetime: float = 3600
+    """Of the tokens that `POST /models/session` issues."""
     premium_remaining: float = 87.5
     """Percent of the premium requests left, told in the quota headers."""
     chat_quirks: list[str] = field(default_factory=list)
@@ -125,6 +134,6 @@ class Settings:
         for name, known in _CHOICES.items():
             if name in values and values[name] not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}")
-        for name in ("chat_split", "chat_tcp_split"):
+        for name in ("chat_split", "chat_tcp_split", "max_concurrent", "requests_per_minute"):
             if values.get(name) is not None and values[name] < 1:
                 raise ValueError(f"{name} is at least 1")

@@ -15,6 +15,7 @@ from brokerd.simulator.clock import Clock, MachineClock
 from brokerd.simulator.credentials import Credentials
 from brokerd.simulator.faults import Fault
 from brokerd.simulator.lockout import Lockout
+from brokerd.simulator.memory import CopilotMemory
 from brokerd.simulator.rates import Rates
 from brokerd.simulator.settings import Settings
 
@@ -58,6 +59,7 @@ class World(Credentials):
         super().__init__(settings, clock or MachineClock())
         self.lockout = Lockout(settings, self.clock)
         self.rates = Rates(settings, self.clock)
+        self.copilot = CopilotMemory(settings, self.clock)
         self.grants: dict[str, DeviceGrant] = {}
         self.requests: deque[RecordedRequest] = deque(maxlen=MAX_RECORDED)
         self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
@@ -69,6 +71,7 @@ class World(Credentials):
         self._faults.clear()
         self.lockout.clear()
         self.rates.clear()
+        self.copilot.clear()
 
     # Faults.
 
