@@ -82,7 +82,7 @@ def _facts(account: Mapping[str, Any]) -> Iterator[str]:
     if account.get("login_expires_in") is not None:
         yield f"login renewed within {duration(account['login_expires_in'])}"
     if account.get("api_base"):
-        yield f"asks {account['api_base']}"
+        yield f"Copilot at {account['api_base']}"
 
 
 def _held_back(pacing: Any) -> Iterator[str]:

@@ -65,7 +65,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("path", metavar="PATH", help="of the Copilot API")
     parser.add_argument(
-        "--body", metavar="TEXT", help="what to send; - (and nothing at all) means stdin"
+        "--body", metavar="TEXT", help="what to send; without it, or for -, what stdin holds"
     )
     parser.add_argument(
         "--header",
@@ -77,7 +77,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="print the answer as it comes (that it does is for the body to ask)",
+        help="print the answer as it comes; to have it streamed, the body has to ask too",
     )
     parser.add_argument(
         "-i", "--include", action="store_true", help="print the status and the headers first"
@@ -90,6 +90,9 @@ def api(args: argparse.Namespace) -> int:
     """Send the request, print the answer on stdout; raise what it means unless it is 2xx."""
     if sys.stdout is None:  # before it costs something
         raise _usage("no_stdout", "stdout is closed, so nobody would read the answer")
+    if args.path.strip("/").removeprefix("v1/") == "models":
+        message = "the list of models is no completion, and the broker keeps it"
+        raise Refusal(ErrorClass.USAGE, "usage", message, f"have it with: {PROGRAM} models --json")
     headers = _headers(args.header)
     body = _body(args.body)
     ask = {"path": args.path, "account": args.account, "headers": headers}

@@ -70,7 +70,7 @@ def add(verbs: Any) -> None:
         "--json", action="store_true", help="all of GitHub's own entries as one line of JSON"
     )
     parser.set_defaults(run=models)
-    model_policy.add(parser.add_subparsers(dest="action", metavar="ACTION"))
+    model_policy.add(parser.add_subparsers(dest="action", metavar="[ACTION]"))
 
 
 def models(args: argparse.Namespace) -> int:

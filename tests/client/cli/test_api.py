@@ -106,11 +106,10 @@ def test_a_stream_is_printed_as_it_comes(server):
 @pytest.mark.parametrize("stream", [[], ["--stream"]])
 @pytest.mark.parametrize("explained", [True, False])
 def test_a_refusal_is_told_and_its_body_printed(server, stream, explained):
+    more = {"refusal": REFUSED.to_map()} if explained else {}
     if stream:
-        more = {"refusal": REFUSED} if explained else {}
         server.answers["completion.create"] = Stream([b"no ", b"way"], None, 402, HEADERS, more)
     else:
-        more = {"refusal": REFUSED.to_map()} if explained else {}
         server.answers["completion.create"] = whole(b"no way", 402, **more)
     done = api(server, "/chat/completions", *stream)
     assert (done.returncode, done.stdout) == (5, b"no way")
@@ -168,6 +167,14 @@ def test_without_a_body_nothing_is_asked(server):
         )
         assert done.returncode == 2
         assert b"copilot-cred api --help" in done.stderr
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("path", ["/models", "models", "/v1/models/"])
+def test_the_models_have_a_verb_of_their_own(server, path):
+    done = api(server, path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.endswith(b"copilot-cred models --json\n")
     assert server.requests == []
 
 

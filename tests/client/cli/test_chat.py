@@ -296,11 +296,10 @@ LIMITED = ErrorInfo(ErrorClass.TEMPORARY, "rate_limited", "slow down", "wait", N
     ids=["denied", "limited", "unexplained"],
 )
 def test_a_refusal_is_shown_in_the_brokers_words(server, stream, status, refusal, shown):
+    more = {} if refusal is None else {"refusal": refusal.to_map()}
     if stream:
-        more = {} if refusal is None else {"refusal": refusal}
         server.answers["completion.create"] = Stream([b"no ", b"way"], None, status, {}, more)
     else:
-        more = {} if refusal is None else {"refusal": refusal.to_map()}
         server.answers["completion.create"] = {**whole(b"no way", status), **more}
     done = chat(server, *([] if stream else ["--no-stream"]), "x")
     code = ErrorClass.DENIED if refusal is None else refusal.error_class

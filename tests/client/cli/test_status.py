@@ -108,7 +108,7 @@ def test_for_people_in_80_columns(server):
         "work               hubot    github.com  signed out  -         -",
         "",
         "default: mode exchange, plan plus_monthly_subscriber, scopes user:email, kept",
-        "  in secret-service, next refresh in 21 min, asks",
+        "  in secret-service, next refresh in 21 min, Copilot at",
         "  https://api.individual.githubcopilot.com",
         "",
         "work: mode exchange, kept in secret-service, login renewed within 7 h",
