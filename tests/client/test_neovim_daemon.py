@@ -97,7 +97,9 @@ async def test_an_error_is_readable_and_names_what_mends_it(daemon):
 async def test_a_refusal_of_copilot_is_shown(daemon):
     await daemon.sign_in()
     daemon.copilot.world.queue_faults(CHAT, [Fault(status=429, body="slow down")])
-    assert (await ask(daemon))["steps"] == ["slow down"]
+    [step] = (await ask(daemon))["steps"]
+    assert step.startswith("upstream_429: GitHub Copilot answered 429: slow down. ")
+    assert "copilot-cred" in step
 
 
 async def test_copilot_dying_midway_is_told_after_what_came(daemon):

@@ -116,15 +116,20 @@ class Door:
         if isinstance(self._answer, ErrorInfo):
             self._wire.send_error(msgid, self._answer)
             return
-        status, self._rest, self._error = self._answer
-        self._stream = self._wire.open_stream(msgid, status, {"content-type": "text/event-stream"})
+        status, self._rest, self._error, *refusal = self._answer
+        headers = {"content-type": "text/event-stream"}
+        [self._refusal] = refusal or [None]
+        self._status = status
+        in_head = None if status == 200 else self._refusal
+        self._stream = self._wire.open_stream(msgid, status, headers, in_head)
         self._go_on()
 
     def _go_on(self):
         if self._rest:
             self._wire.send_stream_data(self._stream, self._rest.pop(0))
         elif self._error is not NEVER:
-            self._wire.end_stream(self._stream, self._error)
+            at_end = self._refusal if self._status == 200 else None
+            self._wire.end_stream(self._stream, self._error, at_end)
 
 
 NEVER = object()
@@ -205,9 +210,24 @@ def test_what_came_stays_where_copilot_broke_off():
     assert found["steps"][-1] == f"Becau{CUT}"
 
 
-def test_a_refusal_is_shown_as_it_is():
+BUSY = ErrorInfo(ErrorClass.TEMPORARY, "model_overloaded", "it is busy", "Ask again later")
+
+
+def test_a_refusal_is_shown_as_the_broker_explains_it():
+    found, _ = ask((429, [b"slow ", b"down\n"], None, BUSY))
+    assert set(found["steps"]) == {str(BUSY)}
+
+
+def test_a_refusal_that_nobody_explains_is_shown_as_it_is():
     found, _ = ask((429, [b"slow ", b"down\n"], None))
     assert found["steps"][-1] == "slow down|"
+
+
+def test_an_error_in_mid_stream_is_explained_after_what_came():
+    error = b'data: {"error":{"message":"overloaded"}}\n\n'
+    found, _ = ask((200, [event("Becau"), error], None, BUSY))
+    assert found["steps"][0] == "Becau"
+    assert found["steps"][-1] == f"Becau{BUSY}"
 
 
 def test_what_is_odd_in_an_event_does_no_harm():

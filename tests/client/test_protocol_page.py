@@ -10,10 +10,14 @@ import msgpack
 import pytest
 
 from brokerd.core import completions
-from brokerd.core.policy import OPERATIONS
+from brokerd.core.policy import OPERATIONS, direct_mode
+from brokerd.rpc.account_maps import account_map, full_account_map
 from brokerd.rpc.completion_stream import CHUNK_MAX
+from brokerd.rpc.failures import error_of
 from brokerd.rpc.methods import FEATURES
+from brokerd.rpc.shapes import lease_map, models_map, progress_map, token_map
 from brokerd.rpc.whole_answer import BODY_MAX
+from brokerd.views import ModelList, UserCodeIssued
 from copilot_broker.wire import limits
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import (
@@ -32,6 +36,9 @@ from copilot_broker.wire.messages import (
 )
 from copilot_broker.wire.mini import encode_get
 from copilot_broker.wire.prescan import Prescan
+from fakes.broker import a_lease, a_view
+from fakes.proxy import FakeProxy
+from fakes.rpc_door import ABOUT_APP
 
 
 CLIENT = Path(__file__).parents[2] / "client"
@@ -75,7 +82,7 @@ def test_the_other_side_takes_it(value, data):
         assert server.next_event() == RequestReceived(message.msgid, message.method, value[3][0])
         return
     client = Connection(Role.CLIENT)
-    for _ in range(12):
+    for _ in range(13):
         client.send_request("m", {})
     if isinstance(message, Response):
         client.receive_data(data, 0.0)
@@ -83,11 +90,14 @@ def test_the_other_side_takes_it(value, data):
         assert (event.msgid, event.result) == (message.msgid, message.result)
         if isinstance(message.error, dict):
             assert event.error.to_map() == message.error
-            shown = str(ErrorInfo.from_wire(message.error))
-            assert shown in [value[2] for value, _ in MESSAGES if value[0] == 1]
     elif message.method == "nvim_exec_lua":
         client.receive_data(encode(Notification("m", [{}])), 0.0)
         assert isinstance(client.next_event(), NotificationReceived)
+
+
+def test_error_as_a_string_is_the_map_before_it():
+    errors = [value[2] for value, _ in MESSAGES if value[0] == 1 and value[2] is not None]
+    assert errors[1] == str(ErrorInfo.from_wire(errors[0]))
 
 
 def test_every_method_is_described_and_asked_for_on_the_page():
@@ -149,8 +159,10 @@ def test_what_a_completion_may_have_is_what_the_broker_lets_pass():
     )
     assert set(re.findall(r"`([a-z-]+)`", headers[1])) == completions.ALLOWED_HEADERS
     assert int(headers[2]) == completions.MAX_HEADER_VALUE
-    assert completions.ALLOWED_PATHS == (completions.DEFAULT_PATH,)
-    assert f"`{completions.DEFAULT_PATH}`, the default and so far the only one" in section
+    assert f"(`copilot-session-token` up to {completions.MAX_SESSION_TOKEN})" in section
+    paths = next(row for row in section.splitlines() if row.startswith("| `path` |"))
+    assert re.findall(r"`(/[a-z0-9/]+)`", paths)[:-1] == list(completions.ALLOWED_PATHS)
+    assert f"`{completions.DEFAULT_PATH}` (the default)" in paths
 
 
 def test_example_for_neovim_is_the_file_that_is_tested():
@@ -162,6 +174,73 @@ def test_example_for_neovim_is_the_file_that_is_tested():
 def test_features_on_the_page_are_the_brokers():
     [hello] = [value for value, _ in MESSAGES if value[0] == 1 and "features" in (value[3] or ())]
     assert hello[3]["features"] == list(FEATURES)
+
+
+def result_of(method: str) -> dict:
+    """What the page shows as the answer to that method, right below the (last) request."""
+    values = [value for value, _ in MESSAGES]
+    at = max(i for i, value in enumerate(values) if value[0] == 0 and value[2] == method)
+    return next(value[3] for value in values[at:] if value[:3] == [1, values[at][1], None])
+
+
+def rows_of(method: str) -> set[str]:
+    """The keys that tables in the method's section describe."""
+    section = PAGE.partition(f"### `{method}`")[2].partition("\n### ")[0]
+    cells = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", section, re.MULTILINE)
+    return {key for cell in cells for key in re.findall(r"`([a-z_]+)`", cell)}
+
+
+def test_answers_and_tables_on_the_page_have_the_keys_of_the_broker():
+    lease = token_map(a_lease(), {})
+    assert set(result_of("token.get")) == set(lease) == rows_of("token.get")
+    assert set(result_of("broker.refresh")) == set(lease_map(a_lease()))
+    full = full_account_map(a_view(), FakeProxy())
+    pacing = {*full["pacing"], "reason"}
+    assert rows_of("account.list") == set(full) | pacing
+    accounts = result_of("broker.status")["accounts"] + result_of("account.list")["accounts"]
+    for account in accounts:
+        assert set(account) == set(full)
+        assert set(account["pacing"]) | {"reason"} == pacing
+    done = next(value for value, _ in MESSAGES if "'done'" in str(value))
+    assert set(done[2][0]["chunk"]["account"]) == set(account_map(a_view()))
+    assert set(result_of("models.list")) == set(models_map(ModelList("a", [], 0.0)))
+
+
+def test_login_on_the_page_is_what_the_broker_shows():
+    step = UserCodeIssued("WDJB-MJHT", "https://github.com/login/device", 899.0, 5.0)
+    shown = next(value for value, _ in MESSAGES if "'user_code'" in str(value))[2][0]["chunk"]
+    assert set(shown) == set(progress_map(step, ABOUT_APP))
+
+
+def test_direct_mode_on_the_page_is_the_brokers_refusal():
+    refused = next(value[2] for value, _ in MESSAGES if "'direct_mode'" in str(value))
+    assert refused == error_of(direct_mode()).to_map()
+
+
+def test_end_with_a_refusal_is_what_the_broker_sends():
+    value, expected = next(
+        pair for pair in MESSAGES if pair[0][1] == "stream.end" and "refusal" in pair[0][2][0]
+    )
+    server = Connection(Role.SERVER)
+    for msgid in (0, 1):
+        server.receive_data(encode(Request(msgid, "token.watch", [{}])), 0.0)
+        server.open_stream(msgid)
+    server.data_to_send()
+    refusal = ErrorInfo.from_wire(value[2][0]["refusal"])
+    server.end_stream(value[2][0]["stream"], None, refusal)
+    assert server.data_to_send() == expected
+
+
+def test_whole_refusal_is_what_the_broker_sends():
+    value, expected = next(
+        pair for pair in MESSAGES if pair[0][0] == 1 and "refusal" in (pair[0][3] or ())
+    )
+    result = dict(value[3])
+    refusal = ErrorInfo.from_wire(result.pop("refusal"))
+    server = Connection(Role.SERVER)
+    server.receive_data(encode(Request(value[1], "completion.create", [{}])), 0.0)
+    server.send_result(value[1], result, refusal)
+    assert server.data_to_send() == expected
 
 
 def test_beginning_and_chunk_of_a_stream_are_what_the_broker_sends():
