@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from email.utils import formatdate
 
 import pytest
@@ -56,6 +57,16 @@ def test_what_a_value_means(value, expected):
     assert seconds({"retry-after": value}, NOW) == expected
 
 
+@pytest.fixture(params=["UTC", "America/New_York", "Pacific/Kiritimati"])
+def _somewhere(request, monkeypatch):
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_somewhere")
 def test_a_date_is_the_same_wherever_we_are():
     assert http_date("Sun Nov  6 08:49:37 1994") == NOW
     assert http_date("Sun, 06 Nov 1994 08:49:37 -0000") == NOW
