@@ -152,7 +152,6 @@ def login(args: argparse.Namespace) -> int:
 def announce(chunk: Mapping[str, Any]) -> None:
     """Say what to do and what it means; once per user code."""
     uri = printable(chunk.get("verification_uri", ""))
-    site = "/".join(uri.split("/")[:3])
     say("Sign in to GitHub:")
     say()
     say(f"  open   {uri}")
@@ -165,6 +164,7 @@ def announce(chunk: Mapping[str, Any]) -> None:
         for meaning in means:
             say(wrapped(str(meaning), "  - ", "    "))
     else:  # an older broker, which leaves the explaining to us
+        site = "/".join(uri.split("/")[:3])
         say("GitHub shows this name, not copilot-broker, because its client id is used to")
         say("sign in; you can revoke it at any time under")
         say(f"{site}/settings/applications")
@@ -189,12 +189,8 @@ def _congratulate(account: Mapping[str, Any], token: str | None) -> None:
             why = "tokens of this kind are not for Copilot's exchange"
         else:
             why = "Copilot's exchange does not know this app's tokens"
-        say(wrapped(f"The login is used directly: {why}."))
-        say(
-            wrapped(
-                "It never leaves the broker: copilot-cred chat works, copilot-cred get cannot."
-            )
-        )
+        works = "copilot-cred chat works, copilot-cred get has nothing to hand out"
+        say(wrapped(f"The login is used directly: {why}. It never leaves the broker: {works}."))
     store = account.get("store")
     if store:
         say(f"The login is kept in: {printable(store)}.")

@@ -199,16 +199,17 @@ def test_what_a_login_may_do_and_how_it_is_used_is_said(server, approval, monkey
     assert "directly" not in shown
     monkeypatch.setitem(ACCOUNT, "mode", "direct")
     server.answers["account.login"] = Stream([DONE])
-    shown = run("login", env=server.env).stderr
-    assert "is used directly: Copilot's exchange does not know this app's tokens.\n" in shown
-    assert "copilot-cred get cannot" in shown
+    shown = " ".join(run("login", env=server.env).stderr.split())
+    assert "is used directly: Copilot's exchange does not know this app's tokens." in shown
+    assert "copilot-cred get has nothing to hand out." in shown
 
 
 def test_a_token_that_is_never_exchanged_is_said_to_be(server, monkeypatch):
     monkeypatch.setitem(ACCOUNT, "mode", "direct")
     server.answers["account.login"] = Stream([DONE])
     done = run("login", "--with-token", env=server.env, stdin=f"{GOOD_TOKEN}\n")
-    assert "is used directly: tokens of this kind are not for Copilot's exchange.\n" in done.stderr
+    shown = " ".join(done.stderr.split())
+    assert "is used directly: tokens of this kind are not for Copilot's exchange." in shown
 
 
 def test_options_reach_the_broker_and_nothing_else_does(server, approval):
