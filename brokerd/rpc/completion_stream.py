@@ -98,8 +98,6 @@ class CompletionStream:
     def ended(self, failure: Failure | None) -> None:
         """Know that nothing follows."""
         self._ended, self._failure = True, failure
-        if self._suspect:
-            self._look_at(b"\n\n")
         if not self._kept:
             self._finish()
 

@@ -139,7 +139,8 @@ class AsyncClient:
     async def logout(self, account: str | None = None, revoke: bool = False) -> bool:
         """Sign out and forget the login; return whether GitHub has revoked it.
 
-        `revoke` has the broker ask GitHub for that, before it forgets.
+        With `revoke` GitHub kills it first, for every tool that holds it; where it does not, that
+        is raised, and the login stays.
         """
         result = await self._map("account.logout", account=account, revoke=revoke or None)
         return bool(result.get("revoked"))
