@@ -149,8 +149,7 @@ def available(accepted: Collection[str]) -> list[str]:
 
 
 def _as_seen(model: dict[str, Any], accepted: Collection[str]) -> dict[str, Any]:
-    """Show the policy's state; what an organization has disabled nobody can accept."""
-    policy = model.get("policy")
-    if policy is None or policy["state"] == "disabled" or model["id"] not in accepted:
+    """Show a model's entry to somebody who has accepted the terms of these."""
+    if model.get("id") not in accepted:
         return model
-    return model | {"policy": policy | {"state": "enabled"}}
+    return model | {"policy": model["policy"] | {"state": "enabled"}}

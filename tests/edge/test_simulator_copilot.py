@@ -356,9 +356,16 @@ async def test_who_asks_before_retry_after_is_on_record(timed):
     assert [each.early for each in await asked(running)] == [False, True, False]
 
 
-async def test_a_limit_of_a_model_binds_that_model_only(timed):
+OVERLOADED = {"error": {"code": "model_overloaded:premium", "message": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(429, OVERLOADED), (429, OVERLOADED["error"]), (503, "x")]
+)
+async def test_a_limit_of_a_model_binds_that_model_only(timed, status, body):
     running, http, _ = timed
-    await control(http, "faults", named=["429_user_model_rate_limited"])
+    fault = {"status": status, "headers": {"Retry-After": "60"}, "body": body}
+    await control(http, "faults", path=CHAT, responses=[fault])
     await ask(http)
     await ask(http, "sim-claude")
     await ask(http, "sim-chat")
