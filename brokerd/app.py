@@ -345,7 +345,7 @@ def _checked(name: str, value: str, check: Callable[[str], str]) -> str:
 
 def _about_app(request: LoginRequest) -> Mapping[str, object]:
     """Whom the person approves on GitHub's page, and what that means."""
-    preset = preset_for(request.client_id, request.scope)
+    preset = preset_for(request.client_id, request.scope, host=request.host)
     notice = (
         "copilot-broker is unofficial; one login is one person; use counts against your own plan"
     )
