@@ -47,14 +47,14 @@ class CopilotMemory:
         self.in_flight: defaultdict[str, int] = defaultdict(int)
         self.arrivals: defaultdict[str, deque[float]] = defaultdict(deque)
         """Account → when its requests of the last minute came."""
-        self.wanted_at: dict[tuple[str, str | None], float] = {}
-        """Account and model (None: all) → from when on it may ask again."""
+        self.pauses: dict[tuple[str, str | None], tuple[float, float]] = {}
+        """Account and model (None: all) → when it was told to wait, and until when."""
         self._kept = 0
 
     def clear(self) -> None:
         """Forget all but the terms accepted."""
         self.arrivals.clear()
-        self.wanted_at.clear()
+        self.pauses.clear()
         self._kept = 0
 
     def may_keep(self) -> bool:
@@ -69,8 +69,9 @@ class CopilotMemory:
         model = model_of(body)
         recorded.account, recorded.model = account, model
         now = self.clock.monotonic()
-        moments = (self.wanted_at.get((account, each), now) for each in (None, model))
-        recorded.early = bool(account) and now < max(moments)
+        grace = self.settings.early_grace
+        pauses = (self.pauses.get((account, each), (now, now)) for each in (None, model))
+        recorded.early = any(told + grace < now < until for told, until in pauses)
         return Visit(self, account, model)
 
 
@@ -116,8 +117,11 @@ class Visit:
         is_model = answer.status == 503 or _code(b"".join(answer.writes)) in MODEL_CODES
         key = (self._account, self._model if is_model else None)
         memory = self._memory
-        at = memory.clock.monotonic() + seconds
-        memory.wanted_at[key] = max(at, memory.wanted_at.get(key, at))
+        now = memory.clock.monotonic()
+        told, until = memory.pauses.get(key, (now, now))
+        if now >= until:  # else it was told already, to others that were under way with it
+            told = now
+        memory.pauses[key] = (told, max(until, now + seconds))
 
     def _seconds(self, value: str | None) -> float | None:
         if value is None:

@@ -93,7 +93,7 @@ class RecordedRequest:
     model: str = ""
     """What a completion was asked of."""
     early: bool = False
-    """A completion asked for before the moment that an earlier answer had named."""
+    """A completion asked for after an answer named a moment, and before that moment."""
     kept: Kept | None = None
     """All of it, with the setting `keep_bodies`."""
 

@@ -86,6 +86,9 @@ class Settings:
     """Completions of one account under way at a time; one more gets 429 `rate_limited`."""
     requests_per_minute: int | None = None
     """Completions of one account within 60 seconds; one more gets 429 with the true rest."""
+    early_grace: float = 0
+    """How long after an answer with `retry-after` a request counts as under way already, and not
+    as `early`; one of the very same moment never is."""
     session_lifetime: float = 3600
     """Of the tokens that `POST /models/session` issues."""
     premium_remaining: float = 87.5

@@ -508,3 +508,61 @@ class Story:
 @given(STEPS)
 def test_whatever_happens_in_whatever_order(steps):
     asyncio.run(Story().run(steps))
+
+
+class LimitedUpstream:
+    """Takes so many at a time and a minute, and notes who comes too early."""
+
+    def __init__(self, clock, at_a_time, a_minute):
+        self.clock, self.at_a_time, self.a_minute = clock, at_a_time, a_minute
+        self.in_flight = self.refused = self.early = 0
+        self.served, self.wanted_at, self.told_at = [], 0.0, 0.0
+
+    async def ask(self):
+        now = self.clock.boottime()
+        self.early += self.told_at < now < self.wanted_at  # else it was under way already
+        recent = [at for at in self.served if at > now - 60]
+        if self.in_flight >= self.at_a_time or len(recent) >= self.a_minute:
+            self.refused += 1
+            self.told_at = now
+            rest = recent[0] + 60 - now if len(recent) >= self.a_minute else 1
+            self.wanted_at = max(self.wanted_at, now + rest)
+            return 429, limits(rest)
+        self.served.append(now)
+        self.in_flight += 1
+        await self.clock.sleep(2)
+        self.in_flight -= 1
+        return 200, None
+
+
+async def test_many_tools_share_what_a_stingy_upstream_gives(pacer, clock):
+    """Ten minutes of eight processes that always want more: nobody early, nobody left out."""
+    upstream = LimitedUpstream(clock, at_a_time=3, a_minute=60)
+    served = dict.fromkeys(range(8), 0)
+
+    async def tool(peer):
+        while True:
+            try:
+                ticket = await pacer.turn("a", peer, BODY)
+            except TransientError as error:
+                await clock.sleep(error.failure.retry_after)
+                continue
+            try:
+                status, refused = await upstream.ask()
+                ticket.answered(status, refused)
+                served[peer] += status == 200
+            finally:
+                ticket.close()
+
+    tasks = [asyncio.create_task(tool(peer)) for peer in served]
+    try:
+        await clock.advance(600, rounds=6)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert upstream.early == 0
+    assert len(upstream.served) > 500  # of 600 or so at the most
+    assert upstream.refused < len(upstream.served) / 4
+    assert min(served.values()) > max(served.values()) / 2
+    assert pacer.view("a").in_flight == 0

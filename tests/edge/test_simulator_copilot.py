@@ -356,6 +356,16 @@ async def test_who_asks_before_retry_after_is_on_record(timed):
     assert [each.early for each in await asked(running)] == [False, True, False]
 
 
+async def test_what_was_under_way_is_not_early(timed):
+    running, http, clock = timed
+    running.world.settings.early_grace = 0.5
+    await control(http, "faults", named=["429_rate_limited", "429_rate_limited"])
+    for passing in (0, 0.5, 0.1):
+        await clock.advance(passing)
+        await ask(http)
+    assert [each.early for each in await asked(running)] == [False, False, True]
+
+
 OVERLOADED = {"error": {"code": "model_overloaded:premium", "message": "x"}}
 
 
@@ -363,10 +373,11 @@ OVERLOADED = {"error": {"code": "model_overloaded:premium", "message": "x"}}
     ("status", "body"), [(429, OVERLOADED), (429, OVERLOADED["error"]), (503, "x")]
 )
 async def test_a_limit_of_a_model_binds_that_model_only(timed, status, body):
-    running, http, _ = timed
+    running, http, clock = timed
     fault = {"status": status, "headers": {"Retry-After": "60"}, "body": body}
     await control(http, "faults", path=CHAT, responses=[fault])
     await ask(http)
+    await clock.advance(1)
     await ask(http, "sim-claude")
     await ask(http, "sim-chat")
     records = await asked(running)
@@ -375,9 +386,10 @@ async def test_a_limit_of_a_model_binds_that_model_only(timed, status, body):
 
 
 async def test_a_person_is_the_same_with_every_token(timed):
-    running, http, _ = timed
+    running, http, clock = timed
     await control(http, "faults", named=["429_rate_limited"])
     await ask(http)
+    await clock.advance(1)
     await ask(http, headers=signed_in(running))
     await bearing(running, http)
     other, _ = running.world.issue_copilot_token(person=running.world.person("hubot"))
@@ -392,7 +404,8 @@ async def test_a_date_and_a_longer_time_are_kept_to(timed):
         fault = {"status": 429, "headers": {"retry-after": value}}
         await control(http, "faults", path=CHAT, responses=[fault])
         await ask(http)
-    await clock.advance(499)
+        await clock.advance(1)
+    await clock.advance(497)
     await ask(http)
     await clock.advance(1)
     await ask(http)
