@@ -2,7 +2,8 @@
 
     status   first answer                          answer to the replay
     401      reject the token, replay              pass on
-             (`authorize_url`: pass on)
+             (`authorize_url`: pass on; the GitHub
+             token itself: reject it, pass on)
     402      re-read the quota, pass on            the same
     403      drop the token, pass on               the same
     421      reject the token, replay to the       pass on
@@ -10,7 +11,9 @@
     other    pass on                               pass on
 
 All of it happens before a byte has reached the caller, and a replay happens once. A 401 with
-`authorize_url` is a remote agent that wants a login of its own: our token is good.
+`authorize_url` is a remote agent that wants a login of its own: our token is good. Where the
+GitHub token itself was sent, there is no other to replay with: to reject it has it asked whether
+the login still lives.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ import json
 from enum import Enum, auto
 
 
-__all__ = ["Action", "action_for", "is_of_note", "may_replay", "wants_own_login"]
+__all__ = ["REFUSED_FROM", "Action", "action_for", "wants_own_login"]
+
+REFUSED_FROM = 400
+"""Answers with this status or above are read first and explained; the hot path asks no more."""
 
 
 class Action(Enum):
@@ -45,22 +51,17 @@ _ACTIONS = {
 _REPLAYS = (Action.REPLAY, Action.REPLAY_ELSEWHERE)
 
 
-def is_of_note(status: int) -> bool:
-    """Whether the table has a row for this status; the hot path asks no more."""
-    return status in _ACTIONS
+def action_for(
+    status: int, body: bytes = b"", *, is_replay: bool, is_direct: bool = False
+) -> Action:
+    """Look it up. `body` counts for a 401 only, as far as it could be read.
 
-
-def may_replay(status: int) -> bool:
-    """Whether such an answer may be replaced by another: whoever acts on it holds its body."""
-    return _ACTIONS.get(status) in _REPLAYS
-
-
-def action_for(status: int, body: bytes = b"", *, is_replay: bool) -> Action:
-    """Look it up. `body` counts for a 401 only, as far as it could be read."""
+    `is_direct`: what was refused is the GitHub token itself.
+    """
     action = _ACTIONS.get(status, Action.PASS_ON)
     if action in _REPLAYS and (is_replay or (status == 401 and wants_own_login(body))):
         return Action.PASS_ON
-    return action
+    return Action.DROP_TOKEN if is_direct and action is Action.REPLAY else action
 
 
 def wants_own_login(body: bytes) -> bool:

@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-__all__ = ["Refusal", "explain", "explain_event", "with_terms"]
+__all__ = ["MODEL_NOT_SUPPORTED", "Refusal", "explain", "explain_event", "with_terms"]
 
 Limits = Literal["nothing", "model", "account"]
+
+MODEL_NOT_SUPPORTED: Final = "model_not_supported"
+"""Code of the refusal that may be for want of accepted terms; see `with_terms`."""
 
 DEFAULT_WAIT: Final = 60.0
 """Seconds to leave an account alone when a limit names no time (GitHub's documentation)."""
@@ -82,7 +85,7 @@ _LIMITED: Final = _Row(
 _BROKEN_OFF: Final = _Row(ErrorClass.TEMPORARY, "it broke off", _LATER)
 
 _BY_CODE: Final = {
-    (400, "model_not_supported"): _Row(
+    (400, MODEL_NOT_SUPPORTED): _Row(
         ErrorClass.USAGE,
         "the model is not known, or not open to this account",
         "Choose another, or accept its terms (copilot-cred models enable ID); "
@@ -286,7 +289,7 @@ def with_terms(failure: Failure, model: str, models: Iterable[Mapping[str, Any]]
 
     `model` is the one asked for, `models` are GitHub's entries. Others stay as they are.
     """
-    if failure.code != "model_not_supported" or not _MODEL_ID.fullmatch(model):
+    if failure.code != MODEL_NOT_SUPPORTED or not _MODEL_ID.fullmatch(model):
         return failure
     entry = next((entry for entry in models if entry.get("id") == model), {})
     policy = entry.get("policy")  # absent: usable

@@ -1,4 +1,4 @@
-"""What a caller of the proxy gets: upstream's answer, and whose it is.
+"""What a caller of the proxy gets: upstream's answer, whose it is, and what a refusal means.
 
 Streams go from upstream to the receiver past us, unless somebody debugs: then one object stands
 between and writes down how it went.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from brokerd.errors import Failure
+    from brokerd.pacer import Ticket
     from brokerd.ports import Receiver, Reply
 
 
@@ -29,36 +30,47 @@ ACCOUNT_HEADER = "x-copilot-broker-account"
 
 
 class Answer:
-    """Upstream's answer, and whose it is: `ports.Reply` with an account."""
+    """Upstream's answer, and whose it is: `ports.Reply` with an account.
 
-    __slots__ = ("_reply", "account", "headers", "status")
+    It counts as under way until it is closed: whoever holds it closes it, at its end too.
+    """
 
-    def __init__(self, reply: Reply, account: str) -> None:
-        self._reply = reply
+    __slots__ = ("account", "headers", "refusal", "reply", "status", "ticket")
+
+    def __init__(
+        self, reply: Reply, account: str, ticket: Ticket, refusal: Failure | None = None
+    ) -> None:
+        self.reply = reply
+        """For the proxy."""
+        self.ticket = ticket
+        """For the proxy."""
         self.account = account
         """Name of the account it was had with."""
+        self.refusal = refusal
+        """What a status of 400 or above means; None below."""
         self.status = reply.status
         self.headers: Mapping[str, str] = {**reply.headers, ACCOUNT_HEADER: account}
 
     async def read(self, limit: int) -> bytes:
         """See `Reply.read`."""
-        return await self._reply.read(limit)
+        return await self.reply.read(limit)
 
     def stream_to(self, receiver: Receiver) -> None:
         """See `Reply.stream_to`; upstream then calls the receiver itself."""
-        self._reply.stream_to(receiver)
+        self.reply.stream_to(receiver)
 
     def pause(self) -> None:
         """See `Reply.pause`."""
-        self._reply.pause()
+        self.reply.pause()
 
     def resume(self) -> None:
         """See `Reply.resume`."""
-        self._reply.resume()
+        self.reply.resume()
 
     def close(self) -> None:
         """See `Reply.close`."""
-        self._reply.close()
+        self.reply.close()
+        self.ticket.close()
 
 
 class WatchedAnswer(Answer):
@@ -69,13 +81,13 @@ class WatchedAnswer(Answer):
 
     def __init__(
         self,
-        reply: Reply,
-        account: str,
+        answer: Answer,
         turn: Mapping[str, str],
         began_at: float,
         monotonic: Callable[[], float],
     ) -> None:
-        super().__init__(reply, account)
+        """Take the place of `answer`."""
+        super().__init__(answer.reply, answer.account, answer.ticket, answer.refusal)
         self._turn = turn
         self._began_at = began_at
         self._monotonic = monotonic
@@ -85,7 +97,7 @@ class WatchedAnswer(Answer):
     async def read(self, limit: int) -> bytes:
         """See `Reply.read`."""
         try:
-            body = await self._reply.read(limit)
+            body = await self.reply.read(limit)
         except BrokerError as error:
             self._tell(error.failure.code)
             raise
@@ -96,7 +108,7 @@ class WatchedAnswer(Answer):
     def stream_to(self, receiver: Receiver) -> None:
         """See `Reply.stream_to`; what passes is looked at on its way."""
         self._receiver = receiver
-        self._reply.stream_to(self)
+        self.reply.stream_to(self)
 
     def data(self, chunk: bytes) -> None:
         """See `Receiver.data`."""
@@ -110,7 +122,7 @@ class WatchedAnswer(Answer):
 
     def close(self) -> None:
         """See `Reply.close`."""
-        self._reply.close()
+        super().close()
         self._tell("left")
 
     def _tell(self, end: str) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from brokerd.pacer import Ticket
     from brokerd.ports import Exchange
     from brokerd.proxy.answer import Answer
 
@@ -22,12 +23,13 @@ Listener: TypeAlias = "Callable[[Answer | BaseException], None]"
 class Begun:
     """Tells its listener once how it went, or nothing after `close`."""
 
-    __slots__ = ("_exchange", "_listener", "_task")
+    __slots__ = ("_exchange", "_listener", "_task", "_ticket")
 
     def __init__(self, listener: Listener) -> None:
         self._listener: Listener | None = listener
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[Answer] | None = None
+        self._ticket: Ticket | None = None
 
     def close(self) -> None:
         """Want no answer: upstream is cut at once; twice is no error."""
@@ -37,8 +39,15 @@ class Begun:
             exchange.close()
         if self._task is not None:
             self._task.cancel()
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.close()
 
     # For the proxy.
+
+    def hold(self, ticket: Ticket) -> None:
+        """Close the ticket if no answer comes of it; an answer closes it itself."""
+        self._ticket = ticket
 
     def wait_on(self, exchange: Exchange) -> None:
         """Remember what brings the answer."""
@@ -54,6 +63,9 @@ class Begun:
         """Bring the answer; one that nobody wants any more is given up."""
         listener, self._listener = self._listener, None
         self._exchange = self._task = None
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None and isinstance(outcome, BaseException):
+            ticket.close()
         if listener is not None:
             listener(outcome)
         elif not isinstance(outcome, BaseException):

@@ -1,10 +1,12 @@
-"""One completion: lease → upstream → answer, sent once; on a 401 or 421 once more.
+"""One completion: leave to send → lease → upstream → answer, sent once; on a 401 or 421 once more.
 
 The caller sees whatever Copilot answers; what the answer makes *us* do is the table in
 `core.answers`, and it is done before the first byte has reached the caller. Bytes are never
-touched: an answer that might be replaced is read and held, every other one passes as it comes.
+touched: the beginning of a refusal is read, to explain it and to replace it where it can be;
+every other answer passes as it comes and costs no task and no await of its own here.
 
-An answer without a row in the table costs no task and no await of its own here.
+The pacer gives leave to send, one ticket for each request whatever becomes of it. Until there is
+an answer the ticket is ours (or `Begun`'s), then it is the answer's: whoever holds that closes it.
 """
 
 from __future__ import annotations
@@ -12,66 +14,49 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
-from brokerd.core.answers import Action, action_for, is_of_note, may_replay
+from brokerd.core.answers import REFUSED_FROM, Action, action_for
 from brokerd.core.completions import UpstreamCall
-from brokerd.core.request_id import new_request_id
-from brokerd.core.turns import Turn, may_be_agents, may_have_image, read_turn
-from brokerd.errors import BrokerError, ErrorClass
+from brokerd.core.pacing.model_name import model_of
+from brokerd.core.refusals import MODEL_NOT_SUPPORTED, explain, with_terms
+from brokerd.errors import BrokerError, TransientError
 from brokerd.proxy.answer import Answer, WatchedAnswer
 from brokerd.proxy.begun import Begun
-from brokerd.proxy.held import hold
+from brokerd.proxy.lender import MIN_VALID
+from brokerd.proxy.models import Models
+from brokerd.proxy.peeked import peek
+from brokerd.proxy.refused_tokens import RefusedTokens
+from brokerd.proxy.seen import Seen
+from brokerd.proxy.turn_headers import TurnHeaders
+from brokerd.proxy.whose import Whose
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from brokerd.core.completions import CompletionRequest
+    from brokerd.core.quota_header import QuotaSnapshot
+    from brokerd.core.refusals import Refusal
+    from brokerd.errors import Failure
+    from brokerd.pacer import Pacer, Ticket
     from brokerd.ports import CopilotApi, Reply
     from brokerd.proxy.begun import Listener
-    from brokerd.views import LeasedToken
+    from brokerd.proxy.lender import Lender
+    from brokerd.views import LeasedToken, ModelList, PacingView
 
 
-__all__ = ["DROP_PAUSE", "MIN_VALID", "Lender", "Proxy"]
+__all__ = ["Proxy"]
 
 log = logging.getLogger(__name__)
 
-MIN_VALID = 10.0
-"""Seconds a token must live on: Copilot looks at it when a request begins, and never again."""
+_BUSY = "upstream_busy"
+"""Code of the one TransientError without an answer that is not upstream's fault: we have as many
+connections as we may, and nothing was sent."""
 
-DROP_PAUSE = 60.0
-"""Seconds in which 403s make us drop one token per account: most are the plan's word."""
-
-TELL_PAUSE = 1.0
-"""Seconds in which a derived initiator that stays the same is logged once: a record costs more
-than all else that is done for a turn, and a person's turns are seconds apart."""
-
-NO_AGENT = Turn("user", "no_agent_role", has_image=False)
-"""Of a body that names no role of an agent's."""
-
-_REJECTED, _MISDIRECTED = "copilot_token_rejected", "misdirected"
-"""What a 401 and a 421 are called where the port raises."""
-
-
-class Lender(Protocol):
-    """What the proxy needs of the broker."""
-
-    async def lease(
-        self, account: str | None = None, *, min_valid: float = 60.0, reject: str | None = None
-    ) -> LeasedToken:
-        """See `Broker.lease`."""
-        ...
-
-    def leasable(
-        self, account: str | None, min_valid: float
-    ) -> tuple[LeasedToken, int, float] | None:
-        """See `Broker.leasable`."""
-        ...
-
-    def reject(self, account: str, token_id: str) -> None:
-        """See `Broker.reject`."""
-        ...
+_boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 class Proxy:
@@ -81,40 +66,65 @@ class Proxy:
         self,
         broker: Lender,
         copilot: Callable[[], CopilotApi],
+        pacer: Pacer,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = _boottime,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """`copilot` gives the API of the moment: a changed configuration brings another."""
+        """`copilot` gives the API of the moment: a changed configuration brings another.
+
+        `monotonic` should count suspend: an hour of sleep ages a list of models too.
+        """
         self._broker = broker
         self._copilot = copilot
+        self._pacer = pacer
         self._monotonic = monotonic
+        self._wall = wall
         self._tasks: set[asyncio.Task[Answer]] = set()
-        self._dropped_at: dict[str, float] = {}
-        self._told: dict[str, tuple[Turn, float]] = {}
-        """Account → what its log was last told of a derived initiator, and when."""
+        self._turns = TurnHeaders(monotonic)
+        self._tokens = RefusedTokens(broker, monotonic)
+        self._seen = Seen(monotonic)
+        whose = Whose(broker, self.forget)
+        self._models = Models(broker, copilot, self._tokens, whose, monotonic)
+
+    # -- completions --------------------------------------------------------------------------
 
     async def open(self, request: CompletionRequest) -> Answer:
         """Send it and return the answer, whatever its status, once its head is there.
 
-        The headers name the account (`x-copilot-broker-account`). Cancelling it cuts upstream.
-        Raises BrokerError for the broker's own refusals: no login, no answer.
+        A refusal is there once it was read. The headers name the account
+        (`x-copilot-broker-account`). Cancelling it cuts upstream. Raises BrokerError for the
+        broker's own refusals: no login, no answer, upstream wants no requests for now.
         """
         is_watched = log.isEnabledFor(logging.DEBUG)
         began_at = self._monotonic() if is_watched else 0.0
         lease = await self._broker.lease(request.account, min_valid=MIN_VALID)
-        headers, reason = self._headers(request, lease.account)
-        reply = await self._ask(request, lease, headers)
+        ticket = self._pacer.enter(lease.account, request.peer, request.body)
+        try:
+            if ticket is None:
+                ticket = await self._pacer.turn(lease.account, request.peer, request.body)
+                # That may have taken a while.
+                lease = await self._broker.lease(lease.account, min_valid=MIN_VALID)
+            headers, reason = self._turns.of(request, lease.account)
+            answer = await self._answer(request, lease, headers, ticket)
+        except BaseException:
+            if ticket is not None:
+                ticket.close()
+            raise
         if not is_watched:
-            return Answer(reply, lease.account)
-        said = headers["x-initiator"]
-        turn = {"INITIATOR": said if said in ("user", "agent") else "other", "REASON": reason}
-        return WatchedAnswer(reply, lease.account, turn, began_at, self._monotonic)
+            return answer
+        said = headers.get("x-initiator", "none")
+        turn = {
+            "INITIATOR": said if said in ("user", "agent", "none") else "other",
+            "REASON": reason,
+        }
+        return WatchedAnswer(answer, turn, began_at, self._monotonic)
 
     def begin(self, request: CompletionRequest, listener: Listener) -> Begun:
         """As `open`, for who does not want to wait: the listener is told how it went, once.
 
-        Not before this returns. Where a token and a connection are at hand there is no task, nor
-        an await. Raises BrokerError for what is refused at once.
+        Not before this returns. Where a token and a connection are at hand and nothing is held
+        back there is no task, nor an await. Raises BrokerError for what is refused at once.
         """
         begun = Begun(listener)
         # Who debugs is answered the long way, which writes down how it went.
@@ -122,49 +132,40 @@ class Proxy:
         found = None if is_watched else self._broker.leasable(request.account, MIN_VALID)
         if found is None:
             begun.wait_for(self._track(self.open(request)))
-        else:
-            self._begin_with(request, found[0], begun)
+            return begun
+        lease = found[0]
+        ticket = self._pacer.enter(lease.account, request.peer, request.body)
+        if ticket is None:
+            begun.wait_for(self._track(self.open(request)))
+            return begun
+        try:
+            self._begin_with(request, lease, begun, ticket)
+        except BaseException:
+            ticket.close()
+            raise
         return begun
 
-    def _begin_with(self, request: CompletionRequest, lease: LeasedToken, begun: Begun) -> None:
-        headers, _ = self._headers(request, lease.account)
+    def _begin_with(
+        self, request: CompletionRequest, lease: LeasedToken, begun: Begun, ticket: Ticket
+    ) -> None:
+        headers, _ = self._turns.of(request, lease.account)
+        begun.hold(ticket)
 
         def listener(outcome: Reply | BrokerError) -> None:
             if isinstance(outcome, BrokerError):
+                _tell_lost(ticket, outcome)
                 begun.tell(outcome)
-            elif is_of_note(outcome.status):
-                begun.wait_for(self._track(self._settle(outcome, request, lease, headers)))
+            elif outcome.status >= REFUSED_FROM:
+                work = self._settled(outcome, request, lease, headers, ticket)
+                begun.wait_for(self._track(work))
             else:
-                begun.tell(Answer(outcome, lease.account))
+                begun.tell(self._passed(outcome, lease.account, ticket))
 
         exchange = self._copilot().begin(_call(request, lease, headers), listener)
         if exchange is not None:
             begun.wait_on(exchange)
         else:  # a connection has to be made first; what was read of the body stands
-            begun.wait_for(self._track(self._answer(request, lease, headers)))
-
-    async def _settle(
-        self,
-        reply: Reply,
-        request: CompletionRequest,
-        lease: LeasedToken,
-        headers: Mapping[str, str],
-    ) -> Answer:
-        return Answer(await self._act_on(reply, request, lease, headers), lease.account)
-
-    async def _answer(
-        self, request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
-    ) -> Answer:
-        return Answer(await self._ask(request, lease, headers), lease.account)
-
-    async def _ask(
-        self, request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
-    ) -> Reply:
-        """Send it, do what the answer makes us do, and return the answer to pass on."""
-        reply = await self._copilot().open(_call(request, lease, headers))
-        if is_of_note(reply.status):
-            reply = await self._act_on(reply, request, lease, headers)
-        return reply
+            begun.wait_for(self._track(self._answer(request, lease, headers, ticket)))
 
     def _track(self, work: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
         task = asyncio.get_running_loop().create_task(work)
@@ -172,132 +173,149 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def models(self, account: str | None) -> tuple[str, list[dict[str, Any]]]:
-        """Return the account's name and the models that Copilot lists for it.
+    async def _answer(
+        self,
+        request: CompletionRequest,
+        lease: LeasedToken,
+        headers: Mapping[str, str],
+        ticket: Ticket,
+    ) -> Answer:
+        """Send it, do what the answer makes us do, and return the answer to pass on."""
+        reply = await self._send(request, lease, headers, ticket)
+        if reply.status >= REFUSED_FROM:
+            return await self._settled(reply, request, lease, headers, ticket)
+        return self._passed(reply, lease.account, ticket)
 
-        A refused token is replaced and the question asked once more. Raises BrokerError.
-        """
-        lease = await self._broker.lease(account, min_valid=MIN_VALID)
+    async def _send(
+        self,
+        request: CompletionRequest,
+        lease: LeasedToken,
+        headers: Mapping[str, str],
+        ticket: Ticket,
+    ) -> Reply:
         try:
-            return lease.account, await self._models(lease)
+            return await self._copilot().open(_call(request, lease, headers))
         except BrokerError as error:
-            if error.failure.code not in (_REJECTED, _MISDIRECTED):
-                raise
-            refused = error
-        _tell_rejected(lease, is_misdirected=refused.failure.code == _MISDIRECTED)
-        fresh = await self._replaced(lease)
-        if fresh is None:
-            raise refused
-        return fresh.account, await self._models(fresh)
+            _tell_lost(ticket, error)
+            raise
 
-    async def _models(self, lease: LeasedToken) -> list[dict[str, Any]]:
-        return await self._copilot().models(lease.host, lease.api_base, lease.token)
+    def _passed(self, reply: Reply, account: str, ticket: Ticket) -> Answer:
+        ticket.answered(reply.status, None)
+        self._seen.headers(account, reply.headers)
+        return Answer(reply, account, ticket)
 
-    def _headers(self, request: CompletionRequest, account: str) -> tuple[dict[str, str], str]:
-        """Return what is sent besides the identity, and where its initiator comes from.
+    # -- refusals -----------------------------------------------------------------------------
 
-        What the caller says is never changed, and then nothing is read for it.
-        """
-        headers = dict(request.headers)
-        if "x-request-id" not in headers:
-            headers["x-request-id"] = new_request_id()
-        has_initiator = "x-initiator" in headers
-        has_vision = "copilot-vision-request" in headers
-        if has_initiator and (has_vision or not may_have_image(request.body)):
-            return headers, "caller"
-        if may_be_agents(request.body) or may_have_image(request.body):
-            turn = read_turn(request.body)
-        else:
-            turn = NO_AGENT
-        if turn.has_image and not has_vision:
-            headers["copilot-vision-request"] = "true"
-        if has_initiator:
-            return headers, "caller"
-        headers["x-initiator"] = turn.initiator
-        self._tell_derived(account, turn)
-        return headers, turn.reason
-
-    def _tell_derived(self, account: str, turn: Turn) -> None:
-        told, at = self._told.get(account, (None, 0.0))
-        now = self._monotonic()
-        if told == turn and now - at < TELL_PAUSE:
-            return
-        self._told[account] = turn, now
-        extra = {"ACCOUNT": account, "INITIATOR": turn.initiator, "REASON": turn.reason}
-        log.info("initiator derived", extra=extra)
-
-    async def _act_on(
+    async def _settled(
         self,
         reply: Reply,
         request: CompletionRequest,
         lease: LeasedToken,
         headers: Mapping[str, str],
-    ) -> Reply:
-        """Do what the table says; return the answer to pass on."""
-        body = b""
-        if may_replay(reply.status):
-            reply = await hold(reply)
-            body = reply.body
-        action = action_for(reply.status, body, is_replay=False)
-        if action is Action.REPLAY or action is Action.REPLAY_ELSEWHERE:
-            _tell_rejected(lease, is_misdirected=action is Action.REPLAY_ELSEWHERE)
-            fresh = await self._lease_instead(lease)
-            if fresh is None:
-                return reply
-            lease = fresh
-            # The same headers: a request sent again keeps its x-request-id.
-            reply = await self._copilot().open(_call(request, lease, headers))
-            action = action_for(reply.status, is_replay=True)
-        if action is Action.DROP_TOKEN:
-            self._drop_token(lease)
-        elif action is Action.REREAD_QUOTA:
-            extra = {"ACCOUNT": lease.account, "STATUS": reply.status}
-            log.info("quota used up", extra=extra)
-        return reply
-
-    async def _lease_instead(self, lease: LeasedToken) -> LeasedToken | None:
-        """Have a refused token replaced; None when the refusal is all there is to tell.
-
-        A refresh that fails for good says more than a bare 401 (sign in again, no access), so it
-        is raised. One that fails for now says less than Copilot's own words.
-        """
+        ticket: Ticket,
+    ) -> Answer:
+        """Do what the table says of a refusal; return the answer to pass on, explained."""
+        peeked = await peek(reply)
         try:
-            return await self._replaced(lease)
-        except BrokerError as error:
-            if error.failure.error_class is not ErrorClass.TEMPORARY:
-                raise
-            extra = {"ACCOUNT": lease.account, "ERROR_CODE": error.failure.code}
-            log.info("refusal passed on", extra=extra)
-            return None
+            body = peeked.body
+            action = action_for(reply.status, body, is_replay=False, is_direct=lease.is_direct)
+            if action is Action.REPLAY or action is Action.REPLAY_ELSEWHERE:
+                is_misdirected = action is Action.REPLAY_ELSEWHERE
+                fresh = await self._tokens.instead(lease, is_misdirected=is_misdirected)
+                if fresh is not None:
+                    peeked.close()
+                    lease = fresh
+                    # The same headers: a request sent again keeps its x-request-id.
+                    reply = await self._send(request, lease, headers, ticket)
+                    if reply.status < REFUSED_FROM:
+                        return self._passed(reply, lease.account, ticket)
+                    peeked = await peek(reply)
+                    body = peeked.body
+                    action = action_for(reply.status, is_replay=True)
+            if action is Action.DROP_TOKEN:
+                self._tokens.drop(lease, is_rejected=reply.status == 401)
+            elif action is Action.REREAD_QUOTA:
+                extra = {"ACCOUNT": lease.account, "STATUS": reply.status}
+                log.info("quota used up", extra=extra)
+            refusal = self._explained(reply, body, request, lease.account)
+            ticket.answered(reply.status, refusal)
+        except BaseException:
+            peeked.close()
+            raise
+        return Answer(peeked, lease.account, ticket, refusal.failure)
 
-    async def _replaced(self, lease: LeasedToken) -> LeasedToken | None:
-        """Have a refused token replaced; None when the same comes back: no use asking again."""
-        fresh = await self._broker.lease(lease.account, min_valid=MIN_VALID, reject=lease.token_id)
-        is_same = (fresh.token_id, fresh.api_base) == (lease.token_id, lease.api_base)
-        return None if is_same else fresh
+    def _explained(
+        self, reply: Reply, body: bytes, request: CompletionRequest, account: str
+    ) -> Refusal:
+        refusal = explain(reply.status, reply.headers, body, now=self._wall())
+        if refusal.failure.code == MODEL_NOT_SUPPORTED and (models := self._models.peek(account)):
+            failure = with_terms(refusal.failure, model_of(request.body), models)
+            refusal = replace(refusal, failure=failure)
+        self._seen.headers(account, reply.headers)
+        self.note_refusal(account, refusal.failure)
+        extra = {"ACCOUNT": account, "STATUS": reply.status, "ERROR_CODE": refusal.failure.code}
+        log.info("completion refused", extra=extra)
+        return refusal
 
-    def _drop_token(self, lease: LeasedToken) -> None:
-        now = self._monotonic()
-        dropped_at = self._dropped_at.get(lease.account)
-        is_due = dropped_at is None or now - dropped_at >= DROP_PAUSE
-        extra = {"ACCOUNT": lease.account, "TOKEN_FP": lease.token_id, "DROPPED": int(is_due)}
-        log.info("completion forbidden", extra=extra)
-        if is_due:
-            self._dropped_at[lease.account] = now
-            self._broker.reject(lease.account, lease.token_id)
+    # -- models -------------------------------------------------------------------------------
+
+    async def models(self, account: str | None, *, fresh: bool = False) -> ModelList:
+        """Return the models that Copilot lists for the account, at most ten minutes old.
+
+        Older where GitHub does not tell for now: `failure` says why. A refused token is replaced
+        and the question asked once more. Raises BrokerError.
+        """
+        return await self._models.listed(account, fresh=fresh)
+
+    async def enable_model(self, account: str | None, model: str) -> tuple[str, str]:
+        """Accept a model's terms for the person; return the account's name and the policy's state.
+
+        Raises BrokerError: PermanentError USAGE `unknown_model` for one that Copilot has not.
+        """
+        return await self._models.enable(account, model)
+
+    # -- what is known of an account ----------------------------------------------------------
+
+    def note_refusal(self, account: str, failure: Failure) -> None:
+        """Keep it as the account's last one: an error in the middle of a stream, say."""
+        self._seen.refusal(account, failure)
+
+    def last_refusal(self, account: str) -> tuple[Failure, float] | None:
+        """Return the last refusal of Copilot's, and how many seconds ago it was."""
+        return self._seen.last_refusal(account)
+
+    def quota(self, account: str) -> dict[str, QuotaSnapshot]:
+        """Return what is left of the plan, as the last answer that had it in its headers said."""
+        return self._seen.quota(account)
+
+    def pacing(self, account: str) -> PacingView:
+        """Show how its pacing gate stands."""
+        return self._pacer.view(account)
+
+    def forget(self, account: str) -> None:
+        """Start anew with it: somebody else is signed in under that name."""
+        log.info("account changed hands", extra={"ACCOUNT": account})
+        self._seen.forget(account)
+        self._models.forget(account)
+        self._tokens.forget(account)
+        self._pacer.forget(account)
 
 
-def _tell_rejected(lease: LeasedToken, *, is_misdirected: bool) -> None:
-    extra = {"ACCOUNT": lease.account, "TOKEN_FP": lease.token_id}
-    if is_misdirected:
-        log.info("wrong host for the token", extra={**extra, "API_BASE": lease.api_base})
-    else:
-        log.warning("token rejected by Copilot", extra=extra)
+def _tell_lost(ticket: Ticket, error: BrokerError) -> None:
+    """Tell the pacer of an answer that did not come, unless that was not for upstream's sake."""
+    if isinstance(error, TransientError) and error.failure.code != _BUSY:
+        ticket.lost()
 
 
 def _call(
     request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
 ) -> UpstreamCall:
     return UpstreamCall(
-        lease.host, lease.api_base, lease.token, request.path, request.body, headers
+        lease.host,
+        lease.api_base,
+        lease.token,
+        request.path,
+        request.body,
+        headers,
+        lease.is_direct,
     )

@@ -6,17 +6,22 @@ models is a small call like any of GitHub's. A credential goes only where `hosts
 
 from __future__ import annotations
 
+import re
+import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from brokerd.core.refusals import explain
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream import parsing
+from brokerd.upstream.bodies import fields_of
 from brokerd.upstream.h1 import StreamTimeouts
 from brokerd.upstream.hosts import OriginAllowList, UpstreamSettings
 from brokerd.upstream.http import HttpClient
 from brokerd.upstream.identity import Identity
 from brokerd.upstream.pool import MAX_CONNECTIONS, Pool
-from brokerd.upstream.refusals import refusal
 from brokerd.upstream.reply import H1Reply, upstream_failure, wake
 from brokerd.upstream.request_head import RequestHead
 from brokerd.upstream.tls import Trust
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from brokerd.core.completions import UpstreamCall
     from brokerd.errors import BrokerError
     from brokerd.ports import Exchange, Reply
+    from brokerd.upstream.http import Answer
 
 
 __all__ = ["CLOSE_PATIENCE", "Copilot"]
@@ -35,6 +41,17 @@ __all__ = ["CLOSE_PATIENCE", "Copilot"]
 CLOSE_PATIENCE = 900.0
 """Seconds that streams under way have after a configuration was replaced: most answers end within
 it, and a daemon does not keep two ways to upstream for good."""
+
+ACTED_ON = {401: "copilot_token_rejected", 421: "misdirected"}
+"""What refusals of the token are called whoever asked: the token is in question, not the login."""
+
+MODEL_ID = re.compile(r"(?!\.+\Z)[!-~]{1,200}")
+"""One segment of a path, once it is quoted; dots alone would be a way through the tree."""
+
+STATE = re.compile(r"[a-z_]{1,32}")
+
+SHOWN_MAX = 64
+"""Characters of a caller's word repeated back to it."""
 
 MAX_TARGETS = 64
 """Exchanges name one base or two for an account; beyond this the cache starts anew."""
@@ -60,7 +77,7 @@ class Copilot:
         self._pool = Pool(
             proxy=settings.proxy, trust=trust, timeouts=timeouts, max_connections=max_connections
         )
-        self._targets: dict[tuple[str, str], RequestHead] = {}
+        self._targets: dict[tuple[str, str, bool], RequestHead] = {}
 
     async def open(self, call: UpstreamCall) -> H1Reply:
         """Send it, once, and return when the head of the answer (any status) is there.
@@ -100,27 +117,36 @@ class Copilot:
         connection.send(reply, head, call.body)
         return reply
 
-    async def models(self, host: str, api_base: str, token: str) -> list[dict[str, Any]]:
+    async def models(
+        self, host: str, api_base: str, token: str, *, is_direct: bool = False
+    ) -> list[dict[str, Any]]:
         """`GET /models`: GitHub's own entries, each id once.
 
         Raises PermanentError `copilot_token_rejected` for a 401, else as the refusal means.
         """
-        permitted = OriginAllowList(host, self._settings)
-        origin = permitted.copilot_origin(api_base)
-        headers = self._identity.for_copilot(token, "model-access")
+        origin = OriginAllowList(host, self._settings).copilot_origin(api_base)
+        headers = self._identity.for_copilot(token, "model-access", is_direct=is_direct)
         answer = await self._http.get(origin, "/models", headers)
-        if answer.status == 401:  # of the Copilot token; the login is not in question
-            raise PermanentError(
-                Failure(
-                    ErrorClass.DENIED,
-                    "copilot_token_rejected",
-                    "the Copilot API does not accept the token",
-                    "Run: copilot-cred refresh",
-                )
-            )
-        if answer.status != 200:
-            raise refusal(answer, permitted)
+        _demand_success(answer)
         return parsing.models(answer)
+
+    async def enable_model(
+        self, host: str, api_base: str, token: str, model: str, *, is_direct: bool = False
+    ) -> str:
+        """Accept a model's terms for the person; return the policy's state. Raises as `models`.
+
+        And PermanentError USAGE `unknown_model` for one that Copilot does not have.
+        """
+        if not MODEL_ID.fullmatch(model):
+            raise _unknown_model(model)
+        origin = OriginAllowList(host, self._settings).copilot_origin(api_base)
+        headers = self._identity.for_copilot(token, "chat-policy", is_direct=is_direct)
+        path = f"/models/{quote(model, safe='')}/policy"
+        answer = await self._http.post_json(origin, path, headers, {"state": "enabled"})
+        if answer.status == 404:
+            raise _unknown_model(model)
+        _demand_success(answer)
+        return _policy_state(answer)
 
     async def aclose(self, patience: float = CLOSE_PATIENCE) -> None:
         """Let streams under way end within `patience` seconds, then cut them."""
@@ -128,15 +154,48 @@ class Copilot:
         await self._http.aclose()
 
     def _target_of(self, call: UpstreamCall) -> RequestHead:
-        target = self._targets.get((call.host, call.api_base))
+        key = call.host, call.api_base, call.is_direct
+        target = self._targets.get(key)
         if target is not None:
             return target
         origin = OriginAllowList(call.host, self._settings).copilot_origin(call.api_base)
         if len(self._targets) >= MAX_TARGETS:
             self._targets.clear()
-        target = RequestHead(origin, self._identity.for_client())
-        self._targets[call.host, call.api_base] = target
+        target = RequestHead(origin, self._identity.for_client(is_direct=call.is_direct))
+        self._targets[key] = target
         return target
+
+
+def _demand_success(answer: Answer) -> None:
+    """Raise what a refusal means: as for a completion, but for the two codes that we act on."""
+    if 200 <= answer.status < 300:
+        return
+    failure = explain(answer.status, answer.headers, answer.body, now=time.time()).failure
+    code = ACTED_ON.get(answer.status)
+    if code is not None:
+        failure = replace(failure, code=code)
+    if failure.error_class is ErrorClass.TEMPORARY:
+        raise TransientError(failure)
+    raise PermanentError(failure)
+
+
+def _policy_state(answer: Answer) -> str:
+    """Read what became of it: the organization's policy wins over the person's word."""
+    fields = fields_of(answer)
+    state = fields.get("state") if fields else None
+    # Tolerant: no client that is known reads more than the status.
+    return state if isinstance(state, str) and STATE.fullmatch(state) else "enabled"
+
+
+def _unknown_model(model: str) -> PermanentError:
+    return PermanentError(
+        Failure(
+            ErrorClass.USAGE,
+            "unknown_model",
+            f"Copilot has no model {model[:SHOWN_MAX]!r} whose terms could be accepted",
+            "Choose one of: copilot-cred models",
+        )
+    )
 
 
 def _unanswered(reply: H1Reply, origin: str) -> TransientError:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from brokerd.core.answers import Action, action_for, is_of_note, may_replay, wants_own_login
+from brokerd.core.answers import REFUSED_FROM, Action, action_for, wants_own_login
 
 
 AUTHORIZE = b'{"authorize_url": "https://example.com/authorize"}'
@@ -25,8 +25,10 @@ def test_the_table_for_every_status_there_can_be(body):
         expected = Action.PASS_ON if is_kept else FIRST.get(status, Action.PASS_ON)
         assert action_for(status, body, is_replay=False) is expected, status
         assert action_for(status, body, is_replay=True) is REPLAYED.get(status, Action.PASS_ON)
-        assert is_of_note(status) == (status in FIRST)
-        assert may_replay(status) == (status in (401, 421))
+        if status == 401 and not is_kept:
+            expected = Action.DROP_TOKEN
+        assert action_for(status, body, is_replay=False, is_direct=True) is expected, status
+        assert expected is Action.PASS_ON or status >= REFUSED_FROM, "the hot path would miss it"
 
 
 @pytest.mark.parametrize(

@@ -10,151 +10,39 @@ import uuid
 import pytest
 
 from brokerd.broker import Broker
-from brokerd.core.completions import CompletionRequest
 from brokerd.core.settings import AccountSettings
 from brokerd.core.tokens import CopilotToken, GitHubToken, IndexEntry, Login, User
-from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, TransientError
+from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
+from brokerd.pacer import Pacer
 from brokerd.proxy import ACCOUNT_HEADER, Proxy
-from brokerd.proxy import held as held_module
-from brokerd.proxy import proxy as proxy_module
-from brokerd.proxy.held import HELD_MAX
-from brokerd.proxy.proxy import DROP_PAUSE, MIN_VALID
+from brokerd.proxy import peeked as peeked_module
+from brokerd.proxy import turn_headers as turn_headers_module
+from brokerd.proxy.lender import MIN_VALID
+from brokerd.proxy.peeked import PEEK_MAX
+from brokerd.proxy.refused_tokens import DROP_PAUSE
 from fakes.broker import a_lease, signed_out
 from fakes.clock import FakeClock, settle
 from fakes.copilot import FakeCopilot, FakeReply, cut
 from fakes.github import FakeGitHub, transient
+from fakes.proxied import (
+    AUTHORIZE,
+    BODY,
+    EXPIRED,
+    FIRST,
+    LOG,
+    SECOND,
+    Asked,
+    FakeLender,
+    Taker,
+    Ticker,
+    each_way,  # noqa: F401 - runs each test three times
+    failure_of,
+    fields,
+    proxy_of,
+    refused,
+    request,
+)
 from fakes.store import FakeIndex, FakeStore, FakeStores
-
-
-BODY = b'{"messages": [{"role": "user", "content": "canary-prompt \xe2\x82\xac"}],  "n":1}'
-EXPIRED = b"unauthorized: token expired\n"
-AUTHORIZE = b'{"error": {"authorize_url": "https://example.com/authorize"}}\n'
-FIRST = a_lease(token="canary-token-1", token_id="00000001", api_base="https://one.example.test")
-SECOND = a_lease(token="canary-token-2", token_id="00000002", api_base="https://two.example.test")
-
-
-LOG = logging.getLogger("brokerd.proxy")
-
-
-class WAY:
-    """How completions are asked for in this test."""
-
-    now = "open"
-
-
-@pytest.fixture(autouse=True, params=["open", "begin", "at once"])
-def _each_way(request):
-    """`open`, `begin` where it has to wait for something, and `begin` where it has not."""
-    WAY.now = request.param
-    level = LOG.level
-    LOG.setLevel(logging.INFO)  # who debugs is answered by `open` in any case
-    yield
-    LOG.setLevel(level)
-    WAY.now = "open"
-
-
-class Asked(Proxy):
-    """The proxy, asked in the way of the test."""
-
-    async def open(self, request):
-        if WAY.now == "open" or asyncio.current_task() in self._tasks:  # its own long way
-            return await super().open(request)
-        told = asyncio.get_running_loop().create_future()
-
-        def listener(outcome):
-            assert not told.done(), "told twice"
-            told.set_result(outcome)
-
-        begun = self.begin(request, listener)
-        assert not told.done(), "told too early"
-        try:
-            outcome = await asyncio.shield(told)
-        except asyncio.CancelledError:
-            begun.close()
-            raise
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-
-class FakeLender:
-    """Lends `leases` in turn, the last one for ever; raises those that are errors."""
-
-    def __init__(self, *leases):
-        self.leases = list(leases or (FIRST, SECOND))
-        self.calls = []
-        self.rejected = []
-        self.gate = None
-
-    async def lease(self, account=None, *, min_valid=60.0, reject=None):
-        self.calls.append((account, min_valid, reject))
-        await asyncio.sleep(0)
-        if self.gate is not None:
-            await self.gate.wait()
-        answer = self.leases.pop(0) if len(self.leases) > 1 else self.leases[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def leasable(self, account, min_valid):
-        if WAY.now != "at once" or self.gate is not None or isinstance(self.leases[0], Exception):
-            return None
-        self.calls.append((account, min_valid, None))
-        lease = self.leases.pop(0) if len(self.leases) > 1 else self.leases[0]
-        return lease, lease.expires_at, lease.expires_in
-
-    def reject(self, account, token_id):
-        self.rejected.append((account, token_id))
-
-
-class Taker:
-    """ports.Receiver that notes everything, and acts on the first chunk if told to."""
-
-    def __init__(self, on_data=None):
-        self.chunks = []
-        self.ends = []
-        self.on_data = on_data
-
-    def data(self, chunk):
-        assert not self.ends
-        self.chunks.append(chunk)
-        if self.on_data is not None:
-            self.on_data()
-
-    def ended(self, failure):
-        self.ends.append(failure)
-
-
-class Ticker:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-def request(body=BODY, **more):
-    return CompletionRequest(body=body, **more)
-
-
-def refused(status, body=EXPIRED, **headers):
-    return FakeReply(status, {"content-type": "text/plain", **headers}, [body])
-
-
-def proxy_of(*answers, lender=None, ticker=None):
-    lender, copilot = lender or FakeLender(), FakeCopilot(*answers)
-    copilot.has_connection = WAY.now == "at once"
-    proxy = Asked(lender, lambda: copilot, monotonic=ticker or Ticker())
-    return proxy, copilot, lender
-
-
-async def failure_of(awaitable):
-    with pytest.raises(BrokerError) as caught:
-        await awaitable
-    return caught.value.failure
-
-
-def fields(caplog, message):
-    return [record.__dict__ for record in caplog.records if record.getMessage() == message]
 
 
 @pytest.fixture(autouse=True)
@@ -255,7 +143,7 @@ async def test_the_callers_initiator_is_never_changed(caplog, given, role):
 
 
 async def test_a_body_is_not_read_for_a_caller_that_said_it(monkeypatch):
-    monkeypatch.setattr("brokerd.proxy.proxy.read_turn", None)
+    monkeypatch.setattr("brokerd.proxy.turn_headers.read_turn", None)
     proxy, copilot, _ = proxy_of()
     await proxy.open(request(b"anything", headers={"x-initiator": "user"}))
     said = {"x-initiator": "user", "copilot-vision-request": "true"}
@@ -482,11 +370,11 @@ async def test_a_body_that_is_cut_is_not_asked_for_again(both_ways, status):
     assert len(copilot.calls) == 1
 
 
-# Bodies that have to be held.
+# Bodies that have to be read first.
 
 
-async def test_a_refusal_too_long_to_hold_is_replayed_as_a_plain_one():
-    long = refused(401, b'{"authorize_url": "x"' + b" " * HELD_MAX + b"}")
+async def test_a_refusal_too_long_to_read_is_replayed_as_a_plain_one():
+    long = FakeReply(401, {}, [b'{"authorize_url": "x"' + b" " * PEEK_MAX, b"}"])
     proxy, copilot, _ = proxy_of(long, FakeReply(chunks=[b"fine"]))
     assert await (await proxy.open(request())).read(100) == b"fine"
     assert copilot.replies[0].closed.is_set()
@@ -501,23 +389,78 @@ async def test_a_refusal_that_was_cut_is_passed_on_as_cut(is_streamed):
     if is_streamed:
         taker = Taker()
         answer.stream_to(taker)
-        assert (taker.chunks, taker.ends) == ([], [cut()])
+        assert (taker.chunks, taker.ends) == ([b"unauth"], [cut()])
     else:
         assert await failure_of(answer.read(100)) == cut()
 
 
-async def test_a_refusal_that_never_ends_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(held_module, "HOLD_TIMEOUT", 0.01)
-    reply = FakeReply(401, is_live=True)
+@pytest.mark.parametrize("is_streamed", [True, False])
+async def test_a_refusal_that_does_not_end_is_not_waited_for(monkeypatch, is_streamed):
+    monkeypatch.setattr(peeked_module, "PEEK_TIMEOUT", 0.01)
+    reply = FakeReply(401, chunks=[b"una"], is_live=True)
     proxy, copilot, _ = proxy_of(reply, FakeReply(chunks=[b"fine"]))
     assert await (await proxy.open(request())).read(100) == b"fine"
     assert reply.closed.is_set()
-    proxy, copilot, _ = proxy_of(
-        FakeReply(401, is_live=True), lender=FakeLender(FIRST, transient())
-    )
+
+    reply = FakeReply(401, chunks=[b"una"], is_live=True)
+    proxy, copilot, _ = proxy_of(reply, lender=FakeLender(FIRST, transient()))
     answer = await proxy.open(request())
-    assert (await failure_of(answer.read(100))).code == "upstream_cut"
+    assert reply.is_paused, "nothing is collected that nobody takes"
+    assert answer.refusal.message == "GitHub Copilot answered 401: una"
+    if is_streamed:
+        taker = Taker()
+        answer.stream_to(taker)
+        reply.push(b"uthor")
+        reply.push(b"ized")
+        assert (taker.chunks, taker.ends) == ([b"una", b"uthor", b"ized"], [])
+        reply.end()
+        assert taker.ends == [None]
+    else:
+        reading = asyncio.create_task(answer.read(100))
+        await settle()
+        reply.push(b"uthorized")
+        reply.end()
+        assert await reading == b"unauthorized"
     assert len(copilot.calls) == 1
+
+
+async def test_a_long_refusal_is_passed_on_whole_and_as_it_comes():
+    chunks = [b"x" * 40_000, b"y" * 40_000]
+    reply = FakeReply(400, chunks=chunks, is_live=True)
+    proxy, _, _ = proxy_of(reply)
+    answer, taker = await proxy.open(request()), Taker()
+    assert reply.is_paused
+    answer.stream_to(taker)
+    assert taker.chunks == [b"".join(chunks)]
+    last = b"z" * 100_000
+    reply.push(last)
+    assert taker.chunks[-1] is last
+    answer.pause()
+    reply.push(b"!")
+    assert taker.chunks[-1] is last
+    answer.resume()
+    reply.end(cut())
+    assert (taker.chunks[-1], taker.ends) == (b"!", [cut()])
+
+
+async def test_a_long_refusal_is_read_whole_or_refused_by_its_length():
+    chunks = [b"x" * 40_000, b"y" * 40_000, b"z" * 40_000]
+    proxy, _, _ = proxy_of(*[FakeReply(400, chunks=chunks) for _ in range(3)])
+    assert await (await proxy.open(request())).read(120_000) == b"".join(chunks)
+    for limit in (119_999, 10):
+        assert (await failure_of((await proxy.open(request())).read(limit))).code == (
+            "upstream_too_long"
+        )
+
+
+async def test_leaving_while_a_long_refusal_is_read_cuts_it():
+    reply = FakeReply(400, chunks=[b"x" * 70_000], is_live=True)
+    proxy, _, _ = proxy_of(reply)
+    answer = await proxy.open(request())
+    reading = asyncio.create_task(answer.read(1_000_000))
+    await settle()
+    await cancelled(reading)
+    assert reply.closed.is_set()
 
 
 async def held(body=AUTHORIZE):
@@ -755,7 +698,9 @@ class World:
         )
         self.copilot = FakeCopilot()
         self.dead = set()
-        self.proxy = Asked(self.broker, lambda: self.copilot, monotonic=self.clock.monotonic)
+        self.proxy = Asked(
+            self.broker, lambda: self.copilot, Pacer(self.clock), monotonic=self.clock.boottime
+        )
 
     def answer(self, call):
         return refused(401) if call.token in self.dead else FakeReply(chunks=[b"fine"])
@@ -862,7 +807,7 @@ async def test_rejecting_what_nobody_has_changes_nothing(world):
 
 
 async def test_the_base_of_a_new_token_is_adopted(world, monkeypatch):
-    async def exchange(token):
+    async def exchange(token, plan="auto"):
         return CopilotToken("tid=canary;moved", 1800.0, 1500.0, "https://moved.example.com")
 
     monkeypatch.setattr(world.github, "exchange", exchange)
@@ -883,59 +828,6 @@ async def test_a_login_that_died_is_said_instead_of_the_401(world):
     failure = await failure_of(world.proxy.open(request()))
     assert failure.error_class is ErrorClass.LOGIN_REQUIRED
     assert len(world.copilot.calls) == 1
-
-
-# Models.
-
-
-def rejected(code="copilot_token_rejected"):
-    error_class = ErrorClass.DENIED if code == "copilot_token_rejected" else ErrorClass.TEMPORARY
-    return PermanentError(Failure(error_class, code, "refused", "Run: copilot-cred refresh"))
-
-
-async def test_models_are_listed_for_an_account():
-    proxy, copilot, lender = proxy_of(lender=FakeLender(a_lease(account="work")))
-    copilot.models_answers = [[{"id": "gpt-4o"}]]
-    assert await proxy.models("work") == ("work", [{"id": "gpt-4o"}])
-    assert lender.calls == [("work", MIN_VALID, None)]
-
-
-@pytest.mark.parametrize("code", ["copilot_token_rejected", "misdirected"])
-async def test_models_are_asked_for_once_more_with_a_new_token(code):
-    proxy, copilot, lender = proxy_of()
-    copilot.models_answers = [rejected(code), [{"id": "gpt-4o"}]]
-    assert await proxy.models(None) == ("default", [{"id": "gpt-4o"}])
-    assert [token for _, _, token in copilot.models_calls] == [FIRST.token, SECOND.token]
-    assert [base for _, base, _ in copilot.models_calls] == [FIRST.api_base, SECOND.api_base]
-    assert lender.calls[1:] == [("default", MIN_VALID, FIRST.token_id)]
-
-
-async def test_models_are_asked_for_no_third_time():
-    proxy, copilot, lender = proxy_of()
-    copilot.models_answers = [rejected(), rejected("misdirected")]
-    assert (await failure_of(proxy.models(None))).code == "misdirected"
-    assert (len(copilot.models_calls), len(lender.calls)) == (2, 2)
-
-
-async def test_models_are_not_asked_for_again_with_the_same_token():
-    proxy, copilot, _ = proxy_of(lender=FakeLender(FIRST))
-    copilot.models_answers = [rejected()]
-    assert (await failure_of(proxy.models(None))).code == "copilot_token_rejected"
-    assert len(copilot.models_calls) == 1
-
-
-async def test_other_refusals_of_models_are_told_as_they_are():
-    proxy, copilot, lender = proxy_of()
-    copilot.models_answers = [transient("rate_limited")]
-    assert (await failure_of(proxy.models(None))).code == "rate_limited"
-    assert (len(copilot.models_calls), len(lender.calls)) == (1, 1)
-
-
-async def test_a_refresh_that_fails_is_told_for_models():
-    proxy, copilot, _ = proxy_of(lender=FakeLender(FIRST, signed_out()))
-    copilot.models_answers = [rejected()]
-    assert (await failure_of(proxy.models(None))).error_class is ErrorClass.LOGIN_REQUIRED
-    assert len(copilot.models_calls) == 1
 
 
 # Asking without waiting.
@@ -978,9 +870,9 @@ async def test_a_body_is_read_once_whether_a_connection_is_at_hand_or_not(
     monkeypatch, has_connection
 ):
     reads = []
-    read_turn = proxy_module.read_turn
+    read_turn = turn_headers_module.read_turn
     monkeypatch.setattr(
-        proxy_module, "read_turn", lambda body: reads.append(body) or read_turn(body)
+        turn_headers_module, "read_turn", lambda body: reads.append(body) or read_turn(body)
     )
     proxy, copilot, _ = proxy_of()
     copilot.has_connection = has_connection

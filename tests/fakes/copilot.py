@@ -26,7 +26,7 @@ class FakeReply:
         self.is_taken = False
         """Whether its body was asked for, which may happen once."""
         self.reading = asyncio.Event()
-        """Set when somebody waits for the whole body."""
+        """Set when somebody takes the body."""
         self._arrived = deque(chunks)
         self._is_over = not is_live
         self._failure = failure
@@ -52,7 +52,6 @@ class FakeReply:
 
     async def read(self, limit):
         self._take()
-        self.reading.set()
         await self._over.wait()
         body = b"".join(self._arrived)
         self._arrived.clear()
@@ -83,6 +82,7 @@ class FakeReply:
         assert not self.is_taken, "a body is read or streamed, once"
         assert not self.closed.is_set(), "a closed answer has no body"
         self.is_taken = True
+        self.reading.set()
 
     def _pump(self):
         if self._is_pumping:  # the receiver called us
@@ -134,6 +134,10 @@ class FakeCopilot:
         """Whether `begin` can."""
         self.models_answers = []
         self.models_calls = []
+        self.models_gate = None
+        """As `gate`, for lists of models."""
+        self.enable_answers = []
+        self.enable_calls = []
 
     def begin(self, call, listener):
         return _Begun(self.open(call), listener) if self.has_connection else None
@@ -156,10 +160,20 @@ class FakeCopilot:
         self.replies.append(answer)
         return answer
 
-    async def models(self, host, api_base, token):
-        self.models_calls.append((host, api_base, token))
-        await asyncio.sleep(0)
+    async def models(self, host, api_base, token, *, is_direct=False):
+        self.models_calls.append((host, api_base, token, is_direct))
         answer = self.models_answers.pop(0) if self.models_answers else []
+        await asyncio.sleep(0)
+        if self.models_gate is not None:
+            await self.models_gate.wait()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def enable_model(self, host, api_base, token, model, *, is_direct=False):
+        self.enable_calls.append((host, api_base, token, model, is_direct))
+        await asyncio.sleep(0)
+        answer = self.enable_answers.pop(0) if self.enable_answers else "enabled"
         if isinstance(answer, BaseException):
             raise answer
         return answer

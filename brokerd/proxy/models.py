@@ -1,0 +1,107 @@
+"""The small calls of the Copilot API: the models of an account, and accepting their terms.
+
+A refused token is replaced and the question asked once more, as for completions.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from brokerd.errors import BrokerError
+from brokerd.proxy.catalogue import ModelLists
+from brokerd.proxy.lender import MIN_VALID
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from brokerd.ports import CopilotApi
+    from brokerd.proxy.catalogue import Key
+    from brokerd.proxy.lender import Lender
+    from brokerd.proxy.refused_tokens import RefusedTokens
+    from brokerd.proxy.whose import Whose
+    from brokerd.views import LeasedToken, ModelList
+
+    Found = TypeVar("Found")
+
+
+__all__ = ["Models"]
+
+log = logging.getLogger(__name__)
+
+_REJECTED, _MISDIRECTED = "copilot_token_rejected", "misdirected"
+"""What a 401 and a 421 are called where the port raises."""
+
+
+class Models:
+    """See `Proxy.models` and `Proxy.enable_model`."""
+
+    def __init__(
+        self,
+        broker: Lender,
+        copilot: Callable[[], CopilotApi],
+        tokens: RefusedTokens,
+        whose: Whose,
+        seconds: Callable[[], float],
+    ) -> None:
+        self._broker = broker
+        self._copilot = copilot
+        self._tokens = tokens
+        self._whose = whose
+        self._lists = ModelLists(seconds)
+
+    async def listed(self, account: str | None, *, fresh: bool) -> ModelList:
+        """See `Proxy.models`."""
+        lease = await self._broker.lease(account, min_valid=MIN_VALID)
+
+        async def ask() -> tuple[Key, list[dict[str, Any]]]:
+            used, models = await self._with_token(
+                lease,
+                lambda lease: self._copilot().models(
+                    lease.host, lease.api_base, lease.token, is_direct=lease.is_direct
+                ),
+            )
+            return self._key(used), models
+
+        return await self._lists.get(lease.account, self._key(lease), ask, fresh=fresh)
+
+    async def enable(self, account: str | None, model: str) -> tuple[str, str]:
+        """See `Proxy.enable_model`."""
+        lease = await self._broker.lease(account, min_valid=MIN_VALID)
+        used, state = await self._with_token(
+            lease,
+            lambda lease: self._copilot().enable_model(
+                lease.host, lease.api_base, lease.token, model, is_direct=lease.is_direct
+            ),
+        )
+        self._lists.drop(used.account)
+        log.info("model enabled", extra={"ACCOUNT": used.account, "STATE": state})
+        return used.account, state
+
+    def peek(self, account: str) -> Sequence[dict[str, Any]]:
+        """Return the list that is kept, however old; nothing is asked."""
+        return self._lists.peek(account)
+
+    def forget(self, account: str) -> None:
+        """Start anew with it."""
+        self._lists.drop(account)
+
+    def _key(self, lease: LeasedToken) -> Key:
+        return lease.host, lease.api_base, lease.is_direct, *self._whose.login(lease.account)
+
+    async def _with_token(
+        self, lease: LeasedToken, ask: Callable[[LeasedToken], Awaitable[Found]]
+    ) -> tuple[LeasedToken, Found]:
+        """Ask with a token, or with the one that replaces it; return which it was."""
+        try:
+            return lease, await ask(lease)
+        except BrokerError as error:
+            if error.failure.code not in (_REJECTED, _MISDIRECTED):
+                raise
+            refused = error
+        is_misdirected = refused.failure.code == _MISDIRECTED
+        fresh = await self._tokens.replaced(lease, is_misdirected=is_misdirected)
+        if fresh is None:
+            raise refused
+        return fresh, await ask(fresh)
