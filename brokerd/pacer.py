@@ -47,6 +47,14 @@ class Ticket:
         self._round = lane.gate.round
         self._is_probe = is_probe
 
+    def again(self) -> None:
+        """Ask anew before the request is sent once more, or long after leave was given.
+
+        Raises TransientError `cooling_down`, when others have been refused meanwhile.
+        """
+        if self._lane is not None and not self._lane.gate.is_quiet:
+            self._lane.check(self._body)
+
     def answered(self, status: int, refusal: Refusal | None) -> None:
         """Say what upstream answered, as soon as that is known; again for a replay's answer."""
         lane = self._lane
@@ -205,6 +213,11 @@ class _Lane:
             return None
         self.gate.settle(now)
         return Ticket(self, body, is_probe=self.gate.admit())
+
+    def check(self, body: bytes) -> None:
+        failure = self.gate.cooling(body, self._clock.boottime())
+        if failure is not None:
+            raise TransientError(failure)
 
     async def wait(self, peer: int, body: bytes) -> Ticket:
         now = self._clock.boottime()

@@ -113,6 +113,18 @@ class TestCooldown:
         assert pacer.cooldown("a") is None
         assert all(enter(pacer))
 
+    async def test_what_is_sent_again_waits_too(self, pacer, clock):
+        first, second = enter(pacer, 2)
+        second.again()
+        first.answered(429, limits(60))
+        with pytest.raises(TransientError) as caught:
+            second.again()
+        assert caught.value.failure.code == "cooling_down"
+        await clock.advance(60)
+        second.again()
+        second.close()
+        second.again()
+
     async def test_a_suspend_counts(self, pacer, clock):
         (ticket,) = enter(pacer)
         ticket.answered(429, limits(600))
@@ -352,6 +364,14 @@ class TestCircuit:
         probe.close()
         assert refusal(pacer).retry_after == 10.0
         assert pacer.view("a").in_flight == 0
+
+    async def test_a_probe_may_be_sent_again(self, pacer, clock):
+        await self.failing(pacer)
+        await clock.advance(5)
+        (probe,) = enter(pacer)
+        probe.again()
+        probe.answered(200, None)
+        assert all(enter(pacer, 2))
 
     async def test_an_answered_probe_may_end_as_it_likes(self, pacer, clock):
         await self.failing(pacer)

@@ -61,6 +61,14 @@ class AccountGate:
 
     def refuse(self, body: bytes, now: float) -> Failure | None:
         """Return why a request must not be sent now; None: it may, once there is room."""
+        failure = self.cooling(body, now)
+        if failure is not None:
+            return failure
+        rest = self._circuit.rest(now)
+        return upstream_down(self._trouble, rest) if rest is not None else None
+
+    def cooling(self, body: bytes, now: float) -> Failure | None:
+        """Return what cool-down a request runs into, also one that was let pass before."""
         cooldown = self._cooldowns.account(now)
         if cooldown is not None:
             return cooling_down(cooldown, None, now)
@@ -69,9 +77,6 @@ class AccountGate:
             cooldown = self._cooldowns.model(model, now)
             if cooldown is not None:
                 return cooling_down(cooldown, model, now)
-        rest = self._circuit.rest(now)
-        if rest is not None:
-            return upstream_down(self._trouble, rest)
         return None
 
     def has_room(self, now: float) -> bool:
