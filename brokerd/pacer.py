@@ -93,7 +93,7 @@ class Pacer:
         self._callbacks: list[Callable[[], None]] = []
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back, in the loop, when a cool-down of an account begins, changes or is lifted."""
+        """Call back, from the loop, when an account's cool-down begins, changes or is lifted."""
         self._callbacks.append(callback)
 
     def enter(self, account: str, peer: int, body: bytes) -> Ticket | None:  # noqa: ARG002 - as turn
@@ -171,8 +171,10 @@ class Pacer:
             lane.stop()
 
     def _changed(self) -> None:
+        """Tell it on the loop's next round: who listens can neither break nor re-enter us."""
+        loop = asyncio.get_running_loop()
         for callback in self._callbacks:
-            callback()
+            loop.call_soon(callback)
 
 
 class _Waiter:

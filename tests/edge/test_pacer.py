@@ -149,6 +149,7 @@ class TestCooldown:
         pacer.on_change(lambda: told.append(pacer.cooldown("a")))
         (ticket,) = enter(pacer)
         ticket.answered(429, limits(100))
+        await settle()
         assert told == [100.0]
         await clock.advance(99)
         assert len(told) == 1
@@ -165,12 +166,29 @@ class TestCooldown:
         await settle()
         assert told == [3_600.0, None]
 
+    async def test_who_listens_badly_breaks_nothing(self, pacer, clock):
+        def broken():
+            raise ValueError
+
+        seen = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: seen.append(context)
+        )
+        pacer.on_change(broken)
+        (ticket,) = enter(pacer)
+        ticket.answered(429, limits(10))
+        ticket.close()
+        await clock.advance(10)
+        assert len(seen) == 2
+        assert all(enter(pacer))
+
     async def test_a_longer_one_is_told_and_a_shorter_one_is_not(self, pacer, clock):
         told = []
         pacer.on_change(lambda: told.append(pacer.cooldown("a")))
         tickets = enter(pacer, 3)
         for ticket, pause in zip(tickets, (60, 5, 90), strict=True):
             ticket.answered(429, limits(pause))
+            await settle()
         assert told == [60.0, 90.0]
         await clock.advance(90)
         assert told == [60.0, 90.0, None]
@@ -411,6 +429,7 @@ class TestForget:
         ticket.answered(429, limits(60))
         pacer.on_change(lambda: told.append(pacer.cooldown("a")))
         pacer.forget("a")
+        await settle()
         assert told == [None]
         assert all(enter(pacer))
 
