@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 
@@ -51,10 +51,13 @@ _SECRETS = (
 class Kept:
     """A whole exchange, its secrets masked; bodies cut at MAX_BODY characters."""
 
-    request_headers: dict[str, str]
-    """Lower-case names, all of them."""
+    target: str
+    """Path and query, as sent."""
+    request_headers: list[tuple[str, str]]
+    """All of them: spelled, and in the order, as sent."""
     request_body: str = ""
-    response_headers: dict[str, str] | None = None
+    response_headers: list[tuple[str, str]] = field(default_factory=list)
+    """The same of the answer; empty while there is none."""
     response_body: str = ""
 
 
@@ -115,7 +118,8 @@ def record(
         request.method, request.path, clock.monotonic(), clock.wall(), headers, connection
     )
     if keep:
-        recorded.kept = Kept(_all_of(request.headers))
+        # A path may hold no secret, a query might.
+        recorded.kept = Kept(masked(request.raw_path), _all_of(request.headers.items()))
     return recorded
 
 
@@ -130,7 +134,7 @@ def keep_answer(
 ) -> None:
     """Keep an answer, if it is to be kept."""
     if recorded.kept is not None:
-        recorded.kept.response_headers = _all_of(headers)
+        recorded.kept.response_headers = _all_of(headers.items())
         recorded.kept.response_body = _shown(b"".join(writes))
 
 
@@ -145,10 +149,15 @@ def _shown(body: bytes) -> str:
     return masked(body[: 4 * MAX_BODY].decode(errors="replace"))[:MAX_BODY]
 
 
-def _all_of(headers: Mapping[str, str]) -> dict[str, str]:
+def _all_of(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Copy headers; whatever stands behind an authorization's scheme is a secret."""
-    shown = {name.lower(): masked(value) for name, value in headers.items()}
-    scheme, _, secret = shown.get("authorization", "").partition(" ")
-    if secret and not secret.startswith("<"):
-        shown["authorization"] = f"{scheme} <secret>"
-    return shown
+    return [
+        (name, _credential(value) if name.lower() == "authorization" else masked(value))
+        for name, value in headers
+    ]
+
+
+def _credential(value: str) -> str:
+    shown = masked(value)
+    scheme, _, secret = shown.partition(" ")
+    return f"{scheme} <secret>" if secret and not secret.startswith("<") else shown
