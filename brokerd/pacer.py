@@ -275,14 +275,14 @@ class _Lane:
     def _refused(self, refusal: Refusal | None, now: float) -> None:
         """Tell those who wait, and everybody else, that upstream wants less or fails."""
         extra: dict[str, object] = {"ACCOUNT": self._account}
-        if refusal is not None and refusal.limits != "nothing":
+        if refusal is None or refusal.limits == "nothing":
+            log.warning("upstream keeps failing and is left alone", extra=extra)
+        elif refusal.limits == "model" or self._cooling_until is None:  # once for a burst
             found = self.gate.cooldown(now)
             extra |= {"REASON": refusal.failure.code, "LIMITS": refusal.limits}
             if refusal.limits == "account" and found is not None:
                 extra["SECONDS"] = round(found.until - now)
             log.warning("upstream wants fewer requests", extra=extra)
-        else:
-            log.warning("upstream keeps failing and is left alone", extra=extra)
         self._look(now)
         self._watch()
 
