@@ -1,0 +1,267 @@
+"""Lists of models: asked for seldom, once at a time, and an old one beats none."""
+
+import asyncio
+import logging
+
+import pytest
+
+from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
+from brokerd.proxy.catalogue import AGAIN_AFTER, FRESH_FOR
+from brokerd.proxy.lender import MIN_VALID
+from fakes.broker import a_lease, a_view, signed_out
+from fakes.clock import settle
+from fakes.github import transient
+from fakes.proxied import FIRST, SECOND, FakeLender, Ticker, failure_of, fields, proxy_of
+
+
+A, B = [{"id": "a"}], [{"id": "b"}]
+
+
+def rejected(code="copilot_token_rejected"):
+    error_class = ErrorClass.DENIED if code == "copilot_token_rejected" else ErrorClass.TEMPORARY
+    failure = Failure(error_class, code, "refused", "Run: copilot-cred refresh")
+    return (TransientError if error_class is ErrorClass.TEMPORARY else PermanentError)(failure)
+
+
+def limited(retry_after=100.0):
+    return TransientError(
+        Failure(ErrorClass.TEMPORARY, "rate_limited", "no", "Later", None, retry_after)
+    )
+
+
+def at_rest(*answers):
+    """A proxy whose lender has one token for ever."""
+    ticker = Ticker()
+    proxy, copilot, lender = proxy_of(lender=FakeLender(FIRST), ticker=ticker)
+    copilot.models_answers = list(answers)
+    return proxy, copilot, lender, ticker
+
+
+async def test_models_are_listed_for_an_account():
+    proxy, copilot, lender = proxy_of(lender=FakeLender(a_lease(account="work")))
+    copilot.models_answers = [A]
+    found = await proxy.models("work")
+    assert (found.account, found.models, found.age, found.failure) == ("work", A, 0.0, None)
+    assert lender.calls == [("work", MIN_VALID, None)]
+
+
+# Tokens that are refused.
+
+
+@pytest.mark.parametrize("code", ["copilot_token_rejected", "misdirected"])
+async def test_models_are_asked_for_once_more_with_a_new_token(code):
+    proxy, copilot, lender = proxy_of()
+    copilot.models_answers = [rejected(code), A]
+    assert (await proxy.models(None)).models == A
+    assert copilot.models_calls == [
+        ("github.com", lease.api_base, lease.token, False) for lease in (FIRST, SECOND)
+    ]
+    assert lender.calls[1:] == [("default", MIN_VALID, FIRST.token_id)]
+    assert (await proxy.models(None)).models == A, "kept for the host it came from"
+    assert len(copilot.models_calls) == 2
+
+
+async def test_models_are_asked_for_no_third_time():
+    proxy, copilot, lender = proxy_of()
+    copilot.models_answers = [rejected(), rejected("misdirected")]
+    assert (await failure_of(proxy.models(None))).code == "misdirected"
+    assert (len(copilot.models_calls), len(lender.calls)) == (2, 2)
+
+
+async def test_models_are_not_asked_for_again_with_the_same_token():
+    proxy, copilot, _, _ = at_rest(rejected())
+    assert (await failure_of(proxy.models(None))).code == "copilot_token_rejected"
+    assert len(copilot.models_calls) == 1
+
+
+async def test_other_refusals_of_models_are_told_as_they_are():
+    proxy, copilot, lender = proxy_of()
+    copilot.models_answers = [transient("rate_limited")]
+    assert (await failure_of(proxy.models(None))).code == "rate_limited"
+    assert (len(copilot.models_calls), len(lender.calls)) == (1, 1)
+
+
+async def test_a_refresh_that_fails_is_told_for_models():
+    proxy, copilot, _ = proxy_of(lender=FakeLender(FIRST, signed_out()))
+    copilot.models_answers = [rejected()]
+    assert (await failure_of(proxy.models(None))).error_class is ErrorClass.LOGIN_REQUIRED
+    assert len(copilot.models_calls) == 1
+
+
+async def test_a_direct_token_is_sent_as_one():
+    proxy, copilot, _ = proxy_of(lender=FakeLender(a_lease(is_direct=True)))
+    await proxy.models(None)
+    await proxy.enable_model(None, "m")
+    assert copilot.models_calls[0][3] is copilot.enable_calls[0][4] is True
+
+
+# A list is kept.
+
+
+async def test_a_list_is_good_for_ten_minutes():
+    proxy, copilot, _, ticker = at_rest(A, B)
+    for passed, models, age in (
+        (0, A, 0),
+        (FRESH_FOR - 1, A, FRESH_FOR - 1),
+        (1, B, 0),
+        (5, B, 5),
+    ):
+        ticker.now += passed
+        found = await proxy.models(None)
+        assert (found.models, found.age, found.failure) == (models, age, None)
+    assert len(copilot.models_calls) == 2
+
+
+async def test_a_fresh_one_can_be_demanded():
+    proxy, copilot, _, _ = at_rest(A, B)
+    await proxy.models(None)
+    assert (await proxy.models(None, fresh=True)).models == B
+    assert (await proxy.models(None)).models == B
+    assert len(copilot.models_calls) == 2
+
+
+async def test_accounts_have_their_own():
+    proxy, _, lender, _ = at_rest(A, B)
+    await proxy.models(None)
+    lender.leases = [a_lease(account="work")]
+    assert (await proxy.models("work")).models == B
+
+
+@pytest.mark.parametrize("change", ["host", "person", "app", "mode"])
+async def test_another_login_or_host_means_another_list(change):
+    proxy, copilot, lender, _ = at_rest(A, B)
+    await proxy.models(None)
+    if change == "host":
+        lender.leases = [a_lease(api_base="https://moved.example.test")]
+    elif change == "mode":
+        lender.leases = [a_lease(api_base=FIRST.api_base, is_direct=True)]
+    elif change == "person":
+        lender.views = [a_view(user_id=7)]
+    else:
+        lender.views = [a_view(client_id="other")]
+    assert (await proxy.models(None)).models == B
+    assert (await proxy.models(None)).models == B
+    assert len(copilot.models_calls) == 2
+
+
+async def test_many_who_ask_at_once_are_one_question():
+    proxy, copilot, _, _ = at_rest(A, B)
+    copilot.models_gate = asyncio.Event()
+    asking = [asyncio.create_task(proxy.models(None)) for _ in range(20)]
+    await settle()
+    asking[0].cancel()  # takes nothing from the others
+    await settle()
+    copilot.models_gate.set()
+    found = await asyncio.gather(*asking[1:])
+    assert all(one.models == A for one in found)
+    assert len(copilot.models_calls) == 1
+
+
+async def test_an_error_is_everybodys_who_asked():
+    proxy, copilot, _, _ = at_rest(rejected(), A)
+    copilot.models_gate = asyncio.Event()
+    asking = [asyncio.create_task(failure_of(proxy.models(None))) for _ in range(3)]
+    await settle()
+    copilot.models_gate.set()
+    assert {one.code for one in await asyncio.gather(*asking)} == {"copilot_token_rejected"}
+    assert len(copilot.models_calls) == 1
+    assert (await proxy.models(None)).models == A, "and is not kept"
+
+
+# An old one beats none.
+
+
+@pytest.mark.parametrize("code", ["network_down", "upstream_500", "bad_answer"])
+async def test_an_old_list_is_kept_where_github_does_not_tell(code):
+    proxy, copilot, _, ticker = at_rest(A, transient(code), transient(code), B)
+    await proxy.models(None)
+    ticker.now += FRESH_FOR
+    for _ in range(3):
+        found = await proxy.models(None)
+        assert (found.models, found.age, found.failure.code) == (A, FRESH_FOR, code)
+    assert len(copilot.models_calls) == 2
+    ticker.now += AGAIN_AFTER
+    assert (await proxy.models(None)).failure.code == code
+    found = await proxy.models(None, fresh=True)
+    assert (found.models, found.failure) == (B, None)
+    assert len(copilot.models_calls) == 4
+
+
+@pytest.mark.parametrize("has_list", [True, False])
+async def test_a_limit_of_the_list_is_obeyed(has_list):
+    answers = ([A] if has_list else []) + [limited(100.0), B]
+    proxy, copilot, _, ticker = at_rest(*answers)
+    if has_list:
+        await proxy.models(None)
+        ticker.now += FRESH_FOR
+    asked = len(answers) - 1
+    for passed, left in ((0, 100), (40, 60), (59, 1)):
+        ticker.now += passed
+        for fresh in (False, True):
+            if has_list:
+                found = await proxy.models(None, fresh=fresh)
+                assert found.models == A
+                failure = found.failure
+            else:
+                failure = await failure_of(proxy.models(None, fresh=fresh))
+            assert (failure.code, failure.retry_after) == ("rate_limited", left)
+        assert len(copilot.models_calls) == asked
+    ticker.now += 1
+    found = await proxy.models(None)
+    assert (found.models, found.failure) == (B, None)
+    assert proxy.pacing("default").cooldown_in is None, "completions are another matter"
+
+
+async def test_no_list_is_the_error_and_the_next_one_asks_again():
+    proxy, *_ = at_rest(transient("network_down"), A)
+    assert (await failure_of(proxy.models(None))).code == "network_down"
+    assert (await proxy.models(None)).models == A
+
+
+async def test_what_asking_again_does_not_help_is_told_in_spite_of_an_old_list():
+    denied = PermanentError(Failure(ErrorClass.DENIED, "upstream_466", "no", "Update"))
+    proxy, _, _, ticker = at_rest(A, denied)
+    await proxy.models(None)
+    ticker.now += FRESH_FOR
+    assert (await failure_of(proxy.models(None))).code == "upstream_466"
+
+
+# Accepting terms.
+
+
+async def test_a_models_terms_are_accepted_and_the_list_asked_for_again(caplog):
+    caplog.set_level(logging.INFO)
+    proxy, copilot, _, _ = at_rest(A, B)
+    await proxy.models(None)
+    assert await proxy.enable_model(None, "a/b c") == ("default", "enabled")
+    assert copilot.enable_calls == [("github.com", FIRST.api_base, FIRST.token, "a/b c", False)]
+    assert (await proxy.models(None)).models == B
+    (said,) = fields(caplog, "model enabled")
+    assert (said["ACCOUNT"], said["STATE"]) == ("default", "enabled")
+
+
+async def test_a_list_asked_for_before_is_not_kept_after():
+    proxy, copilot, _, _ = at_rest(A, B)
+    copilot.models_gate = asyncio.Event()
+    asking = asyncio.create_task(proxy.models(None))
+    await settle()
+    await proxy.enable_model(None, "m")
+    copilot.models_gate.set()
+    assert (await asking).models == A
+    assert (await proxy.models(None)).models == B
+
+
+async def test_a_refused_token_is_replaced_for_enabling_too():
+    proxy, copilot, _ = proxy_of()
+    copilot.enable_answers = [rejected(), "disabled"]
+    assert await proxy.enable_model("default", "m") == ("default", "disabled")
+    assert [call[2] for call in copilot.enable_calls] == [FIRST.token, SECOND.token]
+
+
+async def test_what_github_has_against_it_is_told():
+    unknown = PermanentError(Failure(ErrorClass.USAGE, "unknown_model", "no", "Choose"))
+    proxy, copilot, _, _ = at_rest(A)
+    await proxy.models(None)
+    copilot.enable_answers = [unknown]
+    assert (await failure_of(proxy.enable_model(None, "m"))).code == "unknown_model"
+    assert (await proxy.models(None)).models == A, "the list stays"
