@@ -289,17 +289,21 @@ class _Lane:
     def _look(self, now: float) -> None:
         """Do what is due at this moment."""
         cooling = self.gate.cooldown(now)
+        self._sweep(now)
+        self._pump(now)
+        until = None if cooling is None else cooling.until
+        if until != self._cooling_until:
+            self._cooling_until = until
+            self._changed()
+
+    def _sweep(self, now: float) -> None:
+        """Refuse those whose turn cannot come in time any more."""
         for waiter in self.queue:
             failure = self._hopeless(waiter, now)
             if failure is not None:
                 self.queue.remove(waiter.peer, waiter)
                 if not waiter.future.done():
                     waiter.future.set_exception(TransientError(failure))
-        self._pump(now)
-        until = None if cooling is None else cooling.until
-        if until != self._cooling_until:
-            self._cooling_until = until
-            self._changed()
 
     def _hopeless(self, waiter: _Waiter, now: float) -> Failure | None:
         """Return why its turn cannot come in time any more."""
@@ -317,11 +321,13 @@ class _Lane:
             if waiter.future.done():  # cancelled, and about to find out
                 continue
             failure = self.gate.refuse(waiter.body, now)
-            if failure is None:
-                ticket = Ticket(self, waiter.body, is_probe=self.gate.admit())
-                waiter.future.set_result(ticket)
-            else:
+            if failure is not None:  # its model cools down for longer than the account did
                 waiter.future.set_exception(TransientError(failure))
+                continue
+            is_probe = self.gate.admit()
+            waiter.future.set_result(Ticket(self, waiter.body, is_probe=is_probe))
+            if is_probe:
+                self._sweep(now)
 
     def _watch(self) -> None:
         """See that somebody looks at the clock when something changes by itself."""
@@ -340,7 +346,7 @@ class _Lane:
         """Return when something changes by itself; None: nothing that anybody waits for."""
         moments = [waiter.deadline for waiter in self.queue]
         if moments:
-            limit_ends_at = self.gate.limit_ends_at()
+            limit_ends_at = self.gate.limit_ends_at(now)
             if limit_ends_at is not None:
                 moments.append(limit_ends_at)
         cooling = self.gate.cooldown(now)

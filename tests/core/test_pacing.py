@@ -117,7 +117,11 @@ class TestCooldowns:
             cooldowns.begin(str(number), failure(60), 0.0, is_new=True)
         assert len(cooldowns.models(1.0)) == MAX_MODELS
         assert cooldowns.account(1.0).until == 60.0
+        assert cooldowns.model("0", 60.0) is None
         assert cooldowns.models(60.0) == {}
+        for number in range(MAX_MODELS + 1):
+            cooldowns.begin(str(number), failure(), 60.0, is_new=True)
+        assert cooldowns.account(60.0).until == 70.0
 
 
 class TestCircuit:
@@ -424,6 +428,9 @@ class TestModelName:
     )
     def test_what_is_no_json_names_no_model(self, body):
         assert model_of(body) == ""
+
+    def test_a_body_that_would_grow_too_much_is_not_parsed(self):
+        assert model_of(b'{"x": [%s], "model": "m", "y": {}}' % (b"1," * 600_000 + b"1")) == ""
 
     def test_a_name_is_bounded(self):
         assert len(model_of(b'{"model": "%s"}' % (b"m" * 5_000))) == 200

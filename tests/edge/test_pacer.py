@@ -331,6 +331,19 @@ class TestQueue:
         out.close()
         (await asyncio.wait_for(others, 5)).close()
 
+    async def test_a_model_may_cool_down_for_longer_than_the_account(self, pacer, clock):
+        first, *out = await limited(pacer, clock, 4)
+        task = await waiting(pacer)
+        first.answered(429, limits(10))
+        out[0].answered(429, limits(20, "model"))
+        clock.suspend(10)  # and before anybody has looked at the clock:
+        for ticket in (first, *out):
+            ticket.close()
+        with pytest.raises(TransientError) as caught:
+            await asyncio.wait_for(task, 5)
+        assert "'m'" in caught.value.failure.message
+        assert caught.value.failure.retry_after == 10.0
+
     async def test_successes_make_room(self, pacer, clock):
         (out,) = await limited(pacer, clock)
         out.close()
@@ -398,6 +411,23 @@ class TestCircuit:
         probe.answered(401, None)
         probe.close()
         assert all(enter(pacer))
+
+    async def test_of_those_who_wait_for_room_one_tries(self, pacer, clock):
+        out = await limited(pacer, clock, 22)
+        for ticket in out[:10]:
+            ticket.lost()
+        await clock.advance(5)
+        first, second = await waiting(pacer), await waiting(pacer)
+        assert pacer.view("a").queued == 2
+        for ticket in out[:11]:
+            ticket.close()
+        probe = await asyncio.wait_for(first, 5)
+        with pytest.raises(TransientError) as caught:
+            await asyncio.wait_for(second, 5)
+        assert caught.value.failure.code == "upstream_down"
+        assert pacer.view("a").circuit == "half_open"
+        probe.answered(200, None)
+        probe.close()
 
     async def test_an_outage_ends_all_waits(self, pacer, clock):
         out = await limited(pacer, clock, 22)

@@ -88,9 +88,9 @@ class AccountGate:
         """Return what all requests of the account have to wait for."""
         return self._cooldowns.account(now)
 
-    def limit_ends_at(self) -> float | None:
-        """When there is no limit any more, if upstream does not limit us again."""
-        return self._limit.ends_at()
+    def limit_ends_at(self, now: float) -> float | None:
+        """When there is no limit any more, if upstream does not limit us again; None: now."""
+        return None if self._limit.value(now) is None else self._limit.ends_at()
 
     # What happened.
 
