@@ -469,10 +469,13 @@ class TestForget:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("ask"), st.integers(1, 3)),
+        st.tuples(st.just("ask"), st.tuples(st.integers(1, 3), st.sampled_from("mx"))),
         st.tuples(st.just("close"), st.integers(0, 9)),
         st.tuples(st.just("ok"), st.integers(0, 9)),
-        st.tuples(st.just("limit"), st.sampled_from([None, 1, 7, 40])),
+        st.tuples(
+            st.just("limit"),
+            st.tuples(st.sampled_from([None, 1, 7, 40]), st.sampled_from(["account", "model"])),
+        ),
         st.tuples(st.just("fail"), st.integers(1, 10)),
         st.tuples(st.just("cancel"), st.integers(0, 9)),
         st.tuples(st.just("pass"), st.sampled_from([0.5, 3, 12, 65, 700])),
@@ -488,41 +491,51 @@ class Story:
         self.clock = FakeClock()
         self.pacer = Pacer(self.clock)
         self.out, self.waiting = [], []
-        self.cooling_until = 0.0
+        self.cooling_until = {}
+        """Model, or None for the account → when its requests may come again."""
 
-    def admitted(self, ticket):
-        assert self.clock.boottime() >= self.cooling_until
-        self.out.append(ticket)
+    def admitted(self, ticket, model):
+        for what in (None, model):
+            assert self.clock.boottime() >= self.cooling_until.get(what, 0.0)
+        self.out.append([ticket, model])
 
-    def ask(self, peer):
+    def ask(self, who):
+        peer, model = who
+        body = b'{"model": "%s"}' % model.encode()
         before = self.pacer.view("a")
         try:
-            ticket = self.pacer.enter("a", peer, BODY)
+            ticket = self.pacer.enter("a", peer, body)
         except TransientError as error:
             assert error.failure.retry_after > 0  # noqa: PT017 - it may or may not be raised
             return
         if ticket is None:
-            self.waiting.append(asyncio.create_task(self.pacer.turn("a", peer, BODY)))
+            task = asyncio.create_task(self.pacer.turn("a", peer, body), name=model)
+            self.waiting.append(task)
         else:
             assert before.limit is None or before.in_flight < before.limit
-            self.admitted(ticket)
+            self.admitted(ticket, model)
 
     def close(self, which):
         if self.out:
-            self.out.pop(which % len(self.out)).close()
+            self.out.pop(which % len(self.out))[0].close()
 
     def ok(self, which):
         if self.out:
-            self.out[which % len(self.out)].answered(200, None)
+            self.out[which % len(self.out)][0].answered(200, None)
+            self.out[which % len(self.out)][1] = None  # that was its answer
 
-    def limit(self, retry_after):
-        if self.out:
-            self.out[-1].answered(429, limits(retry_after))
-            pause = 10 if retry_after is None else retry_after
-            self.cooling_until = max(self.cooling_until, self.clock.boottime() + pause)
+    def limit(self, how):
+        unanswered = [each for each in self.out if each[1] is not None]
+        if unanswered:
+            retry_after, what = how
+            ticket, model = unanswered[-1]
+            ticket.answered(429, limits(retry_after, what))
+            until = self.clock.boottime() + (10 if retry_after is None else retry_after)
+            key = None if what == "account" else model
+            self.cooling_until[key] = max(until, self.cooling_until.get(key, until))
 
     def fail(self, count):
-        for ticket in self.out[:count]:
+        for ticket, _ in self.out[:count]:
             ticket.lost()
 
     def cancel(self, which):
@@ -537,7 +550,7 @@ class Story:
                 continue
             error = task.exception()
             if error is None:
-                self.admitted(task.result())
+                self.admitted(task.result(), task.get_name())
             else:
                 assert isinstance(error, TransientError)
 
