@@ -166,6 +166,16 @@ class TestCooldown:
         await settle()
         assert told == [3_600.0, None]
 
+    async def test_a_suspend_nobody_noticed_is_found_within_half_a_minute(self, pacer, clock):
+        told = []
+        pacer.on_change(lambda: told.append(pacer.cooldown("a")))
+        (ticket,) = enter(pacer)
+        ticket.answered(429, limits(3_600))
+        await settle()
+        clock._suspended += 3_600  # and no nap ends of it
+        await clock.advance(30)
+        assert told == [3_600.0, None]
+
     async def test_who_listens_badly_breaks_nothing(self, pacer, clock):
         def broken():
             raise ValueError
