@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from copilot_broker.calls.events import LOOK_HINT
 from copilot_broker.calls.refusals import broken_off, refusal_from, unexplained
 from copilot_broker.errors import InternalError, UpstreamRefused, UsageError
 from copilot_broker.wire.limits import MAX_LARGE_FRAME
@@ -77,7 +78,7 @@ class Completion:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise InternalError("not_json", "upstream's answer is not JSON") from None
+            raise InternalError("not_json", "upstream's answer is not JSON", LOOK_HINT) from None
 
     @property
     def text(self) -> str:

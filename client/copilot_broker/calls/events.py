@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["MAX_EVENT", "EventDecoder", "EventReader"]
+__all__ = ["LOOK_HINT", "MAX_EVENT", "EventDecoder", "EventReader"]
 
 MAX_EVENT: Final = 32 * 1024 * 1024
 """Bytes of one event: as much as the wire lets a whole answer have."""
+
+LOOK_HINT: Final = "Ask again, or look at what comes: copilot-cred api"
+"""The next step with an answer that cannot be understood."""
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DONE: Final = b"[DONE]"
@@ -52,7 +55,8 @@ class EventDecoder:
             if piece.endswith((b"\n", b"\r")):
                 self._end_line(found)
         if self._held > MAX_EVENT:
-            raise InternalError("event_too_long", f"one event has more than {MAX_EVENT} bytes")
+            message = f"one event has more than {MAX_EVENT} bytes"
+            raise InternalError("event_too_long", message, LOOK_HINT)
         return found
 
     def finish(self) -> list[bytes]:
@@ -120,7 +124,7 @@ class EventReader:
                 value = json.loads(payload)
             except (ValueError, RecursionError):
                 message = "an event of the answer is not JSON"
-                raise InternalError("bad_event", message) from None
+                raise InternalError("bad_event", message, LOOK_HINT) from None
             if isinstance(value, dict):
                 found.append(value)
         return found
