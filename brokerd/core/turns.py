@@ -4,7 +4,7 @@ Copilot bills a turn that a person began (`X-Initiator: user`) and not the follo
 (`agent`); it wants `Copilot-Vision-Request` beside an image. A caller that says these itself is
 not read at all. For one that does not:
 
-- `agent` only when the last message leaves no doubt: a model's own, or a tool's result.
+- `agent` only when the last message (or item) leaves no doubt: a model's own, a tool's result.
 - Everything else, and everything that cannot be read for sure, is `user`. To call a person's turn
   an agent's would be to bill it wrong.
 - Reading is one pass of the JSON parser, and none can grow the daemon: see `MAX_ITEMS`. A body
@@ -50,6 +50,8 @@ _OTHER_ROLES = {
 }
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
 _TOOL_RESULT = "tool_result"
+_TOOL_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+"""Items of the Responses API, which have no role."""
 _AGENT_WORDS = (b"assistant", b"tool", b"function", b"\\u")
 
 
@@ -101,7 +103,7 @@ def has_image(body: bytes) -> bool:
 
 
 def read_turn(body: bytes) -> Turn:
-    """Read the body of a request for chat completions; never raises."""
+    """Read the body of a request: its `messages`, or `input` (Responses API); never raises."""
     if len(body) > 2 * MAX_ITEMS and _item_bound(body) > MAX_ITEMS:
         return Turn("user", "too_many_items", has_image=False)
     try:
@@ -112,11 +114,12 @@ def read_turn(body: bytes) -> Turn:
         return Turn("user", "too_deep", has_image=False)
     except ValueError:  # neither UTF-8 nor JSON, or a number of thousands of digits
         return Turn("user", "not_json", has_image=False)
-    messages = request.get("messages") if isinstance(request, dict) else None
-    if not isinstance(messages, list) or not messages:
-        return Turn("user", "no_messages", has_image=False)
-    who, reason = _who(messages[-1])
-    return Turn(who, reason, may_have_image(body) and _any_image(messages))
+    for key in ("messages", "input") if isinstance(request, dict) else ():
+        turns = request.get(key)
+        if isinstance(turns, list) and turns:
+            who, reason = _who(turns[-1])
+            return Turn(who, reason, may_have_image(body) and _any_image(turns))
+    return Turn("user", "no_messages", has_image=False)
 
 
 def _item_bound(body: bytes) -> int:
@@ -129,6 +132,8 @@ def _item_bound(body: bytes) -> int:
 
 def _who(last: Any) -> tuple[Initiator, str]:
     role = last.get("role") if isinstance(last, dict) else None
+    if role is None and isinstance(last, dict) and last.get("type") in _TOOL_OUTPUTS:
+        return "agent", "last_is_tool_output"
     if not isinstance(role, str):
         return "user", "bad_message"
     if role in _AGENT_ROLES:
@@ -150,6 +155,7 @@ def _is_tool_results(content: Any) -> bool:
 def _any_image(messages: Iterable[Any]) -> bool:
     return any(
         _has_image_part(message.get("content"), in_result=False)
+        or ("output" in message and _has_image_part(message["output"], in_result=True))
         for message in messages
         if isinstance(message, dict)
     )

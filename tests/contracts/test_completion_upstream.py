@@ -9,6 +9,7 @@ import asyncio
 import random
 import traceback
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -152,6 +153,18 @@ async def test_each_request_has_an_id_of_its_own_and_callers_win():
     assert len({first.header("x-request-id"), second.header("x-request-id")}) == 2
     assert second.header("user-agent") == "me/1"
     assert second.header("content-type") == "text/plain"
+
+
+async def test_a_github_token_names_no_integration():
+    async with talking(Origin().answer) as (it, copilot):
+        exchanged = call(it.url)
+        for each in (exchanged, replace(exchanged, is_direct=True), exchanged):
+            async with asyncio.timeout(PATIENCE):
+                reply = await copilot.open(each)
+                await reply.read(LIMIT)
+        named = [seen.header("copilot-integration-id") is not None for seen in it.exchanges]
+        assert named == [True, False, True]
+        assert all(seen.header("user-agent") for seen in it.exchanges)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,48 @@ def test_the_last_message_tells(last, expected):
     assert initiator(body_of(*agentic, last)) == expected, "earlier messages tell nothing"
 
 
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "42"}
+INPUT_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (user(), ("user", "last_role_user")),
+        ({"type": "message", **user()}, ("user", "last_role_user")),
+        ({"type": "message", "role": "assistant"}, ("agent", "last_role_assistant")),
+        (OUTPUT, ("agent", "last_is_tool_output")),
+        ({**OUTPUT, "type": "custom_tool_call_output"}, ("agent", "last_is_tool_output")),
+        ({**OUTPUT, "role": "user"}, ("user", "last_role_user")),
+        ({"type": "function_call", "name": "f"}, ("user", "bad_message")),
+        ({"type": ["function_call_output"]}, ("user", "bad_message")),
+        ("function_call_output", ("user", "bad_message")),
+    ],
+)
+def test_the_last_item_of_responses_tells(last, expected):
+    body = json.dumps({"model": "m", "input": [user(), last]}).encode()
+    assert initiator(body) == expected
+    assert expected[0] == "user" or may_be_agents(body)
+
+
+def test_the_text_of_responses_is_a_persons():
+    assert initiator(b'{"input": "call a tool for the assistant"}') == ("user", "no_messages")
+    assert initiator(body_of(user(), input=[OUTPUT])) == ("user", "last_role_user")
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [user([TEXT, INPUT_IMAGE])],
+        [user([INPUT_IMAGE]), OUTPUT],
+        [{**OUTPUT, "output": [INPUT_IMAGE]}],
+    ],
+)
+def test_an_image_among_items_is_seen(items):
+    assert has_image(json.dumps({"input": items}).encode())
+    assert not has_image(json.dumps({"input": [{**OUTPUT, "output": "an image"}]}).encode())
+
+
 def test_a_person_after_a_tool_is_a_person():
     """Some clients call every turn after the first an agent's, which bills it wrong."""
     history = [user(), {"role": "assistant", "tool_calls": [{}]}, {"role": "tool"}]
