@@ -108,7 +108,7 @@ class _Daemon:
             secret_service=self._secret_service,
             default=self._config.store.kind,
         )
-        pacer = Pacer(self._clock)
+        self._pacer = pacer = Pacer(self._clock)
         self._broker = Broker(
             clock=self._clock,
             github=self._github,
@@ -212,6 +212,7 @@ class _Daemon:
     async def _close(self) -> None:
         self._http.close()
         self._rpc.close()
+        self._pacer.close()
         await self._upstream.aclose(patience=0)  # the doors have drained
         if self._bus is not None:
             self._bus.close()
