@@ -10,6 +10,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
+from brokerd.broker.failures import RENEWAL_WAITS
 from brokerd.core.device_grant import NotGranted
 from brokerd.core.effects import (
     Effect,
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 __all__ = ["Asker"]
 
 log = logging.getLogger(__name__)
+
+ASKED_WITHIN = 40.0
+"""Seconds from the question to GitHub's being asked for a new pair of tokens. The machine gives a
+question up after 90, and the answer must have come by then: there is no second one."""
 
 
 class Asker:
@@ -150,15 +155,16 @@ class Asker:
     async def _renew_in_turn(self, client_id: str, token: GitHubToken) -> GitHubToken:
         """Renew it while no other name does: its refresh token can be used only once."""
         assert self.key is not None
+        by = self._clock.boottime() + ASKED_WITHIN
         await self._renewal_turn(self.key)
         self.is_renewing = True  # until it is saved
         try:
-            return await self._renew(client_id, token)
+            return await self._renew(client_id, token, by)
         except BaseException:
             self.is_renewing = False
             raise
 
-    async def _renew(self, client_id: str, token: GitHubToken) -> GitHubToken:
+    async def _renew(self, client_id: str, token: GitHubToken, by: float) -> GitHubToken:
         """Trade the refresh token in, unless somebody who shares the store has done so already.
 
         GitHub kills the old pair with its answer. Whoever is killed between that answer and the
@@ -178,6 +184,8 @@ class Asker:
                 self._renewed = (token.value, kept.token.value)
                 return replace(kept.token, expires_in=left)
             client_id, token = kept.client_id, kept.token
+        if self._clock.boottime() > by:
+            raise TransientError(RENEWAL_WAITS)
         renewed = self._dated(await self._github().renew(client_id, token))
         self._renewed = (token.value, renewed.value)
         log.info("login renewed", extra={"ACCOUNT": self.name})

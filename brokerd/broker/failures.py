@@ -9,6 +9,7 @@ from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, Tra
 
 __all__ = [
     "PENDING",
+    "RENEWAL_WAITS",
     "STOPPING",
     "cooling_down",
     "error_for",
@@ -30,6 +31,13 @@ PENDING = Failure(
     "the exchange for a token is still under way",
     "Run copilot-cred get again",
     retry_after=1.0,
+)
+
+RENEWAL_WAITS = Failure(
+    ErrorClass.TEMPORARY,
+    "renewal_waits",
+    "the login's renewal is held up by its store, or by another account's name for it",
+    "See which with copilot-cred status",
 )
 
 

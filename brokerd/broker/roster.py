@@ -10,7 +10,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from brokerd.broker.failures import PENDING, STOPPING, error_for
+from brokerd.broker.failures import PENDING, RENEWAL_WAITS, STOPPING, error_for
 from brokerd.core.effects import RenewToken, SaveLogin
 from brokerd.core.events import Resumed
 from brokerd.errors import ErrorClass, Failure
@@ -35,6 +35,8 @@ SUSPEND_STEP = 1.0
 """Seconds by which BOOTTIME runs ahead of MONOTONIC before we believe in a suspend."""
 SAVE_GRACE = 5.0
 """Seconds that a login being renewed or saved gets when we stop: cut short, it would be lost."""
+TURN_WAIT = 20.0
+"""Seconds that a renewal waits for one of the same login under another name."""
 DEFAULT_ACCOUNT = "default"
 """What a login is called when nobody names it."""
 
@@ -140,9 +142,12 @@ class Roster:
         return account or self.index.default or DEFAULT_ACCOUNT
 
     async def renewal_turn(self, key: AccountKey) -> None:
-        """Wait until no runner is renewing that person's login."""
+        """Wait until no runner is renewing that person's login; TransientError after long."""
+        until = self.clock.monotonic() + TURN_WAIT
         while any(runner.is_renewing(key) for runner in self.runners()):
-            await self.change()
+            if self.clock.monotonic() >= until:
+                raise error_for(RENEWAL_WAITS)
+            await self.change(until)
 
     def names_sharing(self, name: str, entry: IndexEntry) -> list[str]:
         """Return the other names for the same login."""

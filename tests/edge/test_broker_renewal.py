@@ -219,14 +219,39 @@ async def test_a_name_waits_for_the_other_one_but_not_for_ever(world):
     world.keep_login("b", value="ghu_kept", life=-100.0)
     faults = world.store.faults["save"] = [transient("keyring_died") for _ in range(1000)]
     broker = await world.start()
-    await world.clock.advance(200.0, rounds=8)
+    await world.clock.advance(200.0)
     assert world.github.count("renew") == 1
-    assert sorted(view.error.code for view in broker.accounts()) == ["keyring_died", "no_answer"]
+    assert sorted(view.error.code for view in broker.accounts()) == [
+        "keyring_died",
+        "renewal_waits",
+    ]
     faults.clear()
-    await world.clock.advance(600.0, rounds=8)
+    await world.clock.advance(600.0)
     assert (await broker.lease("a")).token
     assert (await broker.lease("b")).token
     assert world.github.count("renew") == 1
+
+
+async def test_github_is_not_asked_when_the_answer_might_come_too_late(expiring):
+    """A question is given up in the end; a pair of tokens that comes after that would be lost."""
+    slow = [1]
+
+    async def dawdle(name):
+        if name == "load asked" and slow:
+            slow.pop()
+            await expiring.clock.sleep(70.0)
+
+    expiring.store.checkpoint = dawdle
+    expiring.github.gates["renew"] = answer = asyncio.Event()
+    await expiring.clock.advance(3000.0, rounds=8)
+    assert not slow
+    while not expiring.github.count("renew"):
+        await expiring.clock.advance(1.0)
+    await expiring.clock.advance(45.0)
+    answer.set()
+    await expiring.clock.advance(10.0)
+    assert expiring.github.count("renew") == 1
+    assert not set(expiring.kept_tokens()) & expiring.github.revoked
 
 
 async def test_a_name_that_signs_out_in_its_renewal_lets_the_other_one_go_on(world):
