@@ -71,10 +71,12 @@ def nothing_to_revoke(name: str) -> Failure:
 
 def not_revoked(name: str, host: str, why: Failure) -> Failure:
     """Say why GitHub has not revoked the login: nothing was forgotten."""
-    page = f"https://{host}/settings/applications"
+    page = why.url or f"https://{host}/settings/applications"
     hint = (
         f"Try again, or revoke it at {page}, or only forget it here: "
         f"copilot-cred logout --account {name}"
     )
     text = f"the login is not revoked, and is kept: {why.message}"
-    return replace(why, message=text, hint=hint, url=why.url or page)
+    if why.error_class is ErrorClass.USAGE:  # it never will be, on request
+        return replace(why, message=text)
+    return replace(why, message=text, hint=hint, url=page)

@@ -1,6 +1,7 @@
 """Signing out, and several accounts side by side."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -145,6 +146,25 @@ async def test_a_login_that_cannot_be_revoked_stays(ready, error):
     assert ready.store.items
     assert (await ready.broker.lease(None)).token == token
     assert await ready.broker.logout(None, revoke=True) is True
+
+
+async def test_where_to_revoke_it_by_hand_is_githubs_word_if_it_has_one(ready):
+    error = permanent("revocation_refused")
+    page = "https://github.com/settings/personal-access-tokens"
+    error.failure = replace(error.failure, url=page)
+    ready.github.faults["revoke"] = [error]
+    failure = await failure_of(ready.broker.logout(None, revoke=True))
+    assert failure.url == page
+    assert page in failure.hint
+
+
+async def test_nobody_is_told_to_try_again_what_never_works(ready):
+    error = permanent("not_revocable", ErrorClass.USAGE)
+    ready.github.faults["revoke"] = [error]
+    failure = await failure_of(ready.broker.logout(None, revoke=True))
+    assert failure.code == "not_revocable"
+    assert failure.hint == error.failure.hint
+    assert ready.store.items
 
 
 async def test_a_login_that_is_not_in_use_is_revoked_from_its_store(world):
