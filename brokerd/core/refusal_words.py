@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["MAX_MESSAGE", "MAX_READ", "Words", "read_words", "words_of"]
+__all__ = ["MAX_MESSAGE", "MAX_READ", "Words", "github_page", "read_words", "words_of"]
 
 MAX_MESSAGE: Final = 400
 """Characters of upstream's words in a message; longer ones are a page, not a sentence."""
@@ -98,10 +98,11 @@ def _page(error: Mapping[Any, Any]) -> str | None:
     url = _https(error.get("authorize_url"))
     if url is not None:
         return url
-    return next((page for name in _PAGES if (page := _github_page(error.get(name)))), None)
+    return next((page for name in _PAGES if (page := github_page(error.get(name)))), None)
 
 
-def _github_page(value: object) -> str | None:
+def github_page(value: object) -> str | None:
+    """Return an address of GitHub's own pages that may be shown, None for all else."""
     url = _https(value)
     host = urlsplit(url).hostname if url else None
     is_githubs = host and any(host == name or host.endswith(f".{name}") for name in _GITHUB)

@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from brokerd.core.refusal_words import MAX_READ, Words, read_words, words_of
+from brokerd.core.refusal_words import MAX_READ, Words, github_page, read_words, words_of
 from brokerd.core.retry_after import http_date, seconds
 from brokerd.errors import ErrorClass, Failure
 
@@ -66,6 +66,8 @@ class _Row(NamedTuple):
     """Said where upstream has no words of its own."""
     hint: str
     limits: Limits = "nothing"
+    code: str = ""
+    """Where upstream has no code and the status does not say it all."""
 
 
 _LATER: Final = "Ask again later; meanwhile: copilot-cred status"
@@ -200,10 +202,17 @@ _BY_STATUS: Final = {
     ),
 }
 
+_SINGLE_SIGN_ON: Final = _Row(
+    ErrorClass.DENIED,
+    "an organization wants this login authorized by single sign-on",
+    "Open the page and authorize the login: its link lives one hour. Then: copilot-cred refresh",
+    code="sso_required",
+)
 _REDIRECT: Final = _Row(
     ErrorClass.TEMPORARY,
     "a redirect, which is never followed",
     "The network may want you to sign in on a web page first; then: copilot-cred refresh",
+    code="redirect_refused",
 )
 _OTHER_4XX: Final = _Row(
     ErrorClass.USAGE,
@@ -246,9 +255,12 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
     hint = row.hint
     if 400 <= status < 500 and not headers.get("x-github-request-id"):
         hint = _PROXY + hint
-    code = words.code or ("redirect_refused" if row is _REDIRECT else f"upstream_{status}")
+    code = words.code or row.code or f"upstream_{status}"
+    url = words.url
+    if row is _SINGLE_SIGN_ON:
+        url = github_page(headers["x-github-sso"].partition("url=")[2].partition(";")[0].strip())
     message = f"GitHub Copilot answered {status}: {words.message or row.meaning}"
-    failure = Failure(row.error_class, code, message, hint, words.url, retry_after)
+    failure = Failure(row.error_class, code, message, hint, url, retry_after)
     return Refusal(failure, row.limits, is_guess)
 
 
@@ -262,6 +274,8 @@ def _row(status: int, headers: Mapping[str, str], words: Words, body: bytes) -> 
         return _BY_STATUS[401]._replace(hint=_PERSONAL)
     if status == 401 and words.url is not None and b"authorize_url" in body:
         return _BY_STATUS[401]._replace(hint=_AGENT, meaning="a remote agent wants a sign-in")
+    if status == 403 and headers.get("x-github-sso", "").startswith("required"):
+        return _SINGLE_SIGN_ON
     if status == 403 and _is_limit(headers):
         return _LIMITED
     if status == 429 and _is_weekly(headers.get("x-ratelimit-exceeded", "")):

@@ -141,6 +141,21 @@ def test_too_long_a_prompt_is_known_under_another_name():
     assert "Send less" in said.hint
 
 
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("https://github.com/orgs/octo/sso?authorization_request=A1", True),
+        ("https://github.com.evil.example/orgs/octo/sso", False),
+        ("", False),
+    ],
+)
+def test_single_sign_on_names_its_page(page, shown):
+    headers = {"x-github-sso": f"required; url={page}"}
+    said = failure(403, b"Resource protected", headers | GITHUB)
+    assert (said.code, said.error_class) == ("sso_required", DENIED)
+    assert said.url == (page if shown else None)
+
+
 def test_a_redirect_is_said_to_be_one():
     said = failure(302, b"<html>Moved")
     assert (said.code, said.error_class) == ("redirect_refused", TEMPORARY)
