@@ -14,6 +14,8 @@ PLANS = ("individual", "business", "enterprise")
 USER_FORMS = ("paid", "free", "no_access", "nulls", "odd", "ai_credits")
 BILLING_FORMS = ("several", "empty", "no_permission")
 EXCHANGE_FORMS = ("full", "minimal", "odd")
+DIRECT_ONLY = ("Ov23li8tweQw6odWQebz", "Ov23ctDVkRmgkPke0Mmm", "178c6fc778ccc68e1d6a")
+"""Client ids of opencode, Copilot CLI and gh: the real exchange does not know their tokens."""
 FRAMINGS = ("auto", "chunked", "length", "close")
 _CHOICES = {
     "plan": PLANS,
@@ -51,7 +53,7 @@ class Settings:
     """`full`, `minimal` (three fields) or `odd` (drifted types, unknown fields)."""
     no_access: str | None = None
     """A notification id: refuse each exchange with a 403 ErrorEnvelope that carries it."""
-    refused_clients: list[str] = field(default_factory=list)
+    refused_clients: list[str] = field(default_factory=lambda: list(DIRECT_ONLY))
     """Client ids whose tokens the exchange does not know (404)."""
     known_clients: list[str] | None = None
     """Client ids that may start a device grant; None = any."""
