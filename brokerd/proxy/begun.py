@@ -25,11 +25,12 @@ class Begun:
 
     __slots__ = ("_exchange", "_listener", "_task", "_ticket")
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, ticket: Ticket | None = None) -> None:
+        """`ticket` is closed if no answer comes of it; an answer closes it itself."""
         self._listener: Listener | None = listener
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[Answer] | None = None
-        self._ticket: Ticket | None = None
+        self._ticket = ticket
 
     def close(self) -> None:
         """Want no answer: upstream is cut at once; twice is no error."""
@@ -44,10 +45,6 @@ class Begun:
             ticket.close()
 
     # For the proxy.
-
-    def hold(self, ticket: Ticket) -> None:
-        """Close the ticket if no answer comes of it; an answer closes it itself."""
-        self._ticket = ticket
 
     def wait_on(self, exchange: Exchange) -> None:
         """Remember what brings the answer."""

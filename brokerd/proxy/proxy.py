@@ -126,32 +126,29 @@ class Proxy:
         Not before this returns. Where a token and a connection are at hand and nothing is held
         back there is no task, nor an await. Raises BrokerError for what is refused at once.
         """
-        begun = Begun(listener)
         # Who debugs is answered the long way, which writes down how it went.
         is_watched = log.isEnabledFor(logging.DEBUG)
         found = None if is_watched else self._broker.leasable(request.account, MIN_VALID)
-        if found is None:
-            begun.wait_for(self._track(self.open(request)))
-            return begun
-        lease = found[0]
-        ticket = self._pacer.enter(lease.account, request.peer, request.body)
-        if ticket is None:
-            begun.wait_for(self._track(self.open(request)))
-            return begun
-        try:
-            self._begin_with(request, lease, begun, ticket)
-        except BaseException:
-            ticket.close()
-            raise
+        if found is not None:
+            lease = found[0]
+            ticket = self._pacer.enter(lease.account, request.peer, request.body)
+            if ticket is not None:
+                try:
+                    return self._begin_with(request, lease, listener, ticket)
+                except BaseException:
+                    ticket.close()
+                    raise
+        begun = Begun(listener)
+        begun.wait_for(self._track(self.open(request)))
         return begun
 
     def _begin_with(
-        self, request: CompletionRequest, lease: LeasedToken, begun: Begun, ticket: Ticket
-    ) -> None:
+        self, request: CompletionRequest, lease: LeasedToken, listener: Listener, ticket: Ticket
+    ) -> Begun:
         headers, _ = self._turns.of(request, lease.account)
-        begun.hold(ticket)
+        begun = Begun(listener, ticket)
 
-        def listener(outcome: Reply | BrokerError) -> None:
+        def arrived(outcome: Reply | BrokerError) -> None:
             if isinstance(outcome, BrokerError):
                 _tell_lost(ticket, outcome)
                 begun.tell(outcome)
@@ -161,11 +158,12 @@ class Proxy:
             else:
                 begun.tell(self._passed(outcome, lease.account, ticket))
 
-        exchange = self._copilot().begin(_call(request, lease, headers), listener)
+        exchange = self._copilot().begin(_call(request, lease, headers), arrived)
         if exchange is not None:
             begun.wait_on(exchange)
         else:  # a connection has to be made first; what was read of the body stands
             begun.wait_for(self._track(self._answer(request, lease, headers, ticket)))
+        return begun
 
     def _track(self, work: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
         task = asyncio.get_running_loop().create_task(work)

@@ -32,7 +32,7 @@ class Seen:
 
     def headers(self, account: str, headers: Mapping[str, str]) -> None:
         """Keep an answer's headers if a quota is among them."""
-        if not _QUOTA_NAMES.isdisjoint(headers):
+        if not headers.keys().isdisjoint(_QUOTA_NAMES):
             self._quota_headers[account] = headers
 
     def refusal(self, account: str, failure: Failure) -> None:
