@@ -78,6 +78,13 @@ class ModelLists:
             kept = await self._asked(account, key, ask)
         return self._shown(account, kept)
 
+    def old(self, account: str, failure: Failure) -> ModelList | None:
+        """Return what is kept when GitHub could not even be asked, and why; None: nothing is."""
+        kept = self._kept.get(account)
+        if kept is None or kept.models is None:
+            return None
+        return ModelList(account, kept.models, max(0.0, self._seconds() - kept.told_at), failure)
+
     def peek(self, account: str) -> Sequence[dict[str, Any]]:
         """Return what is kept, however old; nothing is asked."""
         kept = self._kept.get(account)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from brokerd.errors import BrokerError
+from brokerd.errors import BrokerError, ErrorClass
 from brokerd.proxy.catalogue import ModelLists
 from brokerd.proxy.lender import MIN_VALID
 
@@ -16,6 +16,7 @@ from brokerd.proxy.lender import MIN_VALID
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from brokerd.errors import Failure
     from brokerd.ports import CopilotApi
     from brokerd.proxy.catalogue import Key
     from brokerd.proxy.lender import Lender
@@ -53,7 +54,13 @@ class Models:
 
     async def listed(self, account: str | None, *, fresh: bool) -> ModelList:
         """See `Proxy.models`."""
-        lease = await self._broker.lease(account, min_valid=MIN_VALID)
+        try:
+            lease = await self._broker.lease(account, min_valid=MIN_VALID)
+        except BrokerError as error:
+            found = self._old(account, error.failure)
+            if found is None:
+                raise
+            return found
 
         async def ask() -> tuple[Key, list[dict[str, Any]]]:
             used, models = await self._with_token(
@@ -86,6 +93,13 @@ class Models:
     def forget(self, account: str) -> None:
         """Start anew with it."""
         self._lists.drop(account)
+
+    def _old(self, account: str | None, failure: Failure) -> ModelList | None:
+        """Return the list that is kept, if no token comes only for now."""
+        name = account or self._whose.default()
+        if name is None or failure.error_class is not ErrorClass.TEMPORARY:
+            return None
+        return self._lists.old(name, failure)
 
     def _key(self, lease: LeasedToken) -> Key:
         return lease.host, lease.api_base, lease.is_direct, *self._whose.login(lease.account)

@@ -36,6 +36,10 @@ class Whose:
                 return view.host, view.user_id, view.client_id
         return ()
 
+    def default(self) -> str | None:
+        """Return the account meant by a caller that names none."""
+        return next((view.name for view in self._broker.accounts() if view.default), None)
+
     def _changed(self) -> None:
         if not self._will_look:  # not now: the broker is in the middle of it
             self._will_look = True

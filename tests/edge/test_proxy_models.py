@@ -187,6 +187,21 @@ async def test_an_old_list_is_kept_where_github_does_not_tell(code):
     assert len(copilot.models_calls) == 4
 
 
+@pytest.mark.parametrize("account", [None, "default"])
+async def test_an_old_list_is_shown_while_no_token_comes(account):
+    proxy, copilot, lender, ticker = at_rest(A)
+    await proxy.models(None)
+    ticker.now += 5
+    lender.leases = [transient("network_down")]
+    found = await proxy.models(account, fresh=True)
+    assert (found.account, found.models, found.age) == ("default", A, 5.0)
+    assert found.failure.code == "network_down"
+    assert (await failure_of(proxy.models("work"))).code == "network_down"
+    lender.leases = [signed_out()]
+    assert (await failure_of(proxy.models(account))).error_class is ErrorClass.LOGIN_REQUIRED
+    assert len(copilot.models_calls) == 1
+
+
 @pytest.mark.parametrize("has_list", [True, False])
 async def test_a_limit_of_the_list_is_obeyed(has_list):
     answers = ([A] if has_list else []) + [limited(100.0), B]
