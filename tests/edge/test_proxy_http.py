@@ -114,7 +114,7 @@ async def test_every_refusal_is_passed_on_as_it_is_and_explained(it, name, is_ke
         first = await asked(proxy, question())
         assert await first.read(100_000)
         first.close()
-    fault = TABLE[name]
+    fault = refusals.named(name, time.time())  # dates in it are of now
     it.simulator.world.queue_faults(CHAT, [fault])
     answer = await asked(proxy, question())
     body = await answer.read(100_000)
@@ -134,7 +134,7 @@ async def test_every_refusal_is_passed_on_as_it_is_and_explained(it, name, is_ke
     if fault.status in (429, 503):
         wait = WAITS.get(name, 60.0)
         assert (refusal.retry_after, "<" in refusal.message) == (
-            pytest.approx(wait if name != "429_date" else 3600.0, abs=5.0),
+            pytest.approx(wait if name != "429_date" else 3600.0, abs=30.0),
             False,
         )
         before = sent(it)
@@ -242,7 +242,7 @@ async def test_a_model_that_is_not_there_is_said_to_be_not(it, model):
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_a_refused_list_is_explained_as_a_completion_is(it, name):
     proxy, lender = await proxy_for(it)
-    fault = TABLE[name]
+    fault = refusals.named(name, time.time())  # dates in it are of now
     it.simulator.world.queue_faults("/models", [fault])
     with pytest.raises(BrokerError) as caught:
         await proxy.models(None)
