@@ -40,15 +40,15 @@ class RefusedTokens:
         return None if is_same else fresh
 
     async def instead(self, lease: LeasedToken, *, is_misdirected: bool) -> LeasedToken | None:
-        """As `replaced`; None too when the refusal is all there is to tell.
+        """As `replaced`; for a 421 None too when no token comes for now.
 
-        A refresh that fails for good says more than a bare 401 (sign in again, no access), so it
-        is raised. One that fails for now says less than Copilot's own words.
+        Why there is none says more than a bare 401: many libraries take that for a dead login and
+        give up, where waiting a moment helps. A 421 says that much itself, in Copilot's own words.
         """
         try:
             return await self.replaced(lease, is_misdirected=is_misdirected)
         except BrokerError as error:
-            if error.failure.error_class is not ErrorClass.TEMPORARY:
+            if not is_misdirected or error.failure.error_class is not ErrorClass.TEMPORARY:
                 raise
             extra = {"ACCOUNT": lease.account, "ERROR_CODE": error.failure.code}
             log.info("refusal passed on", extra=extra)
