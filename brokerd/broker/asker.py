@@ -170,13 +170,10 @@ class Asker:
         GitHub kills the old pair with its answer. Whoever is killed between that answer and the
         save has lost both; nothing can help there, and the next start finds a refused login, asks
         for a new one and erases nothing. So the two stand as close together as can be: we do not
-        even ask while the store does not answer, and a stop waits for the save (`Roster.close`).
+        even ask while the store cannot be read and written, and a stop waits for the save
+        (`Roster.close`).
         """
-        try:
-            kept = await self._kept()
-        except PermanentError as error:
-            # As when it is loaded: a locked or absent store may come back.
-            raise TransientError(error.failure) from error
+        kept = await self._proven_kept(token)
         if kept is not None and kept.token.value != token.value:
             log.info("login was renewed by somebody else", extra={"ACCOUNT": self.name})
             left = self._left(kept.token)
@@ -190,6 +187,20 @@ class Asker:
         self._renewed = (token.value, renewed.value)
         log.info("login renewed", extra={"ACCOUNT": self.name})
         return renewed
+
+    async def _proven_kept(self, token: GitHubToken) -> Login | None:
+        """Return what the store keeps; where that is `token`, after having saved it once more.
+
+        A full disk or a folder that has become read-only would otherwise show when GitHub has
+        killed what is kept. Raises TransientError: such a store may come back.
+        """
+        try:
+            kept = await self._kept()
+            if kept is not None and kept.token.value == token.value:
+                await (await self._opened()).save(kept)
+        except PermanentError as error:
+            raise TransientError(error.failure) from error
+        return kept
 
     async def _save(self, login: Login) -> None:
         store = await self._opened()

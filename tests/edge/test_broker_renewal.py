@@ -111,6 +111,18 @@ async def test_nothing_is_renewed_while_the_store_cannot_be_read(expiring):
     assert not set(expiring.kept_tokens()) & expiring.github.revoked
 
 
+@pytest.mark.parametrize("fault", [transient("store_busy"), permanent("no_space")])
+async def test_nothing_is_renewed_while_the_store_cannot_be_written(expiring, fault):
+    faults = expiring.store.faults["save again"] = [fault] * 1000
+    await expiring.clock.advance(3300.0, rounds=8)
+    assert expiring.github.count("renew") == 0, "what it brings could not be kept"
+    faults.clear()
+    await expiring.clock.advance(900.0, rounds=8)
+    assert (await expiring.broker.lease(None)).token
+    assert expiring.github.count("renew") == 1
+    assert not set(expiring.kept_tokens()) & expiring.github.revoked
+
+
 async def test_a_store_that_says_never_today_may_say_yes_tomorrow(expiring):
     expiring.store.faults["load"] = faults = [
         permanent("no_store", ErrorClass.STORE_UNAVAILABLE) for _ in range(1000)

@@ -7,13 +7,16 @@ from fakes.github import no_checkpoint
 
 
 class FakeStore:
-    """ports.LoginStore; `faults[method]` are raised first."""
+    """ports.LoginStore; `faults[method]` are raised first.
+
+    Saving what is kept already is called "save again".
+    """
 
     kind = "memory"
 
     def __init__(self, checkpoint=no_checkpoint):
         self.items = {}
-        self.faults = {"save": [], "load": [], "delete": []}
+        self.faults = {"save": [], "save again": [], "load": [], "delete": []}
         self.calls = []
         self.checkpoint = checkpoint
 
@@ -26,9 +29,10 @@ class FakeStore:
             raise fault
 
     async def save(self, login):
-        await self._called("save")
+        is_kept = self.items.get(login.key) == login
+        await self._called("save again" if is_kept else "save")
         self.items[login.key] = login
-        await self.checkpoint("login written")
+        await self.checkpoint("login written again" if is_kept else "login written")
 
     async def load(self, key):
         await self._called("load")
