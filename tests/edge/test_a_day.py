@@ -72,7 +72,7 @@ async def test_a_bad_day_shows_no_client_a_401_and_wastes_no_exchange(
         counts = day.counts
         for name, count in sorted(counts.items()):
             record_property(name, count)
-            print(f"{name}: {count}")
+            print(f"{name}: {count}")  # noqa: T201 - shown by -s
         assert not day.early_completions()
         assert counts["exchanges"] <= len(ACCOUNTS) + counts["expiries"] + counts["rejected"]
         # It was a day worth the name.

@@ -100,14 +100,6 @@ class Trouble:
             for path, began, ended in self._spans
         )
 
-    def is_near(self, path):
-        """Whether the path is out of order, or lies under an episode that waits."""
-        now = self.day.clock.boottime()
-        return any(p == path and end + 310.0 >= now for p, _, end in self._spans) or any(
-            each.path == path and each.at <= now and (each.ends_at or now) >= now
-            for each in self._episodes
-        )
-
     def _take(self, path):
         now, recorded = self.day.clock.boottime(), self.day.world.requests[-1]
         if path == EXCHANGE:
@@ -257,7 +249,7 @@ class Trouble:
         return lambda _now: named(name, self.day.world.wall())
 
     def _refused_token(self, _now):
-        """Refuse a token that still lives, while another can be had."""
-        if self.is_near(EXCHANGE) or self.day.has_rejected_lately():
+        """Refuse a token that still lives; not several in a row, which are replaced slowly."""
+        if self.day.has_rejected_lately():
             return None
         return named("401_token_expired", self.day.world.wall())
