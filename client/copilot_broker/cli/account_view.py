@@ -42,10 +42,17 @@ def _row(account: Mapping[str, Any]) -> tuple[str, ...]:
         f"{account.get('name')}{' (default)' if account.get('default') else ''}",
         str(account.get("login") or "-"),
         str(account.get("host") or "-"),
-        str(account.get("state", "?")).replace("_", " "),
+        _state(account),
         str(account.get("token_id") or "-"),
         duration(account.get("expires_in")),
     )
+
+
+def _state(account: Mapping[str, Any]) -> str:
+    """Say the state; the wire's `exchanging` also holds those that have been told no for good."""
+    state = str(account.get("state", "?")).replace("_", " ")
+    is_over = account.get("error") and account.get("refresh_in") is None
+    return "refused" if state == "exchanging" and is_over else state
 
 
 def _print_particulars(account: Mapping[str, Any]) -> None:
