@@ -118,8 +118,12 @@ def record(
         request.method, request.path, clock.monotonic(), clock.wall(), headers, connection
     )
     if keep:
-        # A path may hold no secret, a query might.
-        recorded.kept = Kept(masked(request.raw_path), _all_of(request.headers.items()))
+        # aiohttp spells the names that it knows in its own way; these are untouched.
+        sent = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in request.raw_headers
+        ]
+        recorded.kept = Kept(masked(request.raw_path), _all_of(sent))
     return recorded
 
 
