@@ -80,7 +80,8 @@ async def crowd(whole, accounts, ways=WAYS):
         account, way = accounts[number % len(accounts)], ways[number // 2 % len(ways)]
         async with whole.client() as client:
             try:
-                await way(client, account)
+                async with asyncio.timeout(PATIENCE):
+                    await way(client, account)
             except (LoginRequired, UpstreamRefused) as error:
                 return account, way.__name__, error.code
             return account, way.__name__, ANSWERED

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from brokerd.broker import Broker, LoginRequest
-from brokerd.core.settings import AccountSettings, IdentitySettings
+from brokerd.core.settings import AccountSettings
 from brokerd.core.tokens import GitHubToken, IndexEntry, Login, User
 from brokerd.errors import BrokerError, ErrorClass
 from brokerd.gate import Gate
@@ -128,8 +128,9 @@ class Whole:
     """See `whole_broker`."""
 
     def __init__(
-        self, folder: Path, simulator: Simulator, *, identity: IdentitySettings | None = None
+        self, folder: Path, simulator: Simulator, upstream: UpstreamSettings | None = None
     ) -> None:
+        """`upstream`: the way there; by default straight to the simulator's own address."""
         self.simulator = simulator
         self.world = simulator.world
         self.clock: SkippingClock = simulator.world.clock
@@ -138,11 +139,7 @@ class Whole:
         self.store = FileStore(self.logins)
         self.index = AccountIndex(folder / "accounts.json")
         url = simulator.url
-        self.upstream = Upstream(
-            UpstreamSettings(
-                login=url, api=url, copilot=url, identity=identity or IdentitySettings()
-            )
-        )
+        self.upstream = Upstream(upstream or UpstreamSettings(login=url, api=url, copilot=url))
         pacer = Pacer(self.clock)
         self.broker = Broker(
             clock=self.clock,
