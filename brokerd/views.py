@@ -80,6 +80,8 @@ class AccountView:
     refresh_in: float | None
     """Until the next refresh (or retry) is due."""
     error: Failure | None
+    mode_reason: str = ""
+    """Why it works in that mode, see `core.modes.Reason`; empty while that is not known."""
     scopes: str = ""
     """What GitHub says the login may do, separated by commas; empty for GitHub Apps."""
     sku: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from brokerd.core.modes import reason_for
 from brokerd.core.states import AwaitingUser, Exchanging, Ready, Saving, SignedOut
 from brokerd.views import AccountView, WatchState
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from brokerd.broker.login_attempt import LoginAttempt
     from brokerd.core.settings import AccountSettings
     from brokerd.core.states import State
-    from brokerd.core.tokens import CopilotToken, IndexEntry
+    from brokerd.core.tokens import CopilotToken, IndexEntry, Login
     from brokerd.errors import Failure
     from brokerd.views import AccountState, LeasedToken, LoginRequest, WatchKind
 
@@ -60,6 +61,7 @@ def view_of(
         expires_in=expires_in,
         refresh_in=refresh_in,
         error=runner.machine.failure,
+        mode_reason=_mode_reason(login, settings),
         scopes=login.token.scope if login else "",
         sku=token.sku if token else "",
         api_base=token.api_base if token else "",
@@ -73,6 +75,12 @@ def _mode(token: CopilotToken | None, entry: IndexEntry | None, settings: Accoun
         return "direct" if token.is_direct else "exchange"
     is_learned = settings.mode == "auto" and entry is not None and entry.is_direct
     return "direct" if is_learned else settings.mode
+
+
+def _mode_reason(login: Login | None, settings: AccountSettings) -> str:
+    if login is None:
+        return ""
+    return reason_for(login.token.value, settings.mode, is_direct=login.is_direct)
 
 
 def pending_view(

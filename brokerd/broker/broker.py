@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.account_views import pending_view, summary_line, view_of
@@ -212,9 +213,12 @@ class Broker:
         lease = runner.machine.lease(now)
         token_id = self._leases.token_id(lease.token) if lease else None
         unsaved = attempt is not None and attempt.is_unsaved
-        return view_of(
+        view = view_of(
             runner, entry, settings, token_id, now, is_default=is_default, unsaved=unsaved
         )
+        if view.error is None:
+            return view
+        return replace(view, error=self._roster.addressed(name, view.error))
 
 
 def _is_loading(runner: AccountRunner) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from brokerd.broker.failures import PENDING, STOPPING, error_for
 from brokerd.core.events import FresherTokenWanted, LeaseWanted, RefreshRequested, TokenRejected
 from brokerd.core.states import Exchanging, Ready, SignedOut
-from brokerd.errors import ErrorClass, Failure
+from brokerd.errors import BrokerError, ErrorClass, Failure
 from brokerd.views import LeasedToken
 
 
@@ -143,44 +143,44 @@ class Leases:
         runner = self._signed_in(name)
         machine = runner.machine
         if isinstance(machine.state, SignedOut):
-            raise error_for(machine.state.reason or self._roster.no_login(name))
+            raise self._error(name, machine.state.reason or self._roster.no_login(name))
         if isinstance(machine.state, (Ready, Exchanging)):
             wait = machine.state.retry.not_before - self._roster.clock.boottime()
             if wait > 0 and machine.failure is not None:
-                raise error_for(replace(machine.failure, retry_after=wait))
+                raise self._error(name, replace(machine.failure, retry_after=wait))
         runner.feed(RefreshRequested())
         while machine.question is not None and self._roster.accounts.get(name) is runner:
             if self._roster.is_closed or self._roster.clock.monotonic() >= until:
-                raise error_for(machine.failure or PENDING)
+                raise self._error(name, machine.failure or PENDING)
             await self._roster.change(until)
         machine = self._signed_in(name).machine
         lease, failure = machine.lease(self._roster.clock.boottime()), machine.failure
         if failure is not None or lease is None:
-            raise error_for(failure or PENDING)
+            raise self._error(name, failure or PENDING)
         return self.lend(name, lease, 0.0)
 
     def _must_wait(self, runner: AccountRunner, until: float, *, is_late: bool) -> None:
         """Raise why no token is coming in time, or return."""
-        machine, now = runner.machine, self._roster.clock.boottime()
-        state = machine.state
+        name, machine = runner.name, runner.machine
+        now, state = self._roster.clock.boottime(), machine.state
         if isinstance(state, Exchanging) and machine.question is None and not is_late:
             runner.feed(LeaseWanted())
             state = machine.state
         if isinstance(state, SignedOut):
-            raise error_for(state.reason or self._roster.no_login(runner.name))
+            raise self._error(name, state.reason or self._roster.no_login(name))
         failure = machine.failure or PENDING
         if self._roster.is_closed:
             failure = STOPPING
         if not isinstance(state, Exchanging) or machine.question is not None:
             if is_late:
-                raise error_for(failure)
+                raise self._error(name, failure)
             return
         if state.retry.at is None:
-            raise error_for(failure)
+            raise self._error(name, failure)
         retry_after = max(0.0, state.retry.at - now)
         is_worth_it = failure.error_class is ErrorClass.TEMPORARY
         if is_late or not is_worth_it or retry_after > until - self._roster.clock.monotonic():
-            raise error_for(replace(failure, retry_after=retry_after))
+            raise self._error(name, replace(failure, retry_after=retry_after))
 
     def _reject(self, name: str, reject: str) -> None:
         runner = self._roster.accounts.get(name)
@@ -202,6 +202,9 @@ class Leases:
         if runner is None:
             raise error_for(STOPPING if self._roster.is_closed else self._roster.no_login(name))
         return runner
+
+    def _error(self, name: str, failure: Failure) -> BrokerError:
+        return error_for(self._roster.addressed(name, failure))
 
     def lend(self, name: str, lease: Lease, min_valid: float) -> LeasedToken:
         """Say all that a caller needs to use it; `min_valid` decides whether it is `clamped`."""

@@ -96,7 +96,7 @@ class Logins:
         finally:
             self._leave(attempt)
         if isinstance(attempt.outcome, Failure):
-            raise error_for(attempt.outcome)
+            raise error_for(self._roster.addressed(request.account, attempt.outcome))
         yield LoginSucceeded(self._view(request.account))
 
     async def logout(self, account: str | None = None, *, revoke: bool = False) -> bool:

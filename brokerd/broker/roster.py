@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from brokerd.broker.failures import PENDING, RENEWAL_WAITS, STOPPING, error_for
 from brokerd.core.effects import RenewToken, SaveLogin
 from brokerd.core.events import Resumed
+from brokerd.core.hints import addressed
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -156,6 +157,10 @@ class Roster:
             for other, kept in self.index.entries().items()
             if other != name and (kept.key, kept.store) == (entry.key, entry.store)
         ]
+
+    def addressed(self, name: str, failure: Failure) -> Failure:
+        """Let the commands in its hint name the account, where that is not the default one."""
+        return failure if name == self.resolve(None) else addressed(failure, name)
 
     def no_login(self, name: str) -> Failure:
         """Say that nobody is signed in under this name, and what to do."""

@@ -57,6 +57,8 @@ async def watched(
             last, cool_at = seen, until
             if left is not None:
                 state = replace(state, kind="cooldown", failure=cooling_down(left))
+            if state.failure is not None:
+                state = replace(state, failure=roster.addressed(name, state.failure))
             yield state
         else:
             await roster.change()

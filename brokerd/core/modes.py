@@ -12,10 +12,23 @@ from typing import Final, Literal
 from brokerd.errors import ErrorClass, Failure
 
 
-__all__ = ["Kind", "Mode", "falls_back", "kind_of", "mode_for", "refusal_of"]
+__all__ = [
+    "Kind",
+    "Mode",
+    "Reason",
+    "falls_back",
+    "kind_of",
+    "mode_for",
+    "reason_for",
+    "refusal_of",
+]
 
 Mode = Literal["exchange", "direct"]
 Kind = Literal["oauth", "app", "fine_grained", "installation", "classic", "refresh", "unknown"]
+
+Reason = Literal["usual", "configured", "token_kind", "exchange_unknown"]
+"""Why: the exchange is the usual way, is or is not configured, the token's kind is for direct use
+only, or the exchange was tried and does not know the token."""
 
 EXCHANGE_NOT_FOUND: Final = "exchange_not_found"
 """Code of the failure that says: the exchange does not know this token (404)."""
@@ -45,6 +58,15 @@ def mode_for(token: str, configured: str, *, is_direct: bool) -> Mode:
     if configured == "direct" or is_direct or kind_of(token) in _DIRECT_ONLY:
         return "direct"
     return "exchange"
+
+
+def reason_for(token: str, configured: str, *, is_direct: bool) -> Reason:
+    """Say why `mode_for` chooses as it does."""
+    if configured != "auto":
+        return "configured"
+    if kind_of(token) in _DIRECT_ONLY:
+        return "token_kind"
+    return "exchange_unknown" if is_direct else "usual"
 
 
 def falls_back(configured: str, failure: Failure) -> bool:

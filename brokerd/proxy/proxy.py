@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from brokerd.core.answers import REFUSED_FROM, Action, action_for
 from brokerd.core.completions import UpstreamCall
+from brokerd.core.hints import addressed
 from brokerd.core.pacing.model_name import model_of
 from brokerd.core.refusals import MODEL_NOT_SUPPORTED, explain, with_terms
 from brokerd.errors import BrokerError, TransientError
@@ -105,6 +106,7 @@ class Proxy:
                 ticket = await self._pacer.turn(lease.account, request.peer, request.body)
                 # That may have taken a while.
                 lease = await self._broker.lease(lease.account, min_valid=MIN_VALID)
+                ticket.again()
             headers, reason = self._turns.of(request, lease.account)
             answer = await self._answer(request, lease, headers, ticket)
         except BaseException:
@@ -221,6 +223,7 @@ class Proxy:
                 is_misdirected = action is Action.REPLAY_ELSEWHERE
                 fresh = await self._tokens.instead(lease, is_misdirected=is_misdirected)
                 if fresh is not None:
+                    ticket.again()  # a new token took a while
                     peeked.close()
                     lease = fresh
                     # The same headers: a request sent again keeps its x-request-id.
@@ -249,6 +252,8 @@ class Proxy:
         if refusal.failure.code == MODEL_NOT_SUPPORTED and (models := self._models.peek(account)):
             failure = with_terms(refusal.failure, model_of(request.body), models)
             refusal = replace(refusal, failure=failure)
+        if request.account is not None:  # who names none means the default account
+            refusal = replace(refusal, failure=addressed(refusal.failure, account))
         self._seen.headers(account, reply.headers)
         self.note_refusal(account, refusal.failure)
         extra = {"ACCOUNT": account, "STATUS": reply.status, "ERROR_CODE": refusal.failure.code}

@@ -27,6 +27,7 @@ def account_map(view: AccountView) -> dict[str, object]:
         "client_id": view.client_id,
         "scopes": view.scopes,
         "mode": view.mode,
+        "mode_reason": view.mode_reason,
         "source": view.source,
         "store": view.store,
         "default": view.default,

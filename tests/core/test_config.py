@@ -40,7 +40,9 @@ def complaint(text: str) -> tuple[int | None, str]:
 def test_nothing_is_the_defaults():
     assert read("") == Config()
     assert Config().accounts == {"default": AccountSettings()}
-    assert AccountSettings() == AccountSettings("github.com", "vscode", "", "auto", "auto", "login")
+    assert AccountSettings() == AccountSettings(
+        "github.com", "vscode", "", "auto", "auto", "login"
+    )
 
 
 def uncommented(text: str) -> str:

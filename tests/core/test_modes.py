@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core.modes import falls_back, kind_of, mode_for, refusal_of
+from brokerd.core.modes import falls_back, kind_of, mode_for, reason_for, refusal_of
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -98,3 +98,18 @@ def test_any_token_gets_a_mode_and_classic_ones_are_always_refused(token, config
         assert failure is not None
     if failure is not None and len(token) > 12:
         assert token not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("token", "configured", "is_direct", "reason"),
+    [
+        ("gho_x", "auto", False, "usual"),
+        ("gho_x", "auto", True, "exchange_unknown"),
+        ("github_pat_x", "auto", False, "token_kind"),
+        ("github_pat_x", "auto", True, "token_kind"),
+        ("gho_x", "direct", False, "configured"),
+        ("gho_x", "exchange", True, "configured"),
+    ],
+)
+def test_a_mode_has_a_reason(token, configured, is_direct, reason):
+    assert reason_for(token, configured, is_direct=is_direct) == reason

@@ -42,8 +42,14 @@ async def test_accounts_have_a_machine_each_and_one_default(world):
     world.github.revoked.add("gho_two")
     broker = await world.start()
     assert (await broker.lease(None)).account == "home"
-    assert (await failure_of(broker.lease("work"))).code == "bad_credentials"
+    failure = await failure_of(broker.lease("work"))
+    assert (failure.code, failure.hint) == (
+        "bad_credentials",
+        "Run copilot-cred login --account work",
+    )
+    assert broker.accounts()[1].error.hint == failure.hint, "the same words everywhere"
     await broker.use("work")
+    assert broker.accounts()[1].error.hint == "Run copilot-cred login"
     assert (await failure_of(broker.lease(None))).code == "bad_credentials"
     assert [(v.name, v.default) for v in broker.accounts()] == [("home", False), ("work", True)]
     assert broker.summary().endswith("2 accounts")

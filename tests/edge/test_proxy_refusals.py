@@ -201,6 +201,34 @@ async def test_a_limit_is_everybodys_at_once_and_nothing_is_sent():
     assert proxy.pacing("default").cooldown_in is None
 
 
+async def test_nothing_is_sent_again_into_a_limit_that_came_while_the_token_was_replaced():
+    proxy, copilot, lender = proxy_of(refused(401, **GITHUB), limited(**{"retry-after": "30"}))
+    lender.leases = [FIRST]
+    lender.gate = gate = asyncio.Event()  # the way to the second token
+    gate.set()
+    replaced = lender.lease
+
+    async def lease(account=None, *, min_valid=60.0, reject=None):
+        if reject is not None:
+            assert (await proxy.open(request())).status == 429
+            return a_lease(token="canary-second", token_id="00000002")
+        return await replaced(account, min_valid=min_valid)
+
+    lender.lease = lease
+    assert (await failure_of(proxy.open(request()))).code == "cooling_down"
+    assert len(copilot.calls) == 2, "the one refused, and the other one's"
+
+
+async def test_a_named_accounts_refusal_names_it_in_its_next_step():
+    work = a_lease(account="work")
+    proxy, _, _ = proxy_of(refused(403), refused(403), lender=FakeLender(work))
+    named = await proxy.open(request(account="work"))
+    assert named.refusal.hint.endswith("copilot-cred status --account work")
+    assert proxy.last_refusal("work")[0] == named.refusal
+    unnamed = await proxy.open(request())
+    assert unnamed.refusal.hint.endswith("copilot-cred status")
+
+
 async def test_a_models_limit_is_that_models():
     proxy, copilot, lender = proxy_of(limited(MODEL_LIMITED, **{"retry-after": "30"}))
     lender.leases = [FIRST]

@@ -72,9 +72,11 @@ TERMS = (
     " Requests count against your quota; automated bulk use can get the account suspended."
 )
 
-NOT_EXCHANGED = ("github_pat_", "ghs_")
-"""How tokens begin that are for direct use only, whichever app they are of (docs.github.com,
-"About authentication to GitHub")."""
+WHY_DIRECT = {
+    "token_kind": "tokens of this kind are not for Copilot's exchange",
+    "exchange_unknown": "Copilot's exchange does not know this app's tokens",
+}
+"""By the account's `mode_reason`."""
 
 
 def add(verbs: Any) -> None:
@@ -185,10 +187,8 @@ def _congratulate(account: Mapping[str, Any], token: str | None) -> None:
     if account.get("scopes"):
         say(wrapped(f"What it may do on GitHub (scopes): {account['scopes']}"))
     if account.get("mode") == "direct":
-        if token is not None and token.startswith(NOT_EXCHANGED):
-            why = "tokens of this kind are not for Copilot's exchange"
-        else:
-            why = "Copilot's exchange does not know this app's tokens"
+        reason = str(account.get("mode_reason"))
+        why = WHY_DIRECT.get(reason, "this account is set to that")
         works = "copilot-cred chat works, copilot-cred get has nothing to hand out"
         say(wrapped(f"The login is used directly: {why}. It never leaves the broker: {works}."))
     store = account.get("store")

@@ -198,6 +198,7 @@ def test_what_a_login_may_do_and_how_it_is_used_is_said(server, approval, monkey
     assert "(scopes): read:user,user:email\n" in shown
     assert "directly" not in shown
     monkeypatch.setitem(ACCOUNT, "mode", "direct")
+    monkeypatch.setitem(ACCOUNT, "mode_reason", "exchange_unknown")
     server.answers["account.login"] = Stream([DONE])
     shown = " ".join(run("login", env=server.env).stderr.split())
     assert "is used directly: Copilot's exchange does not know this app's tokens." in shown
@@ -206,6 +207,7 @@ def test_what_a_login_may_do_and_how_it_is_used_is_said(server, approval, monkey
 
 def test_a_token_that_is_never_exchanged_is_said_to_be(server, monkeypatch):
     monkeypatch.setitem(ACCOUNT, "mode", "direct")
+    monkeypatch.setitem(ACCOUNT, "mode_reason", "token_kind")
     server.answers["account.login"] = Stream([DONE])
     done = run("login", "--with-token", env=server.env, stdin=f"{GOOD_TOKEN}\n")
     shown = " ".join(done.stderr.split())

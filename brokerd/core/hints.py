@@ -1,0 +1,30 @@
+"""Next steps for an account that is not the default one: its commands name it.
+
+Failures are made where nobody knows under which name a login is kept, so their hints name
+commands for the default account. Whoever knows better adds the name before a person reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+
+if TYPE_CHECKING:
+    from brokerd.errors import Failure
+
+
+__all__ = ["addressed"]
+
+_COMMAND: Final = re.compile(
+    r"copilot-cred (?:chat|get|login|logout(?: --revoke)?|models(?: enable [^\s;,]+)?|refresh|"
+    r"status)(?![-\w])(?! (?:--help|--account))"
+)
+"""The verbs that take an account."""
+
+
+def addressed(failure: Failure, account: str) -> Failure:
+    """Let the commands in its hint be about `account`."""
+    hint = _COMMAND.sub(lambda found: f"{found[0]} --account {account}", failure.hint)
+    return failure if hint == failure.hint else replace(failure, hint=hint)

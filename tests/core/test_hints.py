@@ -1,0 +1,47 @@
+"""Hints for an account that is not the default one."""
+
+import pytest
+
+from brokerd.core.hints import addressed
+from brokerd.errors import ErrorClass, Failure
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("Run: copilot-cred login", "Run: copilot-cred login --account work"),
+        (
+            "When that is settled, run: copilot-cred refresh",
+            "When that is settled, run: copilot-cred refresh --account work",
+        ),
+        (
+            "Give it, then: copilot-cred login --with-token",
+            "Give it, then: copilot-cred login --account work --with-token",
+        ),
+        (
+            "To accept them: copilot-cred models enable gpt-5.1; see copilot-cred models",
+            "To accept them: copilot-cred models enable gpt-5.1 --account work; "
+            "see copilot-cred models --account work",
+        ),
+        (
+            "Try copilot-cred logout --revoke, or copilot-cred logout",
+            "Try copilot-cred logout --revoke --account work, or copilot-cred logout "
+            "--account work",
+        ),
+        ("Run copilot-cred login --account home", "Run copilot-cred login --account home"),
+        ("See copilot-cred get --help", "See copilot-cred get --help"),
+        ("See the names with copilot-cred account list", None),
+        ("systemctl --user reload copilot-broker", None),
+        ("", None),
+    ],
+)
+def test_commands_name_the_account(hint, told):
+    failure = Failure(ErrorClass.DENIED, "code", "message", hint, "https://github.com", 3.0)
+    found = addressed(failure, "work")
+    assert found.hint == (hint if told is None else told)
+    assert (found.code, found.message, found.url, found.retry_after) == (
+        failure.code,
+        failure.message,
+        failure.url,
+        failure.retry_after,
+    )
