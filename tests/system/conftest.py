@@ -101,20 +101,27 @@ def github(simulator: GitHub) -> GitHub:
     return simulator
 
 
-def configure(session: Session, github: GitHub, store: str) -> None:
+def configuration(github: GitHub, store: str) -> str:
     """Point the daemon at `github`, as a person would: with a configuration file."""
     urls = "".join(f'{name} = "{github.url}"\n' for name in ("login", "api", "copilot"))
-    session.write(
-        ".config/copilot-broker/config.toml", f'[urls]\n{urls}[store]\nkind = "{store}"\n'
-    )
+    return f'[urls]\n{urls}[store]\nkind = "{store}"\n'
+
+
+# One command for all of it: each `session.run` enters the session's namespaces anew.
+START_ANEW = """
+set -e
+systemctl --user stop "$@"
+rm -rf .local/state/copilot-broker ".config/systemd/user/$1.d"
+mkdir -p .config/copilot-broker
+cat > .config/copilot-broker/config.toml
+systemctl --user daemon-reload
+systemctl --user reset-failed "$@" 2>/dev/null || true
+"""
 
 
 def start_anew(session: Session, github: GitHub, store: str) -> None:
-    session.systemctl("stop", SERVICE, *SOCKETS)
-    session.good("rm", "-rf", ".local/state/copilot-broker", f".config/systemd/user/{SERVICE}.d")
-    configure(session, github, store)
-    session.systemctl("daemon-reload")
-    session.run("systemctl", "--user", "reset-failed", SERVICE, *SOCKETS)
+    stdin = configuration(github, store)
+    session.good("bash", "-c", START_ANEW, "_", SERVICE, *SOCKETS, stdin=stdin)
 
 
 @pytest.fixture
