@@ -17,7 +17,7 @@ from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.upstream import bases
 from brokerd.upstream.bodies import fields_of
 from brokerd.upstream.identity import is_presentable
-from brokerd.upstream.refusals import bad_answer, server_time
+from brokerd.upstream.refusals import RETRY_HINT, bad_answer, server_time
 from brokerd.upstream.values import (
     MAX_INTEGER,
     MAX_SECONDS,
@@ -58,6 +58,8 @@ ERROR_CODE = re.compile(r"[a-z_]{1,64}")
 # What was found out about a direct token is relied on for a day, and looked at after half of it.
 DIRECT_LIFETIME = 86400.0
 DIRECT_REFRESH_IN = 43200.0
+# The login is not in question.
+MODELS_HINT = "Ask again: copilot-cred models"
 
 
 def device_code(answer: Answer, permitted: OriginAllowList) -> DeviceCode:
@@ -188,9 +190,9 @@ def models(answer: Answer) -> list[dict[str, Any]]:
 
     So are entries that could not be passed on: lone surrogates, numbers of a thousand digits.
     """
-    entries = _object(answer).get("data")
+    entries = _object(answer, MODELS_HINT).get("data")
     if not isinstance(entries, list):
-        raise bad_answer(answer, "has no list of models")
+        raise bad_answer(answer, "has no list of models", MODELS_HINT)
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         name = entry.get("id") if isinstance(entry, dict) else None
@@ -199,10 +201,10 @@ def models(answer: Answer) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _object(answer: Answer) -> dict[str, Any]:
+def _object(answer: Answer, hint: str = RETRY_HINT) -> dict[str, Any]:
     fields = fields_of(answer)
     if fields is None:
-        raise bad_answer(answer, "is not JSON")
+        raise bad_answer(answer, "is not JSON", hint)
     return fields
 
 

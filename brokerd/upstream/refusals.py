@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from brokerd.upstream.http import Answer
 
 
-__all__ = ["bad_answer", "refusal", "server_time", "with_proxy_hint"]
+__all__ = ["RETRY_HINT", "bad_answer", "refusal", "server_time", "with_proxy_hint"]
 
 LOGIN_HINT = "Run: copilot-cred login"
 RETRY_HINT = "A kept login is tried again by itself, a new one by: copilot-cred login"
@@ -156,10 +156,10 @@ def _single_sign_on(
     )
 
 
-def bad_answer(answer: Answer, what: str) -> TransientError:
+def bad_answer(answer: Answer, what: str, hint: str = RETRY_HINT) -> TransientError:
     """Make the error for an answer that cannot be used although its status is fine."""
     text = f"the answer of {answer.origin} {what}"
-    return _transient("bad_answer", text, with_proxy_hint(answer, RETRY_HINT))
+    return _transient("bad_answer", text, with_proxy_hint(answer, hint))
 
 
 def server_time(answer: Answer) -> float | None:
