@@ -22,7 +22,7 @@ from brokerd.errors import ErrorClass, Failure
 from brokerd.simulator.notifications import error_envelope
 from brokerd.simulator.world import Fault
 from brokerd.views import LeasedToken, LoginSucceeded, ModelList, UserCodeIssued
-from copilot_broker.errors import CopilotBrokerError
+from copilot_broker.errors import CopilotBrokerError, UpstreamRefused
 from fakes.whole import (
     EXCHANGE,
     PATIENCE,
@@ -205,6 +205,34 @@ async def test_who_somebody_is(tmp_path):
         assert {failure.code for failure in shown} == {"bad_answer"}
 
 
+@pytest.mark.parametrize("path", [DEVICE_CODE, POLL, "/user"])
+async def test_a_new_login_that_comes_to_nothing_leaves_the_old_one(tmp_path, path):
+    """Under the same name: what is kept is replaced by a whole new login, or not at all."""
+    async with whole_broker(tmp_path, enforce_pacing=False, device_interval=0.01) as whole:
+        whole.world.settings.change({"login": "hubot", "user_id": 7})
+        kept, name = whole.kept(), "default"
+
+        async def new_login():
+            request = LoginRequest(client_id=VSCODE, account=name)
+            async for _ in whole.broker.login(request):
+                pass
+
+        for fault in [*cuts(60), *others()]:
+            whole.world._faults[path].clear()
+            whole.world.queue_faults(path, [fault] * 3)
+            trying = asyncio.create_task(outcome(new_login()))
+            await whole.until(lambda: len(whole.world._faults[path]) < 3 and not whole.is_busy)
+            trying.cancel()  # the person gives it up, if it has not ended
+            await asyncio.gather(trying, return_exceptions=True)
+            assert whole.kept() == kept, fault
+            assert whole.view().login == "octocat"
+            assert isinstance(await outcome(whole.broker.refresh()), LeasedToken)
+        whole.world._faults[path].clear()
+        await new_login()
+        assert whole.view().login == "hubot"
+        assert len(whole.kept()) == 1
+
+
 async def test_exchange(tmp_path):
     async with whole_broker(tmp_path) as whole:
         length, body = await told(whole, EXCHANGE, whole.broker.refresh)
@@ -358,7 +386,9 @@ async def test_models(tmp_path):
             else:
                 assert is_clear(found.failure), (fault, found)
                 assert found.models == true.models  # the old ones, and it is said
-            assert (found if is_forgetting else found.failure).code == "bad_answer"
+            failure = found if is_forgetting else found.failure
+            assert failure.code == "bad_answer"
+            assert failure.hint.endswith("copilot-cred models")  # no login is in question
         found = await ask()
         assert (found.models, found.failure) == (true.models, None)
         for odd in ODD:
@@ -464,12 +494,27 @@ async def test_refused_completions(tmp_path, status):
             found = await client.complete(CHAT)
             assert found.status == status
             assert is_clear_to_callers(found.refusal), (bent, found.refusal)
+            assert is_clear(whole.proxy.last_refusal("default")[0])
             assert whole.kept() == kept
             # Whoever is held back waits; and refused tokens are not replaced in a row.
             pacing = whole.proxy.pacing("default")
             await whole.skip(max(70, pacing.cooldown_in or 0, *pacing.models.values()) + 1)
         whole.world._faults[CHAT_PATH].clear()
         assert (await client.complete(CHAT)).ok
+
+
+async def test_refused_streams(tmp_path):
+    refusal = {"error": {"message": "no", "code": "model_not_supported"}}
+    async with whole_broker(tmp_path) as whole, whole.client() as client:
+        for fault in cuts(len(json.dumps(refusal))) + others() + wrong_types(refusal):
+            whole.world.queue_faults(CHAT_PATH, [replace(fault, status=400, body=refusal)])
+            async with client.stream(CHAT | {"stream": True}) as stream:
+                assert stream.status == 400
+                found = await text_of(stream)
+            assert isinstance(found, UpstreamRefused), fault
+            assert is_clear_to_callers(found), (fault, found)
+        async with client.stream(CHAT | {"stream": True}) as stream:
+            assert "simulated" in await text_of(stream)
 
 
 def read_of(read):

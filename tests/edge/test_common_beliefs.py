@@ -346,10 +346,15 @@ async def test_belief_inference_is_always_at_the_generic_host(tmp_path, plan):
         moved = f"api.{elsewhere}.githubcopilot.com"
         assert hosts_of(whole, CHAT_PATH)[-2:] == [own, moved]
         assert len(whole.asked(EXCHANGE)) == 2
-        # Where no endpoints are named, the token itself or the plan in the settings tells.
-        whole.world.settings.change({"endpoints": False, "plan": plan})
-        whole.settings["default"] = AccountSettings(plan=plan)
+        # What the answer names counts for more than what the token says of itself.
+        named = {"endpoints.api": f"https://api.{plan}.githubcopilot.com/"}
+        whole.world.queue_faults(EXCHANGE, [Fault(json_patch=named)])
         assert (await whole.broker.refresh()).api_base == f"https://{own}"
+        # Where no endpoints are named, the token itself tells, or the plan in the settings.
+        whole.world.settings.change({"endpoints": False, "plan": plan})
+        assert (await whole.broker.refresh()).api_base == f"https://{own}"
+        whole.settings["default"] = AccountSettings(plan=elsewhere)
+        assert (await whole.broker.refresh()).api_base == f"https://{moved}"
 
 
 async def test_belief_the_exchanged_token_opens_copilot_internal_user(tmp_path):
