@@ -49,10 +49,23 @@ def send_clients(day, rng, seen):
 
     for number in range(ASKERS):
         account = accounts[number % 10 >= 7]
-        day.client(ask_completions(day, habits(), f"asker {number}", account, mean=ASKS_EVERY))
+        day.client(
+            ask_completions(
+                day,
+                habits(),
+                f"asker {number}",
+                account,
+                mean=ASKS_EVERY,
+                over_rpc=number % 10 in (6, 9),
+            )
+        )
     for number in range(TAKERS):
         account = accounts[number % 2]
-        day.client(use_tokens(day, habits(), f"taker {number}", account, mean=900.0))
+        day.client(
+            use_tokens(
+                day, habits(), f"taker {number}", account, mean=900.0, over_rpc=number % 5 == 0
+            )
+        )
     for number in range(REJECTERS):
         account = accounts[number % 2]
         day.client(reject_wrongly(day, habits(), f"rejecter {number}", account, mean=2 * HOUR))
@@ -62,10 +75,10 @@ def send_clients(day, rng, seen):
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_bad_day_shows_no_client_a_401_and_wastes_no_exchange(
-    seed, monkeypatch, record_property
+    seed, monkeypatch, tmp_path, record_property
 ):
     seen = {}
-    async with Day(seed, monkeypatch) as day:
+    async with Day(seed, monkeypatch, tmp_path) as day:
         write_script(day, random.Random(seed))
         send_clients(day, random.Random(seed), seen)
         await day.pass_time(DAY)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 from collections import Counter, deque
 
 from aiohttp import web
@@ -16,8 +17,11 @@ from brokerd.broker import Broker
 from brokerd.core.settings import AccountSettings
 from brokerd.core.tokens import GitHubToken, IndexEntry, Login, User
 from brokerd.errors import BrokerError, ErrorClass
+from brokerd.gate import Gate
+from brokerd.host.peercred import peer_of
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
+from brokerd.rpc.server import RpcServer
 from brokerd.simulator import Simulator
 from brokerd.upstream import (
     Copilot,
@@ -27,6 +31,8 @@ from brokerd.upstream import (
     UpstreamSettings,
     urls_for,
 )
+from brokerd.views import LoginRequest
+from copilot_broker import AsyncClient
 from fakes.day_clock import DayClock, TrueClock, stillness
 from fakes.simulated import EXCHANGE
 from fakes.store import FakeIndex, FakeStores
@@ -48,15 +54,18 @@ ASK_MAX = 45.0
 before the queue, 30 in it, 4 for one after it, 4 for another one instead."""
 DUE_AGE = 1500 * 0.95
 """Seconds; a token of 1500 `refresh_in` is renewed no sooner (`refresh.REFRESH_JITTER`)."""
+BUSY = 10_000
+"""Things that may happen at one moment; each client wakes up once or twice."""
 STORY = 60
 """Last events that are told of a day that went wrong."""
 
 
 class Day:
-    """`async with Day(seed, monkeypatch) as day`; then clients, a script, `pass_time`."""
+    """`async with Day(seed, monkeypatch, folder) as day`; then clients, a script, `pass_time`."""
 
-    def __init__(self, seed, monkeypatch):
+    def __init__(self, seed, monkeypatch, folder):
         self.seed = seed
+        self.socket = folder / "broker.sock"
         self.rng = random.Random(seed)
         self.clock = DayClock()
         self.counts = Counter()
@@ -144,8 +153,29 @@ class Day:
         running = asyncio.create_task(self.broker.run())
         stack.push_async_callback(_end, running)
         stack.callback(self.pacer.close)
+        await self._open_door(stack)
         stack.push_async_callback(self.dismiss)
         await self.still()
+
+    async def _open_door(self, stack):
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(self.socket))
+        listener.listen(128)
+        door = RpcServer(
+            self.broker,
+            Gate(),
+            peer_of,
+            proxy=self.proxy,
+            version="1",
+            headers_for_client=dict,
+            login_request=lambda _params: LoginRequest(CLIENT_ID),
+        )
+        await door.serve(listener)
+        stack.push_async_callback(door.drain, 0)
+
+    def tool(self):
+        """Make a client of the library; whoever has it closes it."""
+        return AsyncClient(self.socket)
 
     # Time.
 
@@ -159,8 +189,13 @@ class Day:
         """Let so much true time pass, suspends included, with all that happens in it."""
         end = self.clock.boottime() + seconds
         await self.still()
+        at, happened = self.clock.boottime(), 0
         while self.clock.pass_to_next(end):
             await self.still()
+            before, at = at, self.clock.boottime()
+            happened = happened + 1 if at == before else 0
+            if happened > BUSY:
+                self.fail("somebody naps for no time, again and again")
 
     def suspend(self, seconds):
         """Close the lid; when it opens, somebody wants a token at once, for each account."""
@@ -205,10 +240,11 @@ class Day:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
 
-    async def lease(self, who, account, **more):
+    async def lease(self, who, account, lend=None, **more):
         """Take a token; None when there is none for now, which has to be for a reason."""
+        lend = lend or self.broker.lease
         return await self.asked(
-            who, self.broker.lease(account, **more), LEASE_MAX, EXCHANGE, name="lease"
+            who, lend(account=account, **more), LEASE_MAX, EXCHANGE, name="lease"
         )
 
     async def asked(self, who, question, longest, *paths, name):

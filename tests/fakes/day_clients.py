@@ -1,10 +1,12 @@
 """Tools that share one login, each with habits of its own, for a day of `fakes.day`."""
 
 import asyncio
+import contextlib
 import json
 
 from brokerd.core.completions import CompletionRequest, UpstreamCall
-from brokerd.errors import BrokerError
+from brokerd.errors import BrokerError, Failure
+from copilot_broker import CopilotBrokerError
 from fakes.day import ASK_MAX, CANARY
 from fakes.simulated import EXCHANGE
 from fakes.trouble import COMPLETION
@@ -36,27 +38,32 @@ class Taken:
             self.over.set_result(failure)
 
 
-async def ask_completions(day, rng, who, account, *, mean):
+async def ask_completions(day, rng, who, account, *, mean, over_rpc=False):
     """Ask now and then, in every way there is; once in a while lose patience."""
     number = 0
-    while True:
-        await day.clock.nap(rng.expovariate(1 / mean))
-        number += 1
-        name = f"{who} #{number}"
-        stream = rng.random() < 0.35
-        request = CompletionRequest(
-            body=_body(rng.choice(MODELS), stream=stream),
-            stream=stream,
-            account=account,
-            headers={"x-interaction-id": name},
-            peer=int(who.split()[1]) % 40,
-        )
-        ask = _begun if rng.random() < 0.5 else day.proxy.open
-        question = ask(request) if ask is day.proxy.open else _begun(day, request)
-        if rng.random() < 0.1:
-            await _impatient(day, name, question)
-        else:
-            await _completion(day, name, question, leaves=rng.random() < 0.03)
+    async with day.tool() as tool:
+        while True:
+            await day.clock.nap(rng.expovariate(1 / mean))
+            number += 1
+            name = f"{who} #{number}"
+            stream = rng.random() < 0.35
+            request = CompletionRequest(
+                body=_body(rng.choice(MODELS), stream=stream),
+                stream=stream,
+                account=account,
+                headers={"x-interaction-id": name},
+                peer=int(who.split()[1]) % 40,
+            )
+            if over_rpc:
+                question = _over_rpc(tool, request)
+            elif rng.random() < 0.5:
+                question = _begun(day, request)
+            else:
+                question = day.proxy.open(request)
+            if rng.random() < 0.1:
+                await _impatient(day, name, question)
+            else:
+                await _completion(day, name, question, leaves=rng.random() < 0.03)
 
 
 async def _impatient(day, name, question):
@@ -83,7 +90,10 @@ async def _completion(day, name, question, *, leaves):
         if not leaves:
             await _read(day, name, answer)
     finally:
-        answer.close()
+        if isinstance(answer, (OverRpc, WholeOverRpc)):
+            await answer.aclose()
+        else:
+            answer.close()
 
 
 async def _read(day, name, answer):
@@ -99,6 +109,67 @@ async def _read(day, name, answer):
         day.counts["bodies cut"] += 1
         if day.trouble.was_well(began, began, COMPLETION):
             day.fail(f"{name}: its answer is cut although all is well: {failure}")
+
+
+class OverRpc:
+    """A stream of the client library's, as an Answer; `read` is its whole body."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.status, self.refusal = stream.status, stream.refusal
+        self._task = None
+
+    def stream_to(self, receiver):
+        self._task = asyncio.ensure_future(self._carry(receiver))
+
+    async def _carry(self, receiver):
+        try:
+            async for chunk in self.stream:
+                receiver.data(chunk)
+        except CopilotBrokerError as error:
+            receiver.ended(_failure_of(error))
+        else:
+            receiver.ended(None)
+
+    async def aclose(self):
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.stream.aclose()
+
+
+class WholeOverRpc:
+    """A whole answer of the client library's."""
+
+    def __init__(self, completion):
+        self.status, self.refusal = completion.status, completion.refusal
+
+    def stream_to(self, receiver):
+        receiver.ended(None)
+
+    async def aclose(self):
+        pass
+
+
+async def _over_rpc(tool, request):
+    """Ask as any tool does: over the socket, with the client library."""
+    said = {"account": request.account, "headers": request.headers}
+    with _as_broker_error():
+        if request.stream:
+            return OverRpc(await tool.stream(request.body, **said).begin())
+        return WholeOverRpc(await tool.complete(request.body, **said))
+
+
+@contextlib.contextmanager
+def _as_broker_error():
+    try:
+        yield
+    except CopilotBrokerError as error:
+        raise BrokerError(_failure_of(error)) from None
+
+
+def _failure_of(error):
+    return Failure(error.error_class, error.code, error.message, error.hint)
 
 
 async def _begun(day, request):
@@ -122,27 +193,39 @@ async def _begun(day, request):
     return outcome
 
 
-async def use_tokens(day, rng, who, account, *, mean):
+async def use_tokens(day, rng, who, account, *, mean, over_rpc=False):
     """Take a token and use it, now and a minute later, as long as one may."""
-    while True:
-        await day.clock.nap(rng.expovariate(1 / mean))
-        lease = await day.lease(who, account)
-        if lease is None:
-            continue
-        dies_at = day.clock.boottime() + lease.expires_in - ALIVE
-        for pause in (0.0, 60.0):
-            if pause:
-                await day.clock.nap(pause)
-                newest = await day.lease(who, account)
-                if newest is None:
-                    break
-                wait = newest.cooldown_until
-            else:
-                wait = lease.cooldown_until
-            if day.clock.boottime() >= dies_at or (wait and wait > day.clock.wall()):
-                day.counts["tokens left alone"] += 1
-                break
-            await _use(day, who, lease)
+    async with day.tool() as tool:
+        lend = tool_lease(tool) if over_rpc else None
+        while True:
+            await day.clock.nap(rng.expovariate(1 / mean))
+            lease = newest = await day.lease(who, account, lend)
+            dies_at = day.clock.boottime() + (lease.expires_in if lease else 0.0) - ALIVE
+            if lease and _may_use(day, newest, dies_at):
+                await _use(day, who, lease)
+                await day.clock.nap(60.0)
+                newest = await day.lease(who, account, lend)
+                if newest and _may_use(day, newest, dies_at):
+                    await _use(day, who, lease)
+
+
+def tool_lease(tool):
+    """Have the client library lend tokens, with the broker's errors."""
+
+    async def lend(**asked):
+        with _as_broker_error():
+            return await tool.token(**asked)
+
+    return lend
+
+
+def _may_use(day, newest, dies_at):
+    """Whether the token lives, and upstream wants requests, as was told a moment ago."""
+    wait = newest.cooldown_until
+    if day.clock.boottime() < dies_at and not (wait and wait > day.clock.wall()):
+        return True
+    day.counts["tokens left alone"] += 1
+    return False
 
 
 async def _use(day, who, lease):
@@ -150,9 +233,8 @@ async def _use(day, who, lease):
     began = day.clock.boottime()
     day.counts["direct uses"] += 1
     headers = {"x-interaction-id": who}
-    call = UpstreamCall(
-        lease.host, lease.api_base, lease.token, COMPLETION, _body(OWN_MODEL), headers
-    )
+    body = _body(OWN_MODEL)
+    call = UpstreamCall("github.com", lease.api_base, lease.token, COMPLETION, body, headers)
     status = code = 0
     day.under_way += 1
     try:
