@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["MAX_SECONDS", "MIN_SECONDS", "http_date", "in_words", "seconds"]
+__all__ = ["MAX_SECONDS", "MIN_SECONDS", "http_date", "seconds"]
 
 MIN_SECONDS: Final = 1.0
 """Zero, negative numbers and dates gone by mean "now": asking again at once would be a loop."""
@@ -35,7 +35,6 @@ _MAX_LENGTH: Final = 64
 
 # RFC 9110 §10.2.3 has whole seconds only; fractions have been seen elsewhere.
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
-_UNITS: Final = ((86400, "day", "days"), (3600, "h", "h"), (60, "min", "min"), (1, "s", "s"))
 
 
 def seconds(headers: Mapping[str, str], now: float) -> float | None:
@@ -67,21 +66,6 @@ def http_date(text: str) -> float | None:
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-
-
-def in_words(duration: float) -> str:
-    """Tell a duration in seconds to a person: `45 s`, `12 min`, `3 h 20 min`, `5 days 9 h`."""
-    whole = round(min(max(duration, MIN_SECONDS), MAX_SECONDS))
-    for index, (size, one, many) in enumerate(_UNITS):
-        count, rest = divmod(whole, size)
-        if not count:
-            continue
-        text = f"{count} {one if count == 1 else many}"
-        if size <= 60:  # a minute here or there is nothing to a person who waits for minutes
-            return text if not rest else f"{count + 1} {many}"
-        below, name, _ = _UNITS[index + 1]
-        return text if rest < below else f"{text} {rest // below} {name}"
-    return "1 s"
 
 
 def _duration(text: str, now: float) -> float | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from brokerd.core.pacing import AccountGate, Circuit, Cooldowns, FairQueue, Limit, model_of
 from brokerd.core.pacing.cooldowns import LONGEST, LONGEST_GUESS, MAX_MODELS
 from brokerd.core.pacing.limit import QUIET
-from brokerd.core.pacing.refused import in_words, queue_full, queued_too_long
+from brokerd.core.pacing.refused import queue_full, queued_too_long
 from brokerd.core.refusals import Refusal, explain
 from brokerd.errors import ErrorClass, Failure
 
@@ -345,20 +345,6 @@ class TestGate:
 
 
 class TestWords:
-    @pytest.mark.parametrize(
-        ("seconds", "words"),
-        [
-            (0.1, "1 second"),
-            (59.2, "1 minute"),
-            (61, "1 minute 1 second"),
-            (121, "3 minutes"),
-            (3_600, "1 hour"),
-            (465_000, "5 days 9 hours"),
-        ],
-    )
-    def test_a_duration_is_never_too_short(self, seconds, words):
-        assert in_words(seconds) == words
-
     @pytest.mark.parametrize("make", [queue_full, queued_too_long])
     def test_who_waited_for_nothing_learns_why(self, make):
         told = make(failure())

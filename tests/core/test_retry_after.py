@@ -1,7 +1,6 @@
 """How long upstream wants to be left alone."""
 
 import math
-import re
 import time
 from email.utils import formatdate
 
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core.retry_after import MAX_SECONDS, MIN_SECONDS, http_date, in_words, seconds
+from brokerd.core.retry_after import MAX_SECONDS, MIN_SECONDS, http_date, seconds
 
 
 NOW = 784_111_777.0  # the moment of RFC 9110's examples
@@ -132,32 +131,3 @@ def test_a_date_is_the_distance_to_it(number, now):
 def test_text_that_is_no_date_is_none(text):
     found = http_date(text)
     assert found is None or math.isfinite(found)
-
-
-@pytest.mark.parametrize(
-    ("duration", "words"),
-    [
-        (0, "1 s"),
-        (1, "1 s"),
-        (45.4, "45 s"),
-        (60, "1 min"),
-        (61, "2 min"),
-        (720, "12 min"),
-        (3600, "1 h"),
-        (12_000, "3 h 20 min"),
-        (86_400, "1 day"),
-        (465_000, "5 days 9 h"),
-        (1e12, "31 days"),
-        (math.inf, "31 days"),
-    ],
-)
-def test_a_duration_in_words(duration, words):
-    assert in_words(duration) == words
-
-
-@given(st.floats(min_value=1, max_value=MAX_SECONDS))
-def test_words_are_near_the_truth(duration):
-    sizes = {"s": 1, "min": 60, "h": 3600, "day": 86400, "days": 86400}
-    parts = re.findall(r"(\d+) (\w+)", in_words(duration))
-    told = sum(int(count) * sizes[unit] for count, unit in parts)
-    assert abs(told - duration) <= sizes[parts[-1][1]] + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from brokerd.core.durations import in_words
 from brokerd.core.pacing.fair_queue import MAX_WAIT, MAX_WAITING
 from brokerd.errors import ErrorClass, Failure
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from brokerd.core.pacing.cooldowns import Cooldown
 
 
-__all__ = ["cooling_down", "in_words", "queue_full", "queued_too_long", "upstream_down"]
+__all__ = ["cooling_down", "queue_full", "queued_too_long", "upstream_down"]
 
 _NAME_SHOWN = 64
 """Characters of a model's name repeated back to the caller."""
@@ -72,19 +73,6 @@ def queued_too_long(reason: Failure | None) -> Failure:
         f"Ask again in {in_words(_QUEUE_REST)}, with fewer at a time. See: copilot-cred status",
         retry_after=_QUEUE_REST,
     )
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration as a person says it, never too short: `5 days 9 hours`."""
-    left = max(1, math.ceil(seconds))
-    if left > 120:
-        left = math.ceil(left / 60) * 60
-    parts = []
-    for name, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {name}" + ("s" if count > 1 else ""))
-    return " ".join(parts[:2])
 
 
 def _reason(reason: Failure) -> str:
