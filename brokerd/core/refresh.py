@@ -38,6 +38,9 @@ BACKOFF_MAX = 300.0
 """Seconds; a retry at least every five minutes keeps a recovered upstream from going unnoticed."""
 MAX_RETRY_AFTER = 86_400.0
 """Seconds; a limit longer than a day is a defect of the other side."""
+INTERCEPTED = "intercepted"
+"""Code of an answer that is a portal's or a firewall's, not upstream's own: its time is a guess of
+ours, and whoever has signed in to the network asks anew at once."""
 RETRY_AFTER_JITTER = 0.1
 """Share by which we come later than `retry-after`: never early."""
 MIN_VALID_AGE = 0.5
@@ -65,7 +68,8 @@ class Retry:
         not_before = self.not_before
         if failure.retry_after is not None and failure.retry_after > 0:
             limit = min(failure.retry_after, MAX_RETRY_AFTER)
-            not_before = max(not_before, now + limit)
+            if failure.code != INTERCEPTED:
+                not_before = max(not_before, now + limit)
             delay = max(delay, limit * (1 + RETRY_AFTER_JITTER * chance))
         at = max(now + delay, not_before)
         return Retry(at, self.failures + 1, failure, not_before)

@@ -15,8 +15,8 @@ def token(lifetime, refresh_in):
     return CopilotToken("canary", lifetime, refresh_in, "https://api.example.com")
 
 
-def failure(retry_after=None):
-    return Failure(ErrorClass.TEMPORARY, "x", "x", retry_after=retry_after)
+def failure(retry_after=None, code="x"):
+    return Failure(ErrorClass.TEMPORARY, code, "x", retry_after=retry_after)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,14 @@ def test_retry_after_is_never_undercut_not_even_by_asking_soon():
     assert retry.soon(1001.0).at == 1120.0
     again = retry.failed(failure(), 1005.0, 0.0)
     assert again.at == 1120.0
+
+
+def test_a_portals_time_is_a_guess_that_a_person_may_cut_short():
+    retry = Retry(0.0).failed(failure(60.0, "intercepted"), 1000.0, 0.0)
+    assert retry.at == 1060.0
+    assert retry.soon(1001.0).at == 1001.0
+    limited = Retry(0.0, not_before=1030.0).failed(failure(60.0, "intercepted"), 1000.0, 0.0)
+    assert limited.soon(1001.0).at == 1030.0, "what upstream has said before stays"
 
 
 def test_retry_after_beyond_a_day_is_cut():
