@@ -63,7 +63,11 @@ class Leases:
         left = expires_at - now
         if not 0 <= min_valid <= left:
             return None
-        return lease, int(clock.wall() + left), left
+        shown = int(clock.wall() + left)
+        if lease.cooldown_until is not None and abs(shown - lease.expires_at) > 1:
+            del self._at_hand[account]  # the wall clock was set, and that end is by the old one
+            return None
+        return lease, shown, left
 
     def _look_up(self, account: str | None, now: float) -> tuple[float, float, LeasedToken] | None:
         """Return what is good for a moment, unless something is due or has to be waited for."""

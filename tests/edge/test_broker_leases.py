@@ -269,6 +269,16 @@ async def test_a_cool_down_stands_in_every_lease_at_once(ready):
     assert (await ready.broker.lease(None)).cooldown_until is None
 
 
+@pytest.mark.parametrize("jump", [86_400.0, -3_600.0])
+async def test_the_end_of_a_cooldown_is_told_by_the_wall_clock_of_the_moment(ready, jump):
+    ready.cool_down("default", 90.0)
+    assert (await ready.broker.lease(None)).cooldown_until == math.ceil(ready.clock.wall() + 90.0)
+    ready.clock.jump_wall(jump)
+    for _ in range(2):
+        lease = await ready.broker.lease(None)
+        assert lease.cooldown_until == math.ceil(ready.clock.wall() + 90.0)
+
+
 async def test_watchers_are_told_once_when_it_begins_and_not_when_it_runs_out(ready):
     seen, watcher = await watching(ready)
     ready.cool_down("default", 90.0)
