@@ -54,6 +54,8 @@ ASK_MAX = 45.0
 before the queue, 30 in it, 4 for one after it, 4 for another one instead."""
 DUE_AGE = 1500 * 0.95
 """Seconds; a token of 1500 `refresh_in` is renewed no sooner (`refresh.REFRESH_JITTER`)."""
+MOMENT = 2.0
+"""Seconds by which times may differ that are told in whole ones."""
 BUSY = 10_000
 """Things that may happen at one moment; each client wakes up once or twice."""
 STORY = 60
@@ -66,7 +68,6 @@ class Day:
     def __init__(self, seed, monkeypatch, folder):
         self.seed = seed
         self.socket = folder / "broker.sock"
-        self.rng = random.Random(seed)
         self.clock = DayClock()
         self.counts = Counter()
         self.under_way = 0
@@ -198,7 +199,7 @@ class Day:
                 self.fail("somebody naps for no time, again and again")
 
     def suspend(self, seconds):
-        """Close the lid; when it opens, somebody wants a token at once, for each account."""
+        """Close the lid; when it opens, somebody wants a token at once of each account."""
         self.counts["suspends"] += 1
         self.counts["exchanges cut by a suspend"] += any(map(self._open_ones, ACCOUNTS))
         self.tell(f"suspend for {seconds:.0f} s")
@@ -209,7 +210,11 @@ class Day:
     def jump_wall(self, seconds):
         self.counts["wall jumps"] += 1
         self.tell(f"the wall clock jumps by {seconds:.0f} s")
+        for account in ACCOUNTS:
+            self.broker.leasable(account, 0.0)  # which it then has at hand
         self.clock.jump_wall(seconds)
+        for account in ACCOUNTS:
+            self.client(self.lease(f"jump of {account}", account))
 
     def change_plan(self):
         """Have Copilot live at the other address from now on (421 at the old one)."""
@@ -242,10 +247,20 @@ class Day:
 
     async def lease(self, who, account, lend=None, **more):
         """Take a token; None when there is none for now, which has to be for a reason."""
-        lend = lend or self.broker.lease
-        return await self.asked(
-            who, lend(account=account, **more), LEASE_MAX, EXCHANGE, name="lease"
-        )
+        question = (lend or self.broker.lease)(account=account, **more)
+        lease = await self.asked(who, question, LEASE_MAX, EXCHANGE, name="lease")
+        if lease is not None:
+            self._check_told(who, lease)
+        return lease
+
+    def _check_told(self, who, lease):
+        """Compare what is told by the wall clock with what is meant, which is no wall clock's."""
+        wall, cooldown = self.clock.wall(), self.pacer.cooldown(lease.account)
+        if abs(lease.expires_at - (wall + lease.expires_in)) > MOMENT:
+            self.fail(f"{who} is told a wrong expires_at")
+        until = lease.cooldown_until
+        if cooldown is not None and (until is None or abs(until - (wall + cooldown)) > MOMENT):
+            self.fail(f"{who} is told a wrong cooldown_until")
 
     async def asked(self, who, question, longest, *paths, name):
         """Ask and judge the outcome: None for an error that is in order."""
@@ -329,8 +344,10 @@ class Day:
 
     def tell(self, text):
         """Note what happens, for who has to find out why the day went wrong."""
-        hours = (self.clock.boottime() - self._began_at) / 3600
-        self._story.append(f"{hours:9.5f} h  {text}")
+        self._story.append(f"{self._hours(self.clock.boottime())}  {text}")
+
+    def _hours(self, at):
+        return f"{(at - self._began_at) / 3600:9.5f} h"
 
     def fail(self, text):
         """End the day."""
@@ -339,9 +356,9 @@ class Day:
         self._error = self._error or error
 
     def early_completions(self):
-        """Completions that came sooner than their account or model was told to.
+        """Tell of completions that came sooner than their account or model was told to.
 
-        Not those that met the refusal itself on their way: no time passes between them.
+        Not of those that met the refusal itself on their way: no time passes between them.
         """
         refused = {
             (each.account, each.monotonic)
@@ -349,7 +366,7 @@ class Day:
             if each.status in (403, 429, 503) and not each.early
         }
         return [
-            each
+            f"{each.model} of {each.account} at {self._hours(each.monotonic)}"
             for each in self.world.requests
             if each.early and (each.account, each.monotonic) not in refused
         ]

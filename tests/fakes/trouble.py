@@ -93,6 +93,10 @@ class Trouble:
     def note(self, path, begin, end):
         self._spans.append((path, begin, end))
 
+    def end(self):
+        """Let nothing new go wrong; what was asked for before is still wanted."""
+        self._episodes.clear()
+
     def was_well(self, begin, end, *paths):
         """Whether upstream was well at these paths from RECOVERY before `begin` to `end`."""
         return not any(
