@@ -91,6 +91,7 @@ async def test_a_bad_day_shows_no_client_a_401_and_wastes_no_exchange(
         # It was a day worth the name.
         assert counts["completions"] > 5000
         assert counts["suspends"] >= 13
+        assert counts["episodes"] > 40
         assert counts["exchanges failed"] > 20
         assert counts["completions refused"] > 100
         assert len(day.world.requests) < day.world.requests.maxlen

@@ -7,7 +7,8 @@ import json
 from brokerd.core.completions import CompletionRequest, UpstreamCall
 from brokerd.errors import BrokerError, Failure
 from copilot_broker import CopilotBrokerError
-from fakes.day import ASK_MAX, CANARY
+from fakes.day import ASK_MAX
+from fakes.day_edges import CANARY
 from fakes.simulated import EXCHANGE
 from fakes.trouble import COMPLETION
 
@@ -278,7 +279,8 @@ async def watch(day, account, seen):
         seen[account] = state
         if state.kind not in ("token", "cooldown"):
             day.fail(f"a watcher of {account} is told of {state.kind}: {state.failure}")
-        told = (state.kind, state.lease and state.lease.token_id, state.failure)
+        now = day.clock.boottime() if state.kind == "cooldown" else None  # the next is another
+        told = (state.kind, state.lease and state.lease.token_id, state.failure, now)
         if told == last:
             day.fail(f"a watcher of {account} is told the same twice")
         last = told

@@ -16,7 +16,7 @@ from brokerd.simulator.refusals import named, rate_limit
 from fakes.simulated import EXCHANGE
 
 
-__all__ = ["RECOVERY", "Trouble"]
+__all__ = ["COMPLETION", "Trouble"]
 
 RECOVERY = 600.0
 """Seconds after the last trouble in which everything must work again: more than any backoff."""
@@ -55,7 +55,6 @@ class Trouble:
         self.held = 0
         """Requests whose answers wait for virtual time to pass."""
         self.held_names = set()
-        self.count = 0
         self._spans = []
         """(path, begin, end): when it was not well."""
         self._wanted_at = {}
@@ -126,7 +125,7 @@ class Trouble:
             if fault is None:
                 continue
             if each.ends_at is None:
-                self.count += 1
+                self.day.counts["episodes"] += 1
                 self.day.tell(f"{each.name} at {path} for {each.length:.0f} s")
                 each.ends_at = now + each.length
                 self.note(path, now, each.ends_at)
