@@ -41,6 +41,7 @@ __all__ = ["Answer", "HttpClient", "Timeouts"]
 MAX_BODY = 2 * 1024 * 1024
 # Few are under way at a time; more would be a loop of ours.
 MAX_CONNECTIONS = 16
+UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,21 @@ class HttpClient:
 
 
 async def _receive(response: httpx.Response, origin: str) -> Answer:
+    import httpx  # noqa: PLC0415 - on first use: 5 MB and 100 ms
+
+    status = response.status_code
+    try:
+        body = await _body_of(response, origin)
+    except (httpx.HTTPError, OSError, TransientError):
+        # A 401 is a verdict whatever its body: asked again, it would lock the person out.
+        if status != UNAUTHORIZED:
+            raise
+        body = b""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(origin, status, headers, body)
+
+
+async def _body_of(response: httpx.Response, origin: str) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
@@ -160,8 +176,7 @@ async def _receive(response: httpx.Response, origin: str) -> Answer:
             raise TransientError(_unreadable(f"the answer of {origin} is too long"))
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise TransientError(_unreadable(f"the answer of {origin} is compressed unasked"))
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(origin, response.status_code, headers, bytes(body))
+    return bytes(body)
 
 
 def _unreadable(message: str) -> Failure:

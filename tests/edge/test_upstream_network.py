@@ -209,6 +209,27 @@ async def test_nothing_is_decompressed():
         assert "compressed" in failure.message
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"Content-Length: 99\r\n\r\n{", id="broken off"),
+        pytest.param(b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", id="compressed"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", id="bad chunk"),
+        pytest.param(b"\r\n" + b"x" * (MAX_BODY + 1), id="too long"),
+    ],
+)
+async def test_a_401_is_a_verdict_whatever_its_body(rest):
+    async def refusing(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nX-GitHub-Request-Id: 1\r\n" + rest)
+        writer.close()
+
+    async with listening(refusing) as port, upstream_at(f"http://127.0.0.1:{port}") as github:
+        with pytest.raises(PermanentError) as caught:
+            await github.exchange(TOKEN)
+        assert caught.value.failure.code == "bad_credentials"
+
+
 # TLS.
 
 
