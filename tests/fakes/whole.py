@@ -240,6 +240,9 @@ class Whole:
             async with asyncio.timeout(PATIENCE):
                 while not task.done():
                     await asyncio.sleep(0.001)
+                    if self.is_busy:
+                        continue
+                    await settle()  # what has just been answered is passed on first
                     if not task.done() and not self.is_busy:
                         self.clock.skip(self.broker._roster.nap_length())
             return task.result()
