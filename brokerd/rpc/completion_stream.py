@@ -30,7 +30,8 @@ CHUNK_MAX = 64 * 1024
 """Bytes of one chunk: upstream's reads are of up to 256 KiB, and a frame delays what follows."""
 
 SUSPECT_MAX = 64 * 1024
-"""Bytes kept of a line that may be an error, when a read ends in it; errors have some hundred."""
+"""Bytes kept of a line when a read ends in it: its rest may make it an error's. Those have some
+hundred."""
 
 _ERROR = b'"error"'
 """What each error has in it; in a model's text the quotes are escaped (RFC 8259 §7)."""
@@ -85,7 +86,7 @@ class CompletionStream:
 
     def data(self, chunk: bytes) -> None:
         """Take what one read brought."""
-        if _ERROR in chunk or self._suspect:
+        if self._suspect or _ERROR in chunk or not chunk.endswith(b"\n"):
             self._look_at(chunk)
         stream = self._stream
         if self._kept or len(chunk) > CHUNK_MAX or not self._send(stream, chunk):
@@ -129,7 +130,7 @@ class CompletionStream:
             self._outlet.stream_refused(self._reply, self._refusal)
             return
         rest = seen[seen.rfind(b"\n") + 1 :]
-        if _ERROR in rest and len(rest) <= SUSPECT_MAX:
+        if len(rest) <= SUSPECT_MAX:
             self._suspect = rest
 
     def _push(self) -> None:

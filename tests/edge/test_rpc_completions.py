@@ -302,6 +302,30 @@ async def test_an_error_in_mid_stream_is_explained_at_the_end(door, client, chun
     assert (account, noted.code) == ("work", "model_overloaded")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'data: {"id":"x","choices":[],"error":{"message":"busy","code":"model_overloaded"}}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}\n\n',
+        b'event: error\ndata: {"type":"error","error":{"message":"busy"}}\n\n',
+    ],
+    ids=["late_key", "finish_reason", "anthropic"],
+)
+async def test_an_error_is_found_wherever_upstreams_reads_cut_it(door, client, error):
+    whole = EVENT + error
+    missed = []
+    for cut in range(1, len(whole)):
+        door.proxy.answers.append(reply := FakeReply())
+        await open_stream(client)
+        reply.feed(whole[:cut], whole[cut:])
+        reply.end()
+        received, end = await collect(client)
+        assert b"".join(received) == whole
+        if end.refusal is None:
+            missed.append(cut)
+    assert missed == []
+
+
 async def test_an_error_before_the_cut_is_explained_too(door, client):
     door.proxy.answers.append(reply := FakeReply())
     await open_stream(client)
