@@ -52,7 +52,8 @@ class GitHub:
         return sum(request.path == path for request in list(self.world.requests))
 
     def forget(self, **settings: Any) -> None:
-        """Start anew: no grants, faults or requests; these settings."""
+        """Start anew: no grants, faults, requests or accepted terms; these settings."""
         self.world.reset()
-        defaults = {"auto_approve": True, "device_interval": 0.2, "token_lifetime": 1800}
+        self.world.copilot.accepted.clear()
+        defaults = {"auto_approve": True, "device_interval": 0.05, "token_lifetime": 1800}
         self.world.settings.change(asdict(Settings()) | defaults | settings)

@@ -198,7 +198,7 @@ def test_answers_may_be_forms(daemon: Session, github: GitHub) -> None:
 def test_slow_down_is_honoured_and_the_second_one_questions_the_clock(
     daemon: Session, github: GitHub
 ) -> None:
-    github.forget(auto_approve=False)
+    github.forget(auto_approve=False, device_interval=0.2)
     slower = {"error": "slow_down", "interval": 0.4}
     github.world.queue_faults(POLL, [Fault(200, {}, slower), Fault(200, {}, slower)])
     with begin_login(daemon) as waiting:
