@@ -129,6 +129,8 @@ class Trouble:
                 self.day.tell(f"{each.name} at {path} for {each.length:.0f} s")
                 each.ends_at = now + each.length
                 self.note(path, now, each.ends_at)
+                if path == EXCHANGE and each.name == "5xx":
+                    self._add_refused_token(now)
             if fault.delay:
                 self.held_names.add(name)
                 self.note(path, now, now + fault.delay)
@@ -250,6 +252,12 @@ class Trouble:
 
     def _named(self, name):
         return lambda _now: named(name, self.day.world.wall())
+
+    def _add_refused_token(self, now):
+        """Have a token refused that cannot be replaced for now."""
+        self._episodes.append(
+            Episode(COMPLETION, "401", now, 0.0, self._refused_token, is_for_proxied=True)
+        )
 
     def _refused_token(self, _now):
         """Refuse a token that still lives; not several in a row, which are replaced slowly."""
