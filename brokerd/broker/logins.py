@@ -10,6 +10,7 @@ from brokerd.broker.account_runner import AccountRunner
 from brokerd.broker.asker import Asker
 from brokerd.broker.failures import error_for, unknown_account
 from brokerd.broker.login_attempt import LoginAttempt
+from brokerd.broker.refused_logins import RefusedLogins
 from brokerd.broker.revocation import revoke_login
 from brokerd.core import modes
 from brokerd.core.effects import SaveLogin
@@ -55,6 +56,7 @@ class Logins:
         self._settings = settings
         self._view = view
         self._chance = chance
+        self._refused = RefusedLogins(roster.clock)
 
     def load(self) -> None:
         """Read the index and start a runner for each kept login."""
@@ -96,6 +98,8 @@ class Logins:
         finally:
             self._leave(attempt)
         if isinstance(attempt.outcome, Failure):
+            if request.token is not None:
+                self._refused.note(request.host, request.token, attempt.outcome)
             raise error_for(self._roster.addressed(request.account, attempt.outcome))
         yield LoginSucceeded(self._view(request.account))
 
@@ -208,6 +212,9 @@ class Logins:
             refusal = modes.refusal_of(request.token, self._settings(request.account).mode)
             if refusal is not None:
                 raise error_for(refusal)
+            refusal = self._refused.find(request.host, request.token)
+            if refusal is not None:
+                raise error_for(self._roster.addressed(request.account, refusal))
         runner = self._runner(
             request.account,
             request.host,

@@ -12,6 +12,8 @@ from collections import Counter
 
 import pytest
 
+from brokerd.broker.refused_logins import REMEMBERED
+from brokerd.errors import BrokerError
 from brokerd.simulator.world import Fault
 from copilot_broker import LoginRequired, UpstreamRefused
 from fakes.whole import DIRECT_APP, EXCHANGE, PATIENCE, POLL, Whole, simulated_world
@@ -234,8 +236,30 @@ async def test_a_dead_login_brought_along_is_tried_once(tmp_path):
         given = whole.world.mint("gho_", "monalisa")
         whole.world.revoke(given)
         whole.world.queue_faults("/user", [Fault(delay=HELD_BACK)])
-        found = await asyncio.gather(
-            *(whole.login("third", token=given) for _ in range(CLIENTS)), return_exceptions=True
-        )
-        assert {each.failure.code for each in found} == {"bad_credentials"}
+        for wave in range(3):  # as every new shell with it in its profile does
+            tries = (whole.login(f"third{wave}", token=given) for _ in range(CLIENTS // 10))
+            found = await asyncio.gather(*tries, return_exceptions=True)
+            assert {each.failure.code for each in found} == {"bad_credentials"}
+            assert all(each.failure.hint.endswith(f"--account third{wave}") for each in found)
         assert asked_since(whole, "/user") == 1
+        # Another token is another matter, and so is this one after a while.
+        await whole.login("third", token=whole.world.mint("gho_", "monalisa"))
+        await whole.skip(REMEMBERED)
+        with pytest.raises(BrokerError, match="bad_credentials"):
+            await whole.login("fourth", token=given)
+        assert asked_since(whole, "/user") == 3
+
+
+async def test_a_login_that_failed_otherwise_is_tried_again(tmp_path):
+    async with signed_in(tmp_path) as whole:
+        given = whole.world.mint("gho_", "monalisa")
+        whole.world.queue_faults("/user", [Fault(status=403, body={"message": "x"})])
+        with pytest.raises(BrokerError, match="forbidden"):
+            await whole.login("third", token=given)
+        whole.world.queue_faults("/user", [Fault(delay=HELD_BACK)])
+        waiting = asyncio.create_task(whole.login("third", token=given))
+        await whole.until(lambda: asked_since(whole, "/user") == 2)
+        await whole.broker.logout("third")
+        with pytest.raises(BrokerError, match="login_pending"):
+            await waiting
+        await whole.login("third", token=given)
