@@ -68,6 +68,9 @@ class LoginAttempt:
         match machine.state:
             case SignedOut(reason=reason) if machine.question is None:
                 return reason or _CANCELLED
+            case Exchanging(step=Identifying(), retry=retry) if self.request.token is not None:
+                # Unlike a grant that a person has approved, the token can be given again.
+                return retry.failure
             case Ready():
                 return "signed_in"
             case Exchanging(step=Minting(), retry=retry) if retry.failure is not None:

@@ -211,7 +211,7 @@ class Logins:
         if request.token is not None:
             refusal = modes.refusal_of(request.token, self._settings(request.account).mode)
             if refusal is not None:
-                raise error_for(refusal)
+                raise error_for(self._roster.addressed(request.account, refusal))
             refusal = self._refused.find(request.host, request.token)
             if refusal is not None:
                 raise error_for(self._roster.addressed(request.account, refusal))

@@ -58,7 +58,8 @@ async def revoke_login(
         try:
             await github(entry.host).revoke(token)
         except BrokerError as error:
-            raise type(error)(not_revoked(name, entry.host, error.failure)) from error
+            failure = not_revoked(name, entry.host, error.failure)
+            raise type(error)(roster.addressed(name, failure)) from error
         login = runner.login if runner else None
     log.info("login revoked", extra={"ACCOUNT": name})
     for other in roster.names_sharing(name, entry):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from brokerd.broker.failures import PENDING, RENEWAL_WAITS, STOPPING, error_for
 from brokerd.core.effects import RenewToken, SaveLogin
 from brokerd.core.events import Resumed
-from brokerd.core.hints import addressed
+from brokerd.core.hints import addressed, anew
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -159,8 +159,12 @@ class Roster:
         ]
 
     def addressed(self, name: str, failure: Failure) -> Failure:
-        """Let the commands in its hint name the account, where that is not the default one."""
-        return failure if name == self.resolve(None) else addressed(failure, name)
+        """Let the commands in its hint name the account, where they would mean another one.
+
+        Without a name, login means the account called `default`, all else the chosen default.
+        """
+        is_meant = name == self.resolve(None) == DEFAULT_ACCOUNT
+        return failure if is_meant else addressed(failure, name)
 
     def no_login(self, name: str) -> Failure:
         """Say that nobody is signed in under this name, and what to do."""
@@ -189,12 +193,14 @@ class Roster:
             return
         name = attempt.request.account
         del self.attempts[name]
-        attempt.outcome = outcome
+        attempt.outcome = anew(outcome) if isinstance(outcome, Failure) else outcome
         if attempt.is_committed:
             if name in self.accounts:
                 self._retire(self.accounts[name])
             self.accounts[name] = attempt.runner
             log.info("signed in", extra={"ACCOUNT": name})
+        else:
+            self._retire(attempt.runner)
 
     def _retire(self, runner: AccountRunner) -> None:
         runner.cancel()

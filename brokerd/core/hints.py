@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from brokerd.errors import Failure
 
 
-__all__ = ["addressed"]
+__all__ = ["addressed", "anew"]
 
 _COMMAND: Final = re.compile(
     r"copilot-cred (?:chat|get|login|logout(?: --revoke)?|models(?: enable [^\s;,]+)?|refresh|"
@@ -27,4 +27,10 @@ _COMMAND: Final = re.compile(
 def addressed(failure: Failure, account: str) -> Failure:
     """Let the commands in its hint be about `account`."""
     hint = _COMMAND.sub(lambda found: f"{found[0]} --account {account}", failure.hint)
+    return failure if hint == failure.hint else replace(failure, hint=hint)
+
+
+def anew(failure: Failure) -> Failure:
+    """Let the hint of a login that did not succeed lead to the next: there is none to refresh."""
+    hint = failure.hint.replace("copilot-cred refresh", "copilot-cred login")
     return failure if hint == failure.hint else replace(failure, hint=hint)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from brokerd.core.hints import addressed
+from brokerd.core.hints import addressed, anew
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -45,3 +45,10 @@ def test_commands_name_the_account(hint, told):
         failure.url,
         failure.retry_after,
     )
+
+
+def test_a_login_that_failed_leads_to_the_next():
+    hint = "Open the page. Then: copilot-cred refresh"
+    failure = Failure(ErrorClass.DENIED, "code", "message", hint)
+    assert anew(failure).hint == "Open the page. Then: copilot-cred login"
+    assert anew(anew(failure)) == anew(failure)

@@ -49,7 +49,7 @@ async def test_accounts_have_a_machine_each_and_one_default(world):
     )
     assert broker.accounts()[1].error.hint == failure.hint, "the same words everywhere"
     await broker.use("work")
-    assert broker.accounts()[1].error.hint == "Run copilot-cred login"
+    assert broker.accounts()[1].error.hint == failure.hint, "login never means the chosen default"
     assert (await failure_of(broker.lease(None))).code == "bad_credentials"
     assert [(v.name, v.default) for v in broker.accounts()] == [("home", False), ("work", True)]
     assert broker.summary().endswith("2 accounts")
@@ -152,6 +152,17 @@ async def test_a_login_that_cannot_be_revoked_stays(ready, error):
     assert ready.store.items
     assert (await ready.broker.lease(None)).token == token
     assert await ready.broker.logout(None, revoke=True) is True
+
+
+async def test_the_step_past_what_is_never_revoked_signs_out_nobody_else(world):
+    for number, name in enumerate(("home", "work"), 1):
+        world.keep_login(name, number, f"ghs_{name}")
+    broker = await world.start()
+    error = permanent("not_revocable", ErrorClass.USAGE)
+    error.failure = replace(error.failure, hint="Leave out --revoke: copilot-cred logout")
+    world.github.faults["revoke"] = [error]
+    failure = await failure_of(broker.logout("work", revoke=True))
+    assert failure.hint.endswith("copilot-cred logout --account work")
 
 
 async def test_where_to_revoke_it_by_hand_is_githubs_word_if_it_has_one(ready):

@@ -176,6 +176,18 @@ async def test_login_with_a_token_needs_no_person(world):
     assert world.github.count("request_device_code") == 0
 
 
+async def test_a_given_token_is_not_asked_about_for_ever(world):
+    world.github.faults["identify"] = [transient(retry_after=3600.0)]
+    broker = await world.start()
+    request = LoginRequest(account="work", client_id="app", token="gho_canary")
+    failure = await failure_of(collect(broker.login(request)))
+    assert (failure.code, failure.retry_after) == ("network_down", 3600.0)
+    await world.clock.advance(7200.0)
+    assert world.github.count("identify") == 1
+    await collect(broker.login(request))
+    assert [view.name for view in broker.accounts()] == ["work"]
+
+
 @pytest.mark.parametrize("token", ["", "ghp_classic", "gho_\n", "gh\u00f6"])
 async def test_a_token_copilot_cannot_accept_is_refused_unasked(world, token):
     broker = await world.start()
