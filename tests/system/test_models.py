@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from system.scripted import CHAT, JSON_ERRORS, error_of, fault, good, refused
 
 
@@ -89,17 +87,20 @@ def test_an_organizations_no_is_told(signed_in: Session, github: GitHub) -> None
     assert "access denied" in error["message"]
 
 
-@pytest.mark.parametrize("name", ["429_rate_limited", "500", "reset_before_head"])
-def test_a_list_that_cannot_be_had_anew_is_shown_old(
-    signed_in: Session, github: GitHub, name: str
-) -> None:
+def test_a_list_that_cannot_be_had_anew_is_shown_old(signed_in: Session, github: GitHub) -> None:
     fresh = good(signed_in, "models", "--json")
-    fault(github, MODELS, name, name)
-    done = signed_in.cred("models", "--fresh", "--json")
-    assert (done.returncode, done.stdout) == (0, fresh)
-    assert "GitHub was asked anew, in vain" in done.stderr
-    assert "hint:" in done.stderr
-    assert ("again in: 60 s" in done.stderr) is (name == "429_rate_limited"), done.stderr
+    for name in ("500", "reset_before_head", "429_rate_limited"):
+        asked = github.asked(MODELS)
+        fault(github, MODELS, name)
+        done = signed_in.cred("models", "--fresh", "--json")
+        assert (done.returncode, done.stdout) == (0, fresh), name
+        assert "GitHub was asked anew, in vain" in done.stderr
+        assert "hint:" in done.stderr
+        assert ("again in: 60 s" in done.stderr) is (name == "429_rate_limited"), done.stderr
+        assert github.asked(MODELS) == asked + 1
+    asked = github.asked(MODELS)
+    signed_in.cred("models", "--fresh")
+    assert github.asked(MODELS) == asked, "not before it said"
     assert "hello" in good(signed_in, "chat", "hello"), "a limit of the list is none of the chat"
 
 
@@ -157,36 +158,31 @@ def test_streams_of_other_paths_come_as_they_are(signed_in: Session) -> None:
         assert last in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "code"),
-    [
-        ("/responses", {"model": "sim-chat", "input": "x"}, "unsupported_api_for_model"),
-        (
-            "/v1/messages",
-            {"model": "sim-chat", "max_tokens": 9, "messages": [SAID]},
-            "unsupported_api_for_model",
-        ),
-        (CHAT, {"model": "sim-responses", "messages": [SAID]}, "unsupported_api_for_model"),
-        (
-            "/responses",
-            {"model": "sim-responses", "input": "x", "store": True},
-            "store_not_supported",
-        ),
-        (
-            "/responses",
-            {"model": "sim-responses", "input": "x", "previous_response_id": "r"},
-            "previous_response_not_found",
-        ),
-    ],
-)
-def test_what_a_path_refuses_is_told_beside_its_body(
-    signed_in: Session, path: str, body: Any, code: str
-) -> None:
-    done = ask(signed_in, path, body, "-i")
-    assert done.stdout.startswith("HTTP/1.1 400 Bad Request\n")
-    assert json.loads(done.stdout.partition("\n\n")[2])["error"]["code"] == code
-    error = error_of(done)
-    assert (error["class"], error["code"]) == (2, code)
+NOT_HERE = "unsupported_api_for_model"
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("/responses", {"model": "sim-chat", "input": "x"}, NOT_HERE),
+    ("/v1/messages", {"model": "sim-chat", "max_tokens": 9, "messages": [SAID]}, NOT_HERE),
+    (CHAT, {"model": "sim-responses", "messages": [SAID]}, NOT_HERE),
+    (
+        "/responses",
+        {"model": "sim-responses", "input": "x", "store": True},
+        "store_not_supported",
+    ),
+    (
+        "/responses",
+        {"model": "sim-responses", "input": "x", "previous_response_id": "r"},
+        "previous_response_not_found",
+    ),
+]
+
+
+def test_what_a_path_refuses_is_told_beside_its_body(signed_in: Session) -> None:
+    for path, body, code in REFUSED:
+        done = ask(signed_in, path, body, "-i")
+        assert done.stdout.startswith("HTTP/1.1 400 Bad Request\n")
+        assert json.loads(done.stdout.partition("\n\n")[2])["error"]["code"] == code
+        error = error_of(done)
+        assert (error["class"], error["code"]) == (2, code)
 
 
 def test_no_other_path_can_be_asked(signed_in: Session, github: GitHub) -> None:

@@ -308,47 +308,41 @@ def test_a_revocation_that_fails_keeps_the_login(signed_in: Session, github: Git
 # Tokens that somebody brings along.
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [("ghp_", "classic personal access token"), ("ghr_", "refresh token")]
-)
-def test_tokens_that_cannot_serve_are_refused_unasked(
-    daemon: Session, github: GitHub, kind: str, words: str
-) -> None:
-    token = github.world.mint(kind, "hubot")
-    error = refused(daemon, "login", "--with-token", stdin=token)
-    assert (error["class"], words in error["message"]) == (2, True), error
-    assert not GITHUB_TOKEN.search(str(error))
+def test_tokens_that_cannot_serve_are_refused_unasked(daemon: Session, github: GitHub) -> None:
+    for kind, words in (("ghp_", "classic personal access token"), ("ghr_", "refresh token")):
+        token = github.world.mint(kind, "hubot")
+        error = refused(daemon, "login", "--with-token", stdin=token)
+        assert (error["class"], words in error["message"]) == (2, True), error
+        assert not GITHUB_TOKEN.search(str(error))
     assert list(github.world.requests) == []
     assert daemon.status()["accounts"] == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "login", "mode"),
-    [
-        ("github_pat_", "hubot", "direct"),
-        ("ghs_", "installation", "direct"),
-        ("gho_", "hubot", "exchange"),
-        ("ghu_", "hubot", "exchange"),
-    ],
-)
-def test_tokens_of_each_other_kind_sign_in(
-    daemon: Session, github: GitHub, kind: str, login: str, mode: str
-) -> None:
-    token = github.world.mint(kind, "hubot", scope="read:user" if kind == "gho_" else "")
-    done = daemon.cred("login", "--with-token", stdin=f"{token}\n")
-    assert done.returncode == 0, done.stderr
-    assert f"Signed in as {login} on github.com" in done.stderr
-    shown = account(daemon)
-    assert (shown["login"], shown["mode"]) == (login, mode)
-    assert shown["scopes"] == ("read:user" if kind == "gho_" else "")
-    assert "hello" in good(daemon, "chat", "hello")
-    assert (github.asked(EXCHANGE) > 0) is (mode == "exchange")
-    done = daemon.cred(*JSON_ERRORS, "get")
-    if mode == "direct":
-        error = error_of(done)
-        assert (error["class"], error["code"]) == (5, "direct_mode")
-    else:
-        assert done.stdout.startswith("tid=")
+KINDS = {
+    "github_pat_": ("hubot", "direct"),
+    "ghs_": ("installation", "direct"),
+    "gho_": ("hubot", "exchange"),
+    "ghu_": ("hubot", "exchange"),
+}
+
+
+def test_tokens_of_each_other_kind_sign_in(daemon: Session, github: GitHub) -> None:
+    for kind, (login, mode) in KINDS.items():
+        github.forget()
+        scope = "read:user" if kind == "gho_" else ""
+        token = github.world.mint(kind, "hubot", scope=scope)
+        done = daemon.cred("login", "--with-token", stdin=f"{token}\n")
+        assert done.returncode == 0, done.stderr
+        assert f"Signed in as {login} on github.com" in done.stderr
+        shown = account(daemon)
+        assert (shown["login"], shown["mode"], shown["scopes"]) == (login, mode, scope)
+        assert "hello" in good(daemon, "chat", "--model", "sim-chat", "hello")
+        assert (github.asked(EXCHANGE) > 0) is (mode == "exchange")
+        done = daemon.cred(*JSON_ERRORS, "get")
+        if mode == "direct":
+            assert (done.returncode, error_of(done)["code"]) == (5, "direct_mode")
+        else:
+            assert done.stdout.startswith("tid=")
 
 
 def test_a_dead_token_that_somebody_brings_is_tried_once(daemon: Session, github: GitHub) -> None:
