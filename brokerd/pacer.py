@@ -38,7 +38,7 @@ MAX_NAP = 30.0
 class Ticket:
     """Leave to send one request; whoever got it closes it when the answer is over."""
 
-    __slots__ = ("_body", "_is_probe", "_lane", "_round")
+    __slots__ = ("_body", "_is_held", "_is_probe", "_lane", "_round")
 
     def __init__(self, lane: _Lane, body: bytes, *, is_probe: bool = False) -> None:
         """For the pacer only, which has counted it."""
@@ -46,6 +46,7 @@ class Ticket:
         self._body = body
         self._round = lane.gate.round
         self._is_probe = is_probe
+        self._is_held = False
 
     def again(self) -> None:
         """Ask anew before the request is sent once more, or long after leave was given.
@@ -55,11 +56,21 @@ class Ticket:
         if self._lane is not None and not self._lane.gate.is_quiet:
             self._lane.check(self._body)
 
+    def limited(self) -> None:
+        """Say that an answer's head tells of a limit, whose body will tell which.
+
+        Until `answered` or `close` nothing else is sent: it would come too soon.
+        """
+        if self._lane is not None and not self._is_held:
+            self._is_held = True
+            self._lane.gate.hold()
+
     def answered(self, status: int, refusal: Refusal | None) -> None:
         """Say what upstream answered, as soon as that is known; again for a replay's answer."""
         lane = self._lane
         if lane is None:
             return
+        self._release(lane)
         if not lane.gate.is_quiet or refusal is not None or status >= 500:
             is_probe, self._is_probe = self._is_probe, False
             lane.answered(status, refusal, self._body, round_=self._round, is_probe=is_probe)
@@ -78,10 +89,16 @@ class Ticket:
         if lane is None:
             return
         self._body = b""
+        self._release(lane)
         if lane.gate.is_quiet:
             lane.gate.in_flight -= 1
         else:
             lane.closed(is_unanswered_probe=self._is_probe)
+
+    def _release(self, lane: _Lane) -> None:
+        if self._is_held:
+            self._is_held = False
+            lane.gate.release()
 
 
 class Pacer:

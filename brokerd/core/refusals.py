@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-__all__ = ["MODEL_NOT_SUPPORTED", "Refusal", "explain", "explain_event", "with_terms"]
+__all__ = [
+    "MODEL_NOT_SUPPORTED",
+    "Refusal",
+    "explain",
+    "explain_event",
+    "is_limit",
+    "with_terms",
+]
 
 Limits = Literal["nothing", "model", "account"]
 
@@ -246,6 +253,8 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
 
     Names of `headers` are lower-case. Never raises.
     """
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        body = b""  # it would be shown as it came
     words = read_words(body)
     row = _row(status, headers, words, body)
     retry_after = seconds(headers, http_date(headers.get("date", "")) or now)
@@ -262,6 +271,11 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
     message = f"GitHub Copilot answered {status}: {words.message or row.meaning}"
     failure = Failure(row.error_class, code, message, hint, url, retry_after)
     return Refusal(failure, row.limits, is_guess)
+
+
+def is_limit(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether upstream wants fewer requests, as far as the head tells: of what, its body says."""
+    return status in (429, 503) or (status == 403 and _is_limit(headers))
 
 
 def _row(status: int, headers: Mapping[str, str], words: Words, body: bytes) -> _Row:

@@ -22,13 +22,13 @@ from brokerd.core.answers import REFUSED_FROM, Action, action_for
 from brokerd.core.completions import UpstreamCall
 from brokerd.core.hints import addressed
 from brokerd.core.pacing.model_name import model_of
-from brokerd.core.refusals import MODEL_NOT_SUPPORTED, explain, with_terms
+from brokerd.core.refusals import MODEL_NOT_SUPPORTED, explain, is_limit, with_terms
 from brokerd.errors import BrokerError, TransientError
 from brokerd.proxy.answer import Answer, WatchedAnswer
 from brokerd.proxy.begun import Begun
 from brokerd.proxy.lender import MIN_VALID
 from brokerd.proxy.models import Models
-from brokerd.proxy.peeked import peek
+from brokerd.proxy.peeked import PeekedReply, peek
 from brokerd.proxy.refused_tokens import RefusedTokens
 from brokerd.proxy.seen import Seen
 from brokerd.proxy.turn_headers import TurnHeaders
@@ -215,7 +215,7 @@ class Proxy:
         ticket: Ticket,
     ) -> Answer:
         """Do what the table says of a refusal; return the answer to pass on, explained."""
-        peeked = await peek(reply)
+        peeked = await _peeked(reply, ticket)
         try:
             body = peeked.body
             action = action_for(reply.status, body, is_replay=False, is_direct=lease.is_direct)
@@ -230,7 +230,7 @@ class Proxy:
                     reply = await self._send(request, lease, headers, ticket)
                     if reply.status < REFUSED_FROM:
                         return self._passed(reply, lease.account, ticket)
-                    peeked = await peek(reply)
+                    peeked = await _peeked(reply, ticket)
                     body = peeked.body
                     action = action_for(reply.status, is_replay=True)
             if action is Action.DROP_TOKEN:
@@ -302,6 +302,13 @@ class Proxy:
         self._models.forget(account)
         self._tokens.forget(account)
         self._pacer.forget(account)
+
+
+async def _peeked(reply: Reply, ticket: Ticket) -> PeekedReply:
+    """Read the beginning of a refusal; nobody else's request is sent into a limit meanwhile."""
+    if is_limit(reply.status, reply.headers):
+        ticket.limited()
+    return await peek(reply)
 
 
 def _tell_lost(ticket: Ticket, error: BrokerError) -> None:

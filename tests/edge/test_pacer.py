@@ -211,6 +211,46 @@ class TestCooldown:
         assert (record.ACCOUNT, record.REASON, record.SECONDS) == ("a", "rate_limited", 60)
 
 
+class TestLimitBeingRead:
+    """Of a limit the head is there; whose limit it is stands in the body."""
+
+    async def test_nothing_is_sent_until_it_is_known_whose_it_is(self, pacer):
+        (ticket,) = enter(pacer)
+        ticket.limited()
+        ticket.limited()
+        assert enter(pacer) == [None]
+        mine, other = await waiting(pacer), await waiting(pacer, body=b'{"model": "o"}')
+        ticket.answered(429, limits(60, "model"))
+        with pytest.raises(TransientError, match="cooling_down"):
+            await mine
+        (await other).close()
+        ticket.close()
+        assert pacer.view("a").in_flight == 0
+
+    async def test_all_are_refused_when_it_is_everybodys(self, pacer):
+        (ticket,) = enter(pacer)
+        ticket.limited()
+        task = await waiting(pacer)
+        ticket.answered(429, limits(60))
+        with pytest.raises(TransientError, match="cooling_down"):
+            await task
+
+    @pytest.mark.parametrize("end", ["close", "no_limit"])
+    async def test_all_may_go_when_it_is_none(self, pacer, end):
+        (ticket,) = enter(pacer)
+        ticket.limited()
+        task = await waiting(pacer)
+        if end == "no_limit":
+            ticket.answered(403, None)
+        ticket.close()
+        (await task).close()
+        (last,) = enter(pacer)
+        last.answered(200, None)
+        last.close()
+        assert pacer.view("a").in_flight == 0
+        assert pacer._lanes["a"].gate.is_quiet
+
+
 class TestQueue:
     async def test_under_a_limit_one_waits_for_another_to_end(self, pacer, clock):
         (out,) = await limited(pacer, clock)

@@ -201,6 +201,21 @@ async def test_a_limit_is_everybodys_at_once_and_nothing_is_sent():
     assert proxy.pacing("default").cooldown_in is None
 
 
+async def test_nothing_is_sent_while_a_limits_body_is_on_its_way():
+    slow = FakeReply(429, {"retry-after": "30"}, is_live=True)
+    proxy, copilot, lender = proxy_of(slow)
+    lender.leases = [FIRST]
+    limited_one = asyncio.create_task(proxy.open(request()))
+    await slow.reading.wait()
+    other = asyncio.create_task(failure_of(proxy.open(request())))
+    await settle()
+    assert len(copilot.calls) == 1
+    slow.end()
+    assert (await limited_one).status == 429
+    assert (await other).code == "cooling_down"
+    assert len(copilot.calls) == 1
+
+
 async def test_nothing_is_sent_again_into_a_limit_that_came_while_the_token_was_replaced():
     proxy, copilot, lender = proxy_of(refused(401, **GITHUB), limited(**{"retry-after": "30"}))
     lender.leases = [FIRST]

@@ -36,6 +36,7 @@ class AccountGate:
     __slots__ = (
         "_circuit",
         "_cooldowns",
+        "_held",
         "_limit",
         "_limited_by",
         "_trouble",
@@ -51,6 +52,7 @@ class AccountGate:
         """Whether `refuse` would return None and `has_room` True, whatever is asked."""
         self.round = 0
         """How often upstream has limited us; a request remembers it from when it was let pass."""
+        self._held = 0
         self._cooldowns = Cooldowns()
         self._circuit = Circuit()
         self._limit = Limit()
@@ -81,6 +83,8 @@ class AccountGate:
 
     def has_room(self, now: float) -> bool:
         """Whether one more may be under way."""
+        if self._held:
+            return False
         limit = self._limit.value(now)
         return limit is None or self.in_flight < limit
 
@@ -98,6 +102,15 @@ class AccountGate:
         """Let one pass; True when it is the one that tries a failing upstream. Ask before."""
         self.in_flight += 1
         return self._circuit.admit()
+
+    def hold(self) -> None:
+        """Know that upstream limits us, and not yet what: nothing is sent until `release`."""
+        self._held += 1
+        self.is_quiet = False
+
+    def release(self) -> None:
+        """Know what, or that nobody will tell; once for each `hold`."""
+        self._held -= 1
 
     def answered(
         self,
@@ -138,7 +151,8 @@ class AccountGate:
         """Find out again whether there is anything to say."""
         circuit = self._circuit
         self.is_quiet = (
-            self._limit.value(now) is None
+            not self._held
+            and self._limit.value(now) is None
             and circuit.is_closed
             and not circuit.has_failures
             and self._cooldowns.account(now) is None
