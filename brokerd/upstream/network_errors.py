@@ -65,7 +65,7 @@ def describe(
         reason = (cause.reason or "handshake failed").lower().replace("_", " ")
         return _failure("tls_failed", f"no TLS with {origin}: {reason[:MAX_REASON]}", TLS_HINT)
     if "ProxyError" in kinds:
-        status = getattr(error, "status", 0)
+        status = getattr(error, "status", 0) or _status_in(str(error))
         answer = f": it answers {status}" if status else ""
         return _failure("proxy_failed", f"the proxy opens no way to {origin}{answer}", PROXY_HINT)
     if "TimeoutException" in kinds or isinstance(error, TimeoutError):
@@ -79,6 +79,12 @@ def describe(
             "network_unreachable", f"no connection to {way}{reason[:MAX_REASON]}", hint
         )
     return _failure("network_broken", f"the connection to {origin} broke off", network_hint)
+
+
+def _status_in(text: str) -> int:
+    """Return the status that httpx puts before the proxy's own words, which are not passed on."""
+    found = text[:3]
+    return int(found) if found.isascii() and found.isdigit() else 0
 
 
 def _failure(code: str, message: str, hint: str) -> Failure:

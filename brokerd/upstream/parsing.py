@@ -51,6 +51,8 @@ DEFAULT_INTERVAL = 5.0
 DEFAULT_DEVICE_LIFETIME = 900.0
 # The official client ignores `expires_at` and takes a token to live this much past `refresh_in`.
 LIFETIME_PAST_REFRESH = 60.0
+# Half an hour is usual. What outlives a day is a defect of a clock, and would be lent when dead.
+MAX_LIFETIME = 86400.0
 # A person reads it aloud from a terminal: nothing that a terminal could take for a command.
 USER_CODE = re.compile(r"[A-Za-z0-9-]{4,32}")
 LOGIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,100}")
@@ -135,7 +137,7 @@ def copilot_token(
     refresh_in = min(refresh_in, MAX_SECONDS)
     now = server_time(answer)
     lifetime = 0.0 if now is None else expires_at - now - _age(answer)
-    if lifetime <= 0:  # no Date, or one that a proxy with a wrong clock has written
+    if not 0 < lifetime <= MAX_LIFETIME:  # no Date, or a proxy's with a wrong clock; milliseconds
         lifetime = refresh_in + LIFETIME_PAST_REFRESH
     told = token_string.parse(token)
     endpoints = bases.endpoints_of(fields.get("endpoints"))

@@ -23,7 +23,7 @@ __all__ = ["revoke"]
 
 ACCEPTED = 202
 # Statuses of GitHub's own that refuse this request, whatever else they say elsewhere.
-REFUSED = frozenset({"upstream_refused", "forbidden", "not_found"})
+REFUSED = frozenset({"upstream_refused", "forbidden", "not_found", "bad_credentials"})
 
 
 async def revoke(side: Side, token: GitHubToken) -> None:
@@ -60,9 +60,8 @@ def _refusal(side: Side, answer: Answer, token: GitHubToken) -> BrokerError:
     if failure.code in REFUSED:
         failure = replace(
             failure,
+            error_class=ErrorClass.DENIED,  # nobody's login was asked about
             code="revocation_refused",
             message=f"GitHub does not revoke this token ({answer.status})",
         )
-    if failure.error_class is ErrorClass.LOGIN_REQUIRED:  # nobody's login was asked about
-        failure = replace(failure, error_class=ErrorClass.DENIED, code="revocation_refused")
     return type(error)(failure)

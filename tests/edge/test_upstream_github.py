@@ -272,7 +272,16 @@ async def test_lifetime_is_told_by_githubs_clock_not_ours(offset):
         assert 1798 <= (await it.github.exchange(it.token())).lifetime <= 1800
 
 
-@pytest.mark.parametrize("date", [None, "yesterday", formatdate(2_000_000_001, usegmt=True)])
+# Of a clock that is ahead, and of one that is a day behind.
+@pytest.mark.parametrize(
+    "date",
+    [
+        None,
+        "yesterday",
+        formatdate(2_000_000_001, usegmt=True),
+        formatdate(2_000_000_000 - 86401, usegmt=True),
+    ],
+)
 async def test_lifetime_without_a_usable_date_follows_refresh_in(it, date):
     it.fault(EXCHANGE, 200, GOOD, headers={"Date": date})
     assert (await it.github.exchange(it.token())).lifetime == 1560

@@ -328,6 +328,7 @@ async def test_configured_proxy_is_used():
     ):
         failure = await failure_of(github.identify(TOKEN))
     assert failure.code == "proxy_failed"
+    assert failure.message.endswith(": it answers 407")
     assert asked == ["CONNECT api.nowhere.invalid:443 HTTP/1.1"]
 
 
