@@ -128,6 +128,11 @@ def test_each_hint_ends_in_a_command():
             assert step.startswith(("copilot-cred ", "systemctl ")), (status, body)
 
 
+def test_what_came_compressed_is_not_shown():
+    packed = {**GITHUB, "content-encoding": "gzip"}
+    assert failure(400, b"\x1f\x8b\x08 off_topic", packed) == failure(400)
+
+
 def test_a_text_that_is_a_code_is_one():
     said = failure(400, b"off_topic\n")
     assert (said.code, said.error_class) == ("off_topic", DENIED)
