@@ -8,7 +8,7 @@
     422  content filter                                  DENIED
     429  limits, by code                                 TEMPORARY (limits account or model)
     466  the client's version                            DENIED
-    421  408  424  499  5xx                              TEMPORARY
+    421  408  424  499  5xx                              TEMPORARY (5xx naming a time: the model)
     503  the model's provider                            TEMPORARY (limits the model)
 
 Upstream's own code is the code where it has one (`rate_limited:…` is `rate_limited`), else
@@ -270,7 +270,10 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
         url = github_page(headers["x-github-sso"].partition("url=")[2].partition(";")[0].strip())
     message = f"GitHub Copilot answered {status}: {words.message or row.meaning}"
     failure = Failure(row.error_class, code, message, hint, url, retry_after)
-    return Refusal(failure, row.limits, is_guess)
+    limits = row.limits
+    if limits == "nothing" and status >= 500 and retry_after is not None:
+        limits = "model"  # who names a time is obeyed; as for a 503, by what asked for the same
+    return Refusal(failure, limits, is_guess)
 
 
 def is_limit(status: int, headers: Mapping[str, str]) -> bool:

@@ -343,6 +343,17 @@ class TestGate:
         answer(gate, 401, now=6.0, is_probe=True)
         assert gate.is_quiet
 
+    def test_an_outage_that_names_a_time_is_obeyed_and_counts_as_a_failure(self):
+        gate = AccountGate()
+        for now in range(10):
+            assert gate.refuse(b"{}", now * 10.0) is None
+            gate.admit()
+            told = answer(gate, 502, limits(5, "model"), now=now * 10.0)
+            gate.closed()
+            assert told
+            assert gate.refuse(b"{}", now * 10.0 + 4.9).code == "cooling_down"
+        assert gate.circuit == "open"
+
 
 class TestWords:
     @pytest.mark.parametrize("make", [queue_full, queued_too_long])

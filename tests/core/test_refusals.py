@@ -210,6 +210,13 @@ def test_other_refusals_may_name_a_time_and_limit_nothing():
     assert refusal(500).failure.retry_after is None
 
 
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_an_outage_that_names_a_time_is_left_alone_so_long(status):
+    found = refusal(status, b"oops", GITHUB | {"retry-after": "20"})
+    assert (found.limits, found.is_guess, found.failure.retry_after) == ("model", False, 20.0)
+    assert refusal(status, b"oops", GITHUB | {"retry-after": "soon"}).limits == "nothing"
+
+
 def test_the_limit_of_the_week_is_known_by_its_key():
     key = {"x-ratelimit-exceeded": "global-chat:global-cogs-7-day-key:user"}
     assert "Auto model" in failure(429, coded("rate_limited"), GITHUB | key).hint

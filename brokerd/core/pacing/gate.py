@@ -124,14 +124,14 @@ class AccountGate:
     ) -> bool:
         """Take what upstream answered; True when others must be told: a refusal, or an outage."""
         if refusal is not None and refusal.limits != "nothing":
-            self._circuit.succeeded(is_probe=is_probe)
+            if status < 500 or status == 503:
+                self._circuit.succeeded(is_probe=is_probe)
+            else:  # it failed, and named a time
+                self._failed(_trouble(status, refusal), is_probe=is_probe, now=now)
             self._limited(refusal, body, is_new=round_ == self.round, now=now)
             return True
         if status >= 500:
-            trouble = f"it answered {status}"
-            if refusal is not None:
-                trouble = f"{refusal.failure.code}: {refusal.failure.message}"
-            return self._failed(trouble, is_probe=is_probe, now=now)
+            return self._failed(_trouble(status, refusal), is_probe=is_probe, now=now)
         self._circuit.succeeded(is_probe=is_probe)
         if status < 400 and round_ == self.round:
             self._cooldowns.succeeded(body)
@@ -206,3 +206,10 @@ class AccountGate:
         self._trouble = trouble
         self.is_quiet = False
         return self._circuit.failed(now, is_probe=is_probe)
+
+
+def _trouble(status: int, refusal: Refusal | None) -> str:
+    """Return how upstream failed, for who is told that it is left alone."""
+    if refusal is None:
+        return f"it answered {status}"
+    return f"{refusal.failure.code}: {refusal.failure.message}"
