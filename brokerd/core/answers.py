@@ -24,8 +24,9 @@ from enum import Enum, auto
 
 __all__ = ["REFUSED_FROM", "Action", "action_for", "wants_own_login"]
 
-REFUSED_FROM = 400
-"""Answers with this status or above are read first and explained; the hot path asks no more."""
+REFUSED_FROM = 300
+"""Answers with this status or above are read first and explained; the hot path asks no more.
+Redirects are among them: none is followed, and most come from a network that wants a sign-in."""
 
 
 class Action(Enum):

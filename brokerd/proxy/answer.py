@@ -47,7 +47,7 @@ class Answer:
         self.account = account
         """Name of the account it was had with."""
         self.refusal = refusal
-        """What a status of 400 or above means; None below."""
+        """What a status of 300 or above means; None below."""
         self.status = reply.status
         self.headers: Mapping[str, str] = {**reply.headers, ACCOUNT_HEADER: account}
 
