@@ -111,10 +111,13 @@ def configuration(github: GitHub, store: str) -> str:
 START_ANEW = """
 set -e
 systemctl --user stop "$@"
-rm -rf .local/state/copilot-broker ".config/systemd/user/$1.d"
+rm -rf .local/state/copilot-broker
 mkdir -p .config/copilot-broker
 cat > .config/copilot-broker/config.toml
-systemctl --user daemon-reload
+if [ -e ".config/systemd/user/$1.d" ]; then
+  rm -r ".config/systemd/user/$1.d"
+  systemctl --user daemon-reload
+fi
 systemctl --user reset-failed "$@" 2>/dev/null || true
 """
 

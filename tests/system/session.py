@@ -25,6 +25,22 @@ SERVICE = "copilot-broker.service"
 SOCKETS = ("copilot-broker.socket", "copilot-broker-http.socket")
 POLL_INTERVAL = 0.05
 
+# Runs the user's commands inside the session, one after the other: to enter its namespaces anew
+# takes longer than most of the commands.
+RUNNER = """
+import json, subprocess, sys
+for line in sys.stdin:
+    argv, stdin, timeout = json.loads(line)
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout)
+        told = [done.returncode, done.stdout, done.stderr]
+    except subprocess.TimeoutExpired:
+        told = None
+    except OSError as error:
+        told = [127, "", str(error)]
+    print(json.dumps(told), flush=True)
+"""
+
 
 def eventually(ask: Callable[[], Any], within: float = 20.0) -> Any:
     """Ask until the answer is true and return it; the last answer is in the failure."""
@@ -53,9 +69,16 @@ class Session:
         self.runtime = f"/run/user/{self.uid}"
         self.rpc = f"{self.runtime}/copilot-broker/broker.sock"
         self.http = f"{self.runtime}/copilot-broker/http.sock"
+        self._runner = subprocess.Popen(
+            self.argv("/usr/bin/python3", "-c", RUNNER),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def close(self) -> None:
         """Close its stdin and wait for its end."""
+        self._runner.communicate(timeout=60)
         self._process.communicate(timeout=60)
 
     def argv(self, *command: str, root: bool = False) -> list[str]:
@@ -67,14 +90,23 @@ class Session:
         self, *command: str, stdin: str = "", root: bool = False, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever its exit code."""
-        return subprocess.run(
-            self.argv(*command, root=root),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        if root:
+            return subprocess.run(
+                self.argv(*command, root=True),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        assert self._runner.stdin is not None
+        assert self._runner.stdout is not None
+        self._runner.stdin.write(json.dumps([command, stdin, timeout]) + "\n")
+        self._runner.stdin.flush()
+        told = json.loads(self._runner.stdout.readline())
+        if told is None:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, *told)
 
     def good(self, *command: str, stdin: str = "", root: bool = False, timeout: float = 60) -> str:
         """Run a command that must succeed; returns its stdout."""

@@ -223,13 +223,13 @@ def test_slow_down_is_honoured_and_the_second_one_questions_the_clock(
 def test_a_refused_login_is_renewed_by_itself_and_kept_before_it_is_used(
     daemon: Session, github: GitHub
 ) -> None:
-    github.forget(github_token_expires_in=EIGHT_HOURS, token_lifetime=4, refresh_in=1)
+    github.forget(github_token_expires_in=EIGHT_HOURS, token_lifetime=2, refresh_in=1)
     good(daemon, "login", "--client-id", "copilot")
     old = stored(daemon)
     assert old["refresh_token"].startswith("ghr_")
     assert EIGHT_HOURS - 60 < account(daemon)["login_expires_in"] <= EIGHT_HOURS
     before = github.asked(EXCHANGE)
-    github.world.queue_faults(EXCHANGE, [Fault(), Fault(delay=1.5)])
+    github.world.queue_faults(EXCHANGE, [Fault(), Fault(delay=0.7)])
     github.world.revoke(old["token"])
     # nobody asks for anything: it is the Copilot token's own refresh that finds out
     eventually(lambda: github.asked(EXCHANGE) == before + 2)
@@ -244,7 +244,7 @@ def test_a_refused_login_is_renewed_by_itself_and_kept_before_it_is_used(
 def test_a_login_that_expired_while_the_daemon_was_away_is_renewed_first(
     daemon: Session, github: GitHub
 ) -> None:
-    github.forget(github_token_expires_in=1.5)
+    github.forget(github_token_expires_in=1)
     good(daemon, "login", "--client-id", "copilot")
     old = stored(daemon)
     daemon.systemctl("stop", SERVICE)
