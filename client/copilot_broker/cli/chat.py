@@ -21,11 +21,13 @@ from copilot_broker.cli.models import MODELS_TIMEOUT
 from copilot_broker.cli.output import Text
 from copilot_broker.cli.report import PROGRAM, Refusal, note
 from copilot_broker.cli.stdin import read_stdin
-from copilot_broker.errors import ErrorClass
+from copilot_broker.errors import ErrorClass, refused
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from copilot_broker import CompletionStream
 
 
 __all__ = ["add", "chat"]
@@ -130,10 +132,26 @@ def _print_stream(client: Client, request: dict[str, Any], args: argparse.Namesp
         Text() as out,
     ):
         if args.json:
-            for event in answer.events():
+            for event in _events(answer):
                 out.write(json.dumps(event) + "\n")
         else:
-            _print_text(answer.events(), out)
+            _print_text(_events(answer), out)
+
+
+def _events(answer: CompletionStream) -> Iterator[dict[str, Any]]:
+    """Yield what Copilot says; UpstreamRefused for what is no answer of its, as a web page is."""
+    came = False
+    for event in answer.events():
+        came = True
+        yield event
+    if not came:
+        raise refused(
+            answer.status,
+            ErrorClass.TEMPORARY,
+            "bad_answer",
+            "what came is no answer of GitHub Copilot's",
+            "A proxy or firewall may have answered in its place. Ask again: copilot-cred chat",
+        )
 
 
 def _print_text(events: Iterable[Any], out: Text) -> None:

@@ -455,3 +455,12 @@ def test_help_is_worth_reading():
     assert max(map(len, done.stdout.splitlines())) <= 100
     for words in ("examples:", "git diff", "stdin", "130", "[DONE]", "--no-stream"):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("said", [b"<html>welcome to our network</html>", b"", b": ping\n\n"])
+def test_what_is_no_answer_of_copilots_is_no_success(server, said, options):
+    server.answers["completion.create"] = streamed(said)
+    ended = chat(server, "--model", "m", *options, "--error-format", "json", PROMPT)
+    assert (ended.returncode, ended.stdout) == (7, "")
+    assert json.loads(ended.stderr)["code"] == "bad_answer"
