@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from typing import TYPE_CHECKING
 
-from brokerd.simulator import minting
 from brokerd.simulator.world import Fault
 from system.github import EXCHANGE
 from system.session import SERVICE, eventually
@@ -42,8 +40,7 @@ def test_no_secret_in_journal_argv_environment_or_output(
     config = ".config/copilot-broker/config.toml"
     session.write(config, session.good("cat", config) + '[log]\nlevel = "debug"\n')
     session.systemctl("restart", SERVICE)
-    person = github.world.person("canary")
-    planted = minting.mint_github_token(person, "gho_", "Iv1.canary", time.time_ns())
+    planted = github.world.mint("gho_", "canary", "Iv1.canary")
     outputs = []
 
     def cred(*arguments: str, stdin: str = "") -> None:
