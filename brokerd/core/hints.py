@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["addressed", "anew"]
 
 _COMMAND: Final = re.compile(
-    r"copilot-cred (?:chat|get|login|logout(?: --revoke)?|models(?: enable [^\s;,]+)?|refresh|"
+    r"copilot-cred (?:chat|get|login|logout(?: --revoke)?|models(?: enable [^\s;,)]+)?|refresh|"
     r"status)(?![-\w])(?! (?:--help|--account))"
 )
 """The verbs that take an account."""

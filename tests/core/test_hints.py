@@ -24,6 +24,11 @@ from brokerd.errors import ErrorClass, Failure
             + "copilot-cred models --account work",
         ),
         (
+            "Accept its terms (copilot-cred models enable ID); see copilot-cred models",
+            "Accept its terms (copilot-cred models enable ID --account work); see "
+            + "copilot-cred models --account work",
+        ),
+        (
             "Try copilot-cred logout --revoke, or copilot-cred logout",
             "Try copilot-cred logout --revoke --account work, or "
             + "copilot-cred logout --account work",
