@@ -15,6 +15,8 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from brokerd.core.hints import addressed
+from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -131,12 +133,13 @@ def peer_gone() -> Failure:
     )
 
 
-def direct_mode() -> Failure:
+def direct_mode(account: str = DEFAULT_ACCOUNT) -> Failure:
     """Why an account in direct mode lends no token: it would be the person's GitHub token."""
-    return Failure(
+    failure = Failure(
         ErrorClass.DENIED,
         "direct_mode",
         "this account uses its GitHub login directly, which never leaves the broker",
         "Completions work all the same (completion.create, copilot-cred chat); for a token to "
         "lend, sign in with an app that may exchange: copilot-cred login --client-id vscode",
     )
+    return failure if account == DEFAULT_ACCOUNT else addressed(failure, account)

@@ -23,6 +23,7 @@ from brokerd.core.completions import UpstreamCall
 from brokerd.core.hints import addressed
 from brokerd.core.pacing.model_name import model_of
 from brokerd.core.refusals import MODEL_NOT_SUPPORTED, explain, is_limit, with_terms
+from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import BrokerError, TransientError
 from brokerd.proxy.answer import Answer, WatchedAnswer
 from brokerd.proxy.begun import Begun
@@ -252,7 +253,8 @@ class Proxy:
         if refusal.failure.code == MODEL_NOT_SUPPORTED and (models := self._models.peek(account)):
             failure = with_terms(refusal.failure, model_of(request.body), models)
             refusal = replace(refusal, failure=failure)
-        if request.account is not None:  # who names none means the default account
+        # Who names none means the chosen default; `login` means the account called `default`.
+        if request.account is not None or account != DEFAULT_ACCOUNT:
             refusal = replace(refusal, failure=addressed(refusal.failure, account))
         self._seen.headers(account, reply.headers)
         self.note_refusal(account, refusal.failure)

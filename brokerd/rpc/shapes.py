@@ -70,7 +70,7 @@ def token_map(lease: LeasedToken, headers: Mapping[str, str]) -> dict[str, objec
     Raises PermanentError (DENIED, `direct_mode`) where the token is the GitHub token itself.
     """
     if lease.is_direct:
-        raise PermanentError(direct_mode())
+        raise PermanentError(direct_mode(lease.account))
     shown = lease_map(lease)
     return {"token": lease.token, "token_type": "bearer", **shown, "headers": dict(headers)}
 
@@ -80,7 +80,7 @@ def watch_map(state: WatchState, headers: Mapping[str, str]) -> dict[str, object
     shown: dict[str, object] = {"event": state.kind, "account": state.account}
     failure = state.failure
     if state.lease is not None and state.lease.is_direct:
-        shown["event"], failure = "failed", direct_mode()
+        shown["event"], failure = "failed", direct_mode(state.account)
     elif state.lease is not None:
         shown |= token_map(state.lease, headers)
     if failure is not None:

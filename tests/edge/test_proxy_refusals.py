@@ -243,7 +243,9 @@ async def test_a_named_accounts_refusal_names_it_in_its_next_step():
     assert named.refusal.hint.endswith("copilot-cred status --account work")
     assert proxy.last_refusal("work")[0] == named.refusal
     unnamed = await proxy.open(request())
-    assert unnamed.refusal.hint.endswith("copilot-cred status")
+    assert unnamed.refusal.hint == named.refusal.hint, "work is the default, and not called so"
+    proxy, _, _ = proxy_of(refused(403))
+    assert (await proxy.open(request())).refusal.hint.endswith("copilot-cred status")
 
 
 async def test_a_models_limit_is_that_models():

@@ -82,6 +82,14 @@ async def test_a_github_token_that_is_used_directly_is_never_lent(door, client, 
     assert told == [("operation denied", "token.get", "direct_mode")] * 5
 
 
+@pytest.mark.parametrize("at_hand", [False, True])
+async def test_why_no_token_is_lent_leads_to_the_account_that_was_asked_for(door, client, at_hand):
+    lease = a_lease(is_direct=True, account="work")
+    door.broker.lease_answer, door.broker.at_hand = lease, lease if at_hand else None
+    hint = (await client.call("token.get", account="work")).error.hint
+    assert hint.endswith("copilot-cred login --account work --client-id vscode")
+
+
 async def test_an_account_that_lends_no_token_completes(door, client):
     door.broker.at_hand = a_lease(is_direct=True)
     assert (await client.call("completion.create", body=b"{}")).result["status"] == 200
