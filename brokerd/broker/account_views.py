@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from brokerd.core.modes import reason_for
+from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.core.states import AwaitingUser, Exchanging, Ready, Saving, SignedOut
 from brokerd.views import AccountView, WatchState
 
@@ -145,7 +146,8 @@ def summary_line(view: AccountView | None, count: int) -> str:
     why = f": {view.error.message}" if view.error else ""
     match view.state:
         case "signed_out":
-            return f"signed out{why}: run copilot-cred login{others}"
+            named = "" if view.name == DEFAULT_ACCOUNT else f" --account {view.name}"
+            return f"signed out{why}: run copilot-cred login{named}{others}"
         case "awaiting_user":
             return f"a login waits for its approval on {view.host}{others}"
         case "exchanging" if view.unsaved and view.login is None:

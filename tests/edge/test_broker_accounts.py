@@ -52,7 +52,7 @@ async def test_accounts_have_a_machine_each_and_one_default(world):
     assert broker.accounts()[1].error.hint == failure.hint, "login never means the chosen default"
     assert (await failure_of(broker.lease(None))).code == "bad_credentials"
     assert [(v.name, v.default) for v in broker.accounts()] == [("home", False), ("work", True)]
-    assert broker.summary().endswith("2 accounts")
+    assert broker.summary().endswith("run copilot-cred login --account work; 2 accounts")
     assert (await failure_of(broker.use("nobody"))).error_class is ErrorClass.USAGE
     assert "--account nobody" in (await failure_of(broker.lease("nobody"))).hint
 
