@@ -62,6 +62,7 @@ MAX_SESSION_TOKEN = 4096
 _NAME_SHOWN = 64
 """Characters of a caller's own word repeated back to it."""
 
+_HELP = "completion.create in client/PROTOCOL.md, or run: copilot-cred api --help"
 _SPELLINGS = {
     lead + prefix + path.removeprefix("/").removeprefix("v1/"): path
     for path in ALLOWED_PATHS
@@ -117,7 +118,7 @@ def normal_path(text: str) -> str:
         raise _usage(
             "path_not_allowed",
             f"{text[:_NAME_SHOWN]!r} is no path for callers; allowed: {allowed}",
-            "See completion.create in client/PROTOCOL.md",
+            f"See {_HELP}",
         )
     return path
 
@@ -136,8 +137,7 @@ def checked_headers(given: Mapping[Any, Any]) -> dict[str, str]:
             raise _usage(
                 "header_not_allowed",
                 f"the header {shown!r} is not passed on",
-                f"Send none but {', '.join(sorted(ALLOWED_HEADERS))}; "
-                "see completion.create in client/PROTOCOL.md",
+                f"Send none but {', '.join(sorted(ALLOWED_HEADERS))}; see {_HELP}",
             )
         longest = MAX_SESSION_TOKEN if known == "copilot-session-token" else MAX_HEADER_VALUE
         if known in checked or not _is_line(value, longest):
@@ -145,7 +145,7 @@ def checked_headers(given: Mapping[Any, Any]) -> dict[str, str]:
                 "bad_header",
                 f"the header {known} must be given once, as 1 to {longest} printable "
                 "ASCII characters",
-                "Mend its value; see completion.create in client/PROTOCOL.md",
+                f"Mend its value; see {_HELP}",
             )
         checked[known] = value
     return checked

@@ -20,18 +20,24 @@ from brokerd.errors import ErrorClass, Failure
         ),
         (
             "To accept them: copilot-cred models enable gpt-5.1; see copilot-cred models",
-            "To accept them: copilot-cred models enable gpt-5.1 --account work; see "
-            + "copilot-cred models --account work",
+            (
+                "To accept them: copilot-cred models enable gpt-5.1 --account work; see "
+                "copilot-cred models --account work"
+            ),
         ),
         (
             "Accept its terms (copilot-cred models enable ID); see copilot-cred models",
-            "Accept its terms (copilot-cred models enable ID --account work); see "
-            + "copilot-cred models --account work",
+            (
+                "Accept its terms (copilot-cred models enable ID --account work); see "
+                "copilot-cred models --account work"
+            ),
         ),
         (
             "Try copilot-cred logout --revoke, or copilot-cred logout",
-            "Try copilot-cred logout --revoke --account work, or "
-            + "copilot-cred logout --account work",
+            (
+                "Try copilot-cred logout --revoke --account work, or "
+                "copilot-cred logout --account work"
+            ),
         ),
         ("Run copilot-cred login --account home", "Run copilot-cred login --account home"),
         ("See copilot-cred get --help", "See copilot-cred get --help"),
