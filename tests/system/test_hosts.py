@@ -195,6 +195,7 @@ def test_a_proxy_that_refuses_is_named_and_costs_no_login(
         error = refused(daemon, *verb)
         assert (error["class"], error["code"]) == (7, "proxy_failed")
         assert "the proxy opens no way to https://" in error["message"]
+        assert error["message"].endswith(f": it answers {status}")
         assert "network.proxy" in error["hint"]
         assert "HTTPS_PROXY" in error["hint"]
     assert stored(daemon) == kept

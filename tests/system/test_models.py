@@ -190,5 +190,5 @@ def test_no_other_path_can_be_asked(signed_in: Session, github: GitHub) -> None:
     for path in ("/agents", "/user", "/models/sim-premium/policy", "/chat/../user"):
         done = ask(signed_in, path, {})
         assert (done.returncode, done.stdout) == (2, "")
-        assert json.loads(done.stderr)["code"] == "path_not_allowed"
+        assert error_of(done)["code"] == "path_not_allowed"
     assert len(github.world.requests) == before

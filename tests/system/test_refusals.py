@@ -252,6 +252,7 @@ def check(name: str, error: dict[str, Any], said: Said) -> None:
 
 def unnamed(error: dict[str, Any]) -> dict[str, Any]:
     """Return what is said of any account: without its name, and without what counts down."""
+    assert ") --account" not in error["hint"], "the name belongs to the command"
     hint = re.sub(r" --account \S+\d+\b", "", error["hint"])
     kept = {key: error.get(key) for key in ("class", "code", "message", "url")}
     return kept | {"hint": hint}
