@@ -1,6 +1,7 @@
 """The small calls of the Copilot API: the models of an account, and accepting their terms.
 
-A refused token is replaced and the question asked once more, as for completions.
+A refused token is replaced and the question asked once more, as for completions. They pass the
+same pacing gate: upstream's limits are the account's, whatever it is asked.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from brokerd.errors import BrokerError, ErrorClass
+from brokerd.core.refused_calls import RefusedCallError
+from brokerd.errors import BrokerError, ErrorClass, TransientError
 from brokerd.proxy.catalogue import ModelLists
 from brokerd.proxy.lender import MIN_VALID
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from brokerd.errors import Failure
+    from brokerd.pacer import Pacer, Ticket
     from brokerd.ports import CopilotApi
     from brokerd.proxy.catalogue import Key
     from brokerd.proxy.lender import Lender
@@ -34,6 +37,12 @@ log = logging.getLogger(__name__)
 _REJECTED, _MISDIRECTED = "copilot_token_rejected", "misdirected"
 """What a 401 and a 421 are called where the port raises."""
 
+_UNREADABLE = "bad_answer"
+"""What an answer is called there that is none of Copilot's: it is one all the same."""
+
+_PEER, _NO_BODY = 0, b""
+"""Whose turn it is where requests have to wait, no process's; and what names no model."""
+
 
 class Models:
     """See `Proxy.models` and `Proxy.enable_model`."""
@@ -42,12 +51,15 @@ class Models:
         self,
         broker: Lender,
         copilot: Callable[[], CopilotApi],
+        pacer: Pacer,
         tokens: RefusedTokens,
         whose: Whose,
+        *,
         seconds: Callable[[], float],
     ) -> None:
         self._broker = broker
         self._copilot = copilot
+        self._pacer = pacer
         self._tokens = tokens
         self._whose = whose
         self._lists = ModelLists(seconds)
@@ -107,15 +119,46 @@ class Models:
     async def _with_token(
         self, lease: LeasedToken, ask: Callable[[LeasedToken], Awaitable[Found]]
     ) -> tuple[LeasedToken, Found]:
-        """Ask with a token, or with the one that replaces it; return which it was."""
+        """Ask with a token, or with the one that replaces it; return which it was.
+
+        Raises TransientError, and sends nothing, where upstream wants no requests for now.
+        """
+        ticket = self._pacer.enter(lease.account, _PEER, _NO_BODY)
+        has_waited = ticket is None
+        if ticket is None:
+            ticket = await self._pacer.turn(lease.account, _PEER, _NO_BODY)
         try:
-            return lease, await ask(lease)
-        except BrokerError as error:
-            if error.failure.code not in (_REJECTED, _MISDIRECTED):
-                raise
-            refused = error
-        is_misdirected = refused.failure.code == _MISDIRECTED
-        fresh = await self._tokens.replaced(lease, is_misdirected=is_misdirected)
-        if fresh is None:
-            raise refused
-        return fresh, await ask(fresh)
+            if has_waited:  # longer perhaps than the token had
+                lease = await self._broker.lease(lease.account, min_valid=MIN_VALID)
+                ticket.again()
+            try:
+                return lease, await _told(ticket, ask(lease))
+            except BrokerError as error:
+                if error.failure.code not in (_REJECTED, _MISDIRECTED):
+                    raise
+                refused = error
+            is_misdirected = refused.failure.code == _MISDIRECTED
+            fresh = await self._tokens.replaced(lease, is_misdirected=is_misdirected)
+            if fresh is None:
+                raise refused
+            ticket.again()  # a new token took a while
+            return fresh, await _told(ticket, ask(fresh))
+        finally:
+            ticket.close()
+
+
+async def _told(ticket: Ticket, asked: Awaitable[Found]) -> Found:
+    """Wait for the answer, and tell the gate how upstream took it."""
+    try:
+        found = await asked
+    except RefusedCallError as error:
+        ticket.answered(error.status, error.refusal)
+        raise
+    except TransientError as error:
+        if error.failure.code == _UNREADABLE:
+            ticket.answered(200, None)
+        else:
+            ticket.lost()
+        raise
+    ticket.answered(200, None)
+    return found

@@ -87,7 +87,7 @@ class Proxy:
         self._tokens = RefusedTokens(broker, monotonic)
         self._seen = Seen(monotonic)
         whose = Whose(broker, self.forget)
-        self._models = Models(broker, copilot, self._tokens, whose, monotonic)
+        self._models = Models(broker, copilot, pacer, self._tokens, whose, seconds=monotonic)
 
     # -- completions --------------------------------------------------------------------------
 

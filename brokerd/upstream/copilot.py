@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from brokerd.core.refusals import explain
+from brokerd.core.refusals import Refusal, explain
+from brokerd.core.refused_calls import refused_call
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream import parsing
 from brokerd.upstream.bodies import fields_of
 from brokerd.upstream.h1 import StreamTimeouts
 from brokerd.upstream.hosts import OriginAllowList, UpstreamSettings
-from brokerd.upstream.http import HttpClient
+from brokerd.upstream.http import HttpClient, Manner
 from brokerd.upstream.identity import Identity
 from brokerd.upstream.pool import MAX_CONNECTIONS, Pool
 from brokerd.upstream.reply import H1Reply, upstream_failure, wake
@@ -45,10 +45,16 @@ it, and a daemon does not keep two ways to upstream for good."""
 ACTED_ON = {401: "copilot_token_rejected", 421: "misdirected"}
 """What refusals of the token are called whoever asked: the token is in question, not the login."""
 
-MODEL_ID = re.compile(r"(?!\.+\Z)[!-~]{1,200}")
-"""One segment of a path, once it is quoted; dots alone would be a way through the tree."""
+MODEL_ID = re.compile(r"(?=.{1,200}\Z)(?!\.+(?:/|\Z))[!-.0-~]+(?:/(?!\.+(?:/|\Z))[!-.0-~]+)*")
+"""One segment of a path, once it is quoted: a proxy on the way may undo that, so what is between
+its slashes is looked at too. Dots alone would be a way through the tree."""
 
 STATE = re.compile(r"[a-z_]{1,32}")
+
+SMALL_CALLS = Manner(
+    max_body=8 * 1024 * 1024, network_hint="Check the network, then ask again: copilot-cred models"
+)
+"""Lists of models have some 200 KB, and grow with every model; their logins are in no question."""
 
 SHOWN_MAX = 64
 """Characters of a caller's word repeated back to it."""
@@ -126,7 +132,7 @@ class Copilot:
         """
         origin = OriginAllowList(host, self._settings).copilot_origin(api_base)
         headers = self._identity.for_copilot(token, "model-access", is_direct=is_direct)
-        answer = await self._http.get(origin, "/models", headers)
+        answer = await self._http.get(origin, "/models", headers, SMALL_CALLS)
         _demand_success(answer)
         return parsing.models(answer)
 
@@ -138,13 +144,14 @@ class Copilot:
         And PermanentError USAGE `unknown_model` for one that Copilot does not have.
         """
         if not MODEL_ID.fullmatch(model):
-            raise _unknown_model(model)
+            raise PermanentError(_unknown_model(model))
         origin = OriginAllowList(host, self._settings).copilot_origin(api_base)
         headers = self._identity.for_copilot(token, "chat-policy", is_direct=is_direct)
         path = f"/models/{quote(model, safe='')}/policy"
-        answer = await self._http.post_json(origin, path, headers, {"state": "enabled"})
+        wish = {"state": "enabled"}
+        answer = await self._http.post_json(origin, path, headers, wish, SMALL_CALLS)
         if answer.status == 404:
-            raise _unknown_model(model)
+            raise refused_call(404, Refusal(_unknown_model(model)))
         _demand_success(answer)
         return _policy_state(answer)
 
@@ -170,13 +177,8 @@ def _demand_success(answer: Answer) -> None:
     """Raise what a refusal means: as for a completion, but for the two codes that we act on."""
     if 200 <= answer.status < 300:
         return
-    failure = explain(answer.status, answer.headers, answer.body, now=time.time()).failure
-    code = ACTED_ON.get(answer.status)
-    if code is not None:
-        failure = replace(failure, code=code)
-    if failure.error_class is ErrorClass.TEMPORARY:
-        raise TransientError(failure)
-    raise PermanentError(failure)
+    refusal = explain(answer.status, answer.headers, answer.body, now=time.time())
+    raise refused_call(answer.status, refusal, ACTED_ON.get(answer.status))
 
 
 def _policy_state(answer: Answer) -> str:
@@ -187,14 +189,12 @@ def _policy_state(answer: Answer) -> str:
     return state if isinstance(state, str) and STATE.fullmatch(state) else "enabled"
 
 
-def _unknown_model(model: str) -> PermanentError:
-    return PermanentError(
-        Failure(
-            ErrorClass.USAGE,
-            "unknown_model",
-            f"Copilot has no model {model[:SHOWN_MAX]!r} whose terms could be accepted",
-            "Choose one of: copilot-cred models",
-        )
+def _unknown_model(model: str) -> Failure:
+    return Failure(
+        ErrorClass.USAGE,
+        "unknown_model",
+        f"Copilot has no model {model[:SHOWN_MAX]!r} whose terms could be accepted",
+        "Choose one of: copilot-cred models",
     )
 
 

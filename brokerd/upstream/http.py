@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from brokerd.upstream.routes import Route
 
 
-__all__ = ["Answer", "HttpClient", "Timeouts"]
+__all__ = ["Answer", "HttpClient", "Manner", "Timeouts"]
 
-# The longest true answer is the model list, some 200 KB.
+# The longest true answer but lists of models has some 10 KB.
 MAX_BODY = 2 * 1024 * 1024
 # Few are under way at a time; more would be a loop of ours.
 MAX_CONNECTIONS = 16
@@ -65,6 +65,19 @@ class Answer:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """What is particular to one kind of question."""
+
+    max_body: int = MAX_BODY
+    """Bytes of an answer."""
+    network_hint: str = network_errors.NETWORK_HINT
+    """The next step where no answer comes."""
+
+
+_USUAL = Manner()
+
+
 class HttpClient:
     """Asks GitHub; shared by all accounts, to be closed with `aclose`."""
 
@@ -83,9 +96,11 @@ class HttpClient:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def get(self, origin: str, path: str, headers: Mapping[str, str]) -> Answer:
+    async def get(
+        self, origin: str, path: str, headers: Mapping[str, str], manner: Manner = _USUAL
+    ) -> Answer:
         """Send a GET; raises TransientError without an answer, PermanentError for bad settings."""
-        return await self._ask("GET", origin, path, headers, {})
+        return await self._ask("GET", origin, path, headers, {}, manner=manner)
 
     async def post_form(
         self, origin: str, path: str, headers: Mapping[str, str], form: Mapping[str, str]
@@ -94,10 +109,15 @@ class HttpClient:
         return await self._ask("POST", origin, path, headers, {"data": form})
 
     async def post_json(
-        self, origin: str, path: str, headers: Mapping[str, str], value: Mapping[str, Any]
+        self,
+        origin: str,
+        path: str,
+        headers: Mapping[str, str],
+        value: Mapping[str, Any],
+        manner: Manner = _USUAL,
     ) -> Answer:
         """Send a POST with a JSON body; raises as `get` does."""
-        return await self._ask("POST", origin, path, headers, {"json": value})
+        return await self._ask("POST", origin, path, headers, {"json": value}, manner=manner)
 
     async def aclose(self) -> None:
         """Let what is under way end (`Timeouts.total` at most), then give back the client.
@@ -117,6 +137,8 @@ class HttpClient:
         path: str,
         headers: Mapping[str, str],
         body: Mapping[str, Any],
+        *,
+        manner: Manner = _USUAL,
     ) -> Answer:
         _prepare_import()
         import httpx  # noqa: PLC0415 - on first use: 5 MB and 100 ms
@@ -131,9 +153,14 @@ class HttpClient:
                 async with client.stream(
                     method, origin + path, headers=headers, **body
                 ) as response:
-                    answer = await _receive(response, origin)
+                    answer = await _receive(response, origin, manner.max_body)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            failure = network_errors.describe(error, origin, proxied=route.proxy is not None)
+            failure = network_errors.describe(
+                error,
+                origin,
+                proxied=route.proxy is not None,
+                network_hint=manner.network_hint,
+            )
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -153,12 +180,12 @@ class HttpClient:
         return client
 
 
-async def _receive(response: httpx.Response, origin: str) -> Answer:
+async def _receive(response: httpx.Response, origin: str, max_body: int) -> Answer:
     import httpx  # noqa: PLC0415 - on first use: 5 MB and 100 ms
 
     status = response.status_code
     try:
-        body = await _body_of(response, origin)
+        body = await _body_of(response, origin, max_body)
     except (httpx.HTTPError, OSError, TransientError):
         # A 401 is a verdict whatever its body: asked again, it would lock the person out.
         if status != UNAUTHORIZED:
@@ -168,11 +195,11 @@ async def _receive(response: httpx.Response, origin: str) -> Answer:
     return Answer(origin, status, headers, body)
 
 
-async def _body_of(response: httpx.Response, origin: str) -> bytes:
+async def _body_of(response: httpx.Response, origin: str, max_body: int) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > MAX_BODY:
+        if len(body) > max_body:
             raise TransientError(_unreadable(f"the answer of {origin} is too long"))
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise TransientError(_unreadable(f"the answer of {origin} is compressed unasked"))

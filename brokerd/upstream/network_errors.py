@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind", bound=BaseException)
 
 
-__all__ = ["ASK_AGAIN_HINT", "PROXY_HINT", "describe"]
+__all__ = ["ASK_AGAIN_HINT", "NETWORK_HINT", "PROXY_HINT", "describe"]
 
 # What OpenSSL and strerror(3) say is short; this guards against what is not theirs.
 MAX_REASON = 120

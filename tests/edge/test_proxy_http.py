@@ -224,7 +224,25 @@ async def test_the_organizations_word_stands(it):
 
 
 @pytest.mark.parametrize(
-    "model", ["no-such-model", "", ".", "..", "a\nb", "a b", "caf\u00e9", "x" * 201, "../token"]
+    "model",
+    [
+        "no-such-model",
+        "vendor/none",
+        "",
+        ".",
+        "..",
+        "a\nb",
+        "a b",
+        "caf\u00e9",
+        "x" * 201,
+        "../token",
+        "../../user",
+        "a/../b",
+        "a/..",
+        "a//b",
+        "/a",
+        "a/",
+    ],
 )
 async def test_a_model_that_is_not_there_is_said_to_be_not(it, model):
     proxy, _ = await proxy_for(it)
@@ -236,7 +254,7 @@ async def test_a_model_that_is_not_there_is_said_to_be_not(it, model):
     assert failure.hint.endswith("copilot-cred models")
     asked_for = [path for path in it.paths() if path.startswith("/models")]
     assert all(path.endswith("/policy") for path in asked_for)
-    assert len(asked_for) == (model in ("no-such-model", "../token"))
+    assert len(asked_for) == (model in ("no-such-model", "vendor/none"))
 
 
 @pytest.mark.parametrize("name", REFUSALS)
@@ -272,6 +290,41 @@ async def test_a_list_survives_whatever_body_comes_after_it(it):
     it.fault("/models", 200, json.dumps({"data": [7, {}, {"id": 3}, *good, good[0]]}))
     found = await proxy.models(None, fresh=True)
     assert (found.models, found.failure) == (good, None)
+
+
+async def test_a_long_list_is_taken_where_other_answers_have_to_be_short(it):
+    proxy, _ = await proxy_for(it)
+    entries = [{"id": f"m{number}", "note": "x" * 10_000} for number in range(300)]
+    it.fault("/models", 200, json.dumps({"data": entries}))
+    assert (await proxy.models(None)).models == entries
+    it.fault("/models", 200, "x" * (9 * 1024 * 1024))
+    assert "too long" in (await proxy.models(None, fresh=True)).failure.message
+
+
+async def test_without_a_network_the_next_step_is_no_new_login(it):
+    proxy, _ = await proxy_for(it)
+    it.fault("/models", reset=True)
+    it.fault("/models/m/policy", reset=True)
+    for asked_for in (proxy.models(None), proxy.enable_model(None, "m")):
+        with pytest.raises(TransientError) as caught:
+            await asked_for
+        assert caught.value.failure.code == "network_broken"
+        assert (
+            caught.value.failure.hint == "Check the network, then ask again: copilot-cred models"
+        )
+
+
+async def test_terms_are_not_sent_into_a_pause(it):
+    proxy, _ = await proxy_for(it)
+    policy = "/models/sim-terms/policy"
+    it.fault(policy, 429, "slow down", headers={"retry-after": "100"})
+    codes = []
+    for _ in range(3):
+        with pytest.raises(TransientError) as caught:
+            await proxy.enable_model(None, "sim-terms")
+        codes.append((caught.value.failure.code, caught.value.failure.retry_after))
+    assert codes == [("upstream_429", 100.0), ("cooling_down", 100.0), ("cooling_down", 100.0)]
+    assert sent(it, policy) == 1
 
 
 async def test_no_integration_is_named_with_a_github_token(it):

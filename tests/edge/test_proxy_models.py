@@ -5,13 +5,25 @@ import logging
 
 import pytest
 
+from brokerd.core.refusals import Refusal
+from brokerd.core.refused_calls import refused_call
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.proxy.catalogue import AGAIN_AFTER, FRESH_FOR
 from brokerd.proxy.lender import MIN_VALID
 from fakes.broker import a_lease, a_view, signed_out
-from fakes.clock import settle
+from fakes.clock import FakeClock, settle
 from fakes.github import transient
-from fakes.proxied import FIRST, SECOND, FakeLender, Ticker, failure_of, fields, proxy_of
+from fakes.proxied import (
+    FIRST,
+    SECOND,
+    FakeLender,
+    Ticker,
+    failure_of,
+    fields,
+    proxy_of,
+    refused,
+    request,
+)
 
 
 A, B = [{"id": "a"}], [{"id": "b"}]
@@ -23,10 +35,9 @@ def rejected(code="copilot_token_rejected"):
     return (TransientError if error_class is ErrorClass.TEMPORARY else PermanentError)(failure)
 
 
-def limited(retry_after=100.0):
-    return TransientError(
-        Failure(ErrorClass.TEMPORARY, "rate_limited", "no", "Later", None, retry_after)
-    )
+def limited(retry_after=100.0, *, status=429, limits="account"):
+    failure = Failure(ErrorClass.TEMPORARY, "rate_limited", "no", "Later", None, retry_after)
+    return refused_call(status, Refusal(failure, limits))
 
 
 def at_rest(*answers):
@@ -205,13 +216,13 @@ async def test_an_old_list_is_shown_while_no_token_comes(account):
 @pytest.mark.parametrize("has_list", [True, False])
 async def test_a_limit_of_the_list_is_obeyed(has_list):
     answers = ([A] if has_list else []) + [limited(100.0), B]
-    proxy, copilot, _, ticker = at_rest(*answers)
+    proxy, copilot, _, ticker, clock = paced(*answers)
     if has_list:
         await proxy.models(None)
-        ticker.now += FRESH_FOR
+        await pass_by(ticker, clock, FRESH_FOR)
     asked = len(answers) - 1
     for passed, left in ((0, 100), (40, 60), (59, 1)):
-        ticker.now += passed
+        await pass_by(ticker, clock, passed)
         for fresh in (False, True):
             if has_list:
                 found = await proxy.models(None, fresh=fresh)
@@ -221,10 +232,77 @@ async def test_a_limit_of_the_list_is_obeyed(has_list):
                 failure = await failure_of(proxy.models(None, fresh=fresh))
             assert (failure.code, failure.retry_after) == ("rate_limited", left)
         assert len(copilot.models_calls) == asked
-    ticker.now += 1
+    await pass_by(ticker, clock, 1)
     found = await proxy.models(None)
     assert (found.models, found.failure) == (B, None)
-    assert proxy.pacing("default").cooldown_in is None, "completions are another matter"
+
+
+# The pacing gate is everybody's.
+
+
+def paced(*answers):
+    ticker, clock = Ticker(), FakeClock()
+    proxy, copilot, lender = proxy_of(lender=FakeLender(FIRST), ticker=ticker, clock=clock)
+    copilot.models_answers = list(answers)
+    return proxy, copilot, lender, ticker, clock
+
+
+async def pass_by(ticker, clock, seconds):
+    ticker.now += seconds
+    await clock.advance(seconds)
+
+
+async def cool_down(proxy, copilot, seconds=100):
+    copilot.answers = [refused(429, b"slow down", **{"retry-after": str(seconds)})]
+    (await proxy.open(request())).close()
+
+
+async def test_nothing_small_is_sent_into_a_pause():
+    proxy, copilot, _, ticker, clock = paced(A, B)
+    await proxy.models(None)
+    await cool_down(proxy, copilot)
+    found = await proxy.models(None, fresh=True)
+    assert (found.models, found.failure.code) == (A, "cooling_down")
+    assert found.failure.retry_after == 100
+    assert (await failure_of(proxy.enable_model(None, "m"))).code == "cooling_down"
+    assert (len(copilot.models_calls), copilot.enable_calls) == (1, [])
+    await pass_by(ticker, clock, 101)
+    assert (await proxy.models(None, fresh=True)).models == B
+    assert await proxy.enable_model(None, "m") == ("default", "enabled")
+    assert proxy.pacing("default").in_flight == 0
+
+
+@pytest.mark.parametrize("call", ["list", "terms"])
+async def test_a_limit_met_by_a_small_call_holds_back_everything(call):
+    proxy, copilot, *_ = paced()
+    copilot.models_answers, copilot.enable_answers = [limited()], [limited()]
+    asked = proxy.models(None) if call == "list" else proxy.enable_model(None, "m")
+    assert (await failure_of(asked)).code == "rate_limited"
+    assert proxy.pacing("default").cooldown_in == 100
+    assert (await failure_of(proxy.open(request()))).code == "cooling_down"
+    assert (await failure_of(proxy.enable_model(None, "m"))).code == "cooling_down"
+    assert copilot.calls == []
+    assert len(copilot.models_calls) + len(copilot.enable_calls) == 1
+
+
+async def test_small_calls_without_an_answer_count_as_failures_and_unreadable_ones_do_not():
+    for code, circuit in (("network_down", "open"), ("bad_answer", "closed")):
+        proxy, *_ = paced(*[transient(code) for _ in range(10)])
+        for _ in range(10):
+            assert (await failure_of(proxy.models(None, fresh=True))).code == code
+        assert proxy.pacing("default").circuit == circuit
+        assert proxy.pacing("default").in_flight == 0
+
+
+async def test_nobody_asks_again_with_a_new_token_into_a_pause():
+    proxy, copilot, _ = proxy_of()
+    copilot.models_answers, copilot.models_gate = [rejected(), A], asyncio.Event()
+    asking = asyncio.create_task(failure_of(proxy.models(None)))
+    await settle()
+    await cool_down(proxy, copilot)
+    copilot.models_gate.set()
+    assert (await asking).code == "cooling_down"
+    assert len(copilot.models_calls) == 1
 
 
 async def test_no_list_is_the_error_and_the_next_one_asks_again():
