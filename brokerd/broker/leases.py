@@ -123,6 +123,9 @@ class Leases:
                 self._must_wait(runner, until, is_late=is_late)
             else:
                 is_enough = lease.expires_at_boot - now >= min_valid
+                if reject is not None and lease.token.is_direct:
+                    # It may be found dead, or at home on another host: both are worth the wait.
+                    is_enough = is_enough and machine.question is None
                 if is_enough or is_late or not machine.can_freshen(now):
                     return self.lend(name, lease, min_valid)
                 runner.feed(FresherTokenWanted())

@@ -18,7 +18,8 @@ CLOCK_BOOTTIME in seconds and never goes back. The rules:
    for the new tokens of a renewal: the old ones are dead, so saving them is never given up.
 3. A refresh leaves the current token leasable, and so does a renewal (`Ready.step`). A transient
    failure never costs a login; a refused login (401) is tried once, or renewed once; a refused
-   exchange is not tried again until somebody asks for it.
+   exchange is not tried again until somebody asks for it. A Copilot token that was rejected is
+   dropped; the GitHub token itself, used directly, is not: GitHub says whether it lives.
 4. Nothing of ours asks upstream earlier than its `retry-after` permits.
 
 The rules of each kind of transition stand by themselves: `questions`, `outcomes`, `setbacks`,
@@ -28,6 +29,7 @@ question and the time.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -62,7 +64,16 @@ from brokerd.core.states import (
     Saving,
     SignedOut,
 )
-from brokerd.core.wishes import YOUNG, begun, can_freshen, hurried, rejected, resumed
+from brokerd.core.wishes import (
+    DOUBT_PAUSE,
+    YOUNG,
+    begun,
+    can_freshen,
+    doubted,
+    hurried,
+    rejected,
+    resumed,
+)
 from brokerd.errors import Failure
 
 
@@ -103,6 +114,8 @@ class TokenMachine:
         self._asked_at = 0.0
         self._patient_until = 0.0
         self._young_rejections = 0
+        self._doubted_at = -math.inf
+        """When a refused direct token last had the login looked into."""
 
     @property
     def question(self) -> Effect | None:
@@ -205,10 +218,7 @@ class TokenMachine:
                 self._hurry(event, now)
             case TokenRejected(token=token):
                 if isinstance(state, Ready) and state.token == token:
-                    is_young = now - state.asked_at < YOUNG
-                    self._young_rejections = self._young_rejections + 1 if is_young else 0
-                    young, chance = self._young_rejections, self._chance()
-                    self.state = rejected(state, now, young_ones=young, chance=chance)
+                    self._reject(state, now)
             case Resumed(slept=slept):
                 self._resume(now, slept=slept)
             case _:
@@ -222,6 +232,17 @@ class TokenMachine:
         self.state = hurried(
             self.state, event, is_mode_new=is_mode_new, asked_at=self._asked_at, now=now
         )
+
+    def _reject(self, state: Ready, now: float) -> None:
+        """Drop a refused token; a direct one stays, and the login is looked into once a minute."""
+        if not state.token.is_direct:
+            is_young = now - state.asked_at < YOUNG
+            self._young_rejections = self._young_rejections + 1 if is_young else 0
+            young, chance = self._young_rejections, self._chance()
+            self.state = rejected(state, now, young_ones=young, chance=chance)
+        elif self._question is None and now >= self._doubted_at + DOUBT_PAUSE:
+            self._doubted_at = now
+            self.state = doubted(state, now)
 
     def _resume(self, now: float, *, slept: bool) -> None:
         """Ask anew what a suspend has cut off; other answers get all their time again."""

@@ -21,12 +21,26 @@ if TYPE_CHECKING:
     from brokerd.core.states import State
 
 
-__all__ = ["LOAD_PAUSE", "YOUNG", "begun", "can_freshen", "hurried", "rejected", "resumed"]
+__all__ = [
+    "DOUBT_PAUSE",
+    "LOAD_PAUSE",
+    "YOUNG",
+    "begun",
+    "can_freshen",
+    "doubted",
+    "hurried",
+    "rejected",
+    "resumed",
+]
 
 LOAD_PAUSE = 1.0
 """Seconds between two looks into a failing store, however many callers want a token."""
 YOUNG = 60.0
 """Seconds; a second token rejected younger than this is replaced only after a pause."""
+
+DOUBT_PAUSE = 60.0
+"""Seconds between two looks into a login whose own token Copilot refuses: GitHub may go on taking
+it for ever (a personal token without the permission), and each refused caller reports it."""
 
 _RESUMING = Failure(
     ErrorClass.TEMPORARY,
@@ -118,6 +132,17 @@ def rejected(state: Ready, now: float, *, young_ones: int, chance: float) -> Exc
         at = max(now + backoff(young_ones, chance), retry.not_before)
         retry = replace(retry, at=at, failure=_REJECTED)
     return replace(next_state, retry=retry)
+
+
+def doubted(state: Ready, now: float) -> Ready:
+    """Have GitHub asked whether a refused direct token lives; it stays leasable meanwhile.
+
+    There is no other token to be had for this login, so to drop it would help nobody: whoever asks
+    is told in Copilot's own words why it is refused, unless GitHub says that the login is dead.
+    """
+    if not isinstance(state.step, Minting) or state.retry.at is None:
+        return state
+    return replace(state, retry=state.retry.soon(now))
 
 
 def resumed(state: State, now: float) -> State:

@@ -11,6 +11,7 @@ from fakes.machine import (
     COPILOT,
     DOWN,
     GRANT,
+    LIMITED,
     LOGIN,
     NEWER,
     NO_PLAN,
@@ -124,8 +125,9 @@ def test_a_rejected_direct_token_is_looked_into():
     bench = Bench(mode="direct").ready(GRANT, DIRECT)
     bench.now += 100.0
     assert isinstance(bench.do(ev.TokenRejected(DIRECT))[0], PrepareDirect)
-    assert bench.lease() is None
+    assert bench.lease().token == DIRECT, "there is no other to be had"
     bench.refuse(BAD)
+    assert bench.lease() is None
     assert isinstance(bench.question, LoadLogin), "one request, and no further"
     bench.answer(ev.LoginLoaded, LOGIN)
     assert bench.state == SignedOut(BAD)
@@ -138,17 +140,38 @@ def test_a_refused_direct_login_never_wins_over_a_newer_one():
     assert bench.question.token == NEWER.token
 
 
-def test_a_run_of_rejections_of_a_direct_token_is_paced():
+def test_a_direct_token_that_only_copilot_refuses_stays_and_is_looked_into_once_a_minute():
     bench = Bench(mode="direct").ready(GRANT, DIRECT)
-    questions = 0
-    for _ in range(50):
-        questions += len(bench.do(ev.TokenRejected(DIRECT)))
-        if bench.question:
+    began, asked_at = bench.now, []
+    for _ in range(2000):
+        if bench.do(ev.TokenRejected(DIRECT)):
+            asked_at.append(bench.now)
+            assert isinstance(bench.question, PrepareDirect)
+            assert bench.do(ev.TokenRejected(DIRECT)) == [], "one question at a time"
             bench.answer(ev.TokenIssued, DIRECT)
-        else:
-            assert bench.machine.failure.code == "token_rejected_again"
-            bench.now += 0.1
-    assert questions <= 3
+        assert bench.lease().token == DIRECT
+        assert bench.machine.failure is None
+        bench.now += 0.1
+    assert asked_at == pytest.approx([began + 60.0 * n for n in range(4)], abs=0.5)
+
+
+def test_a_doubted_direct_token_is_not_asked_about_before_github_permits():
+    bench = Bench(mode="direct").ready(GRANT, DIRECT)
+    bench.to_deadline()
+    bench.fail(LIMITED)
+    bench.now += 100.0
+    assert bench.do(ev.TokenRejected(DIRECT)) == []
+    assert bench.lease().token == DIRECT
+    bench.now += 500.0
+    assert bench.machine.handle_timer(bench.now), "after the 600 s that GitHub named"
+
+
+def test_a_doubt_changes_nothing_of_what_was_refused_for_good():
+    bench = Bench(mode="direct").ready(GRANT, DIRECT)
+    bench.to_deadline()
+    bench.refuse(NO_PLAN)
+    assert bench.do(ev.TokenRejected(DIRECT)) == []
+    assert bench.lease().token == DIRECT
 
 
 def test_a_suspend_asks_for_direct_use_again():

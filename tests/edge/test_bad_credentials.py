@@ -15,7 +15,7 @@ import pytest
 from brokerd.broker.refused_logins import REMEMBERED
 from brokerd.errors import BrokerError
 from brokerd.simulator.world import Fault
-from copilot_broker import LoginRequired, UpstreamRefused
+from copilot_broker import CopilotBrokerError, LoginRequired, UpstreamRefused
 from fakes.whole import DIRECT_APP, EXCHANGE, PATIENCE, POLL, Whole, simulated_world
 
 
@@ -27,6 +27,7 @@ GITHUB = (EXCHANGE, SEAT, "/user", "/graphql")
 """Paths that count wrong credentials."""
 CHAT_PATH = "/chat/completions"
 CHAT = {"model": "sim-chat", "messages": [{"role": "user", "content": "count"}]}
+NO_PERMISSION = '{"error": {"message": "the token lacks the permission Copilot Requests"}}'
 ANSWERED = "answered"
 
 
@@ -192,6 +193,26 @@ async def test_a_direct_login_that_copilot_refuses_is_asked_about_once(tmp_path)
         assert asked_since(whole, SEAT) == 1
         remember_bad(whole)
         await never_again(whole)
+
+
+async def test_a_direct_login_that_only_copilot_refuses_stays_and_hears_why(tmp_path):
+    """A personal token without the permission: GitHub takes it, and Copilot never will."""
+    async with signed_in(tmp_path, client_id=DIRECT_APP, refused_clients=[DIRECT_APP]) as whole:
+        whole.world.queue_faults(CHAT_PATH, [Fault(status=401, body=NO_PERMISSION)] * CLIENTS)
+        found = await crowd(whole, ["default"], [completion])
+        assert outcomes(found, "default") == {"upstream_401"}
+        await whole.until(lambda: not whole.is_busy)
+        assert asked_since(whole, CHAT_PATH) == CLIENTS, "one request per ask"
+        assert asked_since(whole, SEAT) == 1
+        assert whole.view("default").error is None
+        async with whole.client() as client:
+            whole.world.queue_faults("/models", [Fault(status=401, body=NO_PERMISSION)] * 5)
+            for count in range(1, 6):
+                with pytest.raises(CopilotBrokerError, match="Copilot Requests"):
+                    await client.model_list("default", fresh=True)
+                assert asked_since(whole, "/models") == count
+            assert asked_since(whole, SEAT) == 1
+            await completion(client, "default")  # the permission was added
 
 
 @pytest.mark.parametrize("is_due", [False, True], ids=["revoked", "expired"])

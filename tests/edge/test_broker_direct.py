@@ -169,3 +169,22 @@ async def test_a_watcher_knows_a_login_from_a_token(ready):
     assert state.lease.is_direct
     assert "gho_kept" not in repr(state)
     await watch.aclose()
+
+
+async def test_who_reports_a_direct_token_waits_for_what_github_says_of_it(world):
+    world.keep_login(is_direct=True)
+    broker = await world.start()
+    lease = await broker.lease(None)
+    world.github.gates["direct"] = gate = asyncio.Event()
+    call = await ask(broker.lease(None, reject=lease.token_id))
+    assert not call.done()
+    assert (await broker.lease(None)).token == lease.token, "others need not wait"
+    gate.set()
+    assert (await call).token == lease.token
+    for _ in range(10):
+        assert (await broker.lease(None, reject=lease.token_id)).token == lease.token
+    assert world.github.count("direct") == 2
+    await world.clock.advance(61.0)
+    world.github.revoked.add("gho_kept")
+    failure = await failure_of(broker.lease(None, reject=lease.token_id))
+    assert failure.code == "bad_credentials"
