@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from brokerd.core.retry_after import MAX_SECONDS
+
 
 if TYPE_CHECKING:
     from brokerd.core.tokens import CopilotToken
@@ -36,8 +38,6 @@ BACKOFF_FIRST = 1.0
 """Seconds before the first retry: most failures are a network that is just coming up."""
 BACKOFF_MAX = 300.0
 """Seconds; a retry at least every five minutes keeps a recovered upstream from going unnoticed."""
-MAX_RETRY_AFTER = 86_400.0
-"""Seconds; a limit longer than a day is a defect of the other side."""
 INTERCEPTED = "intercepted"
 """Code of an answer that is a portal's or a firewall's, not upstream's own: its time is a guess of
 ours, and whoever has signed in to the network asks anew at once."""
@@ -67,7 +67,7 @@ class Retry:
         delay = backoff(self.failures, chance, ceiling)
         not_before = self.not_before
         if failure.retry_after is not None and failure.retry_after > 0:
-            limit = min(failure.retry_after, MAX_RETRY_AFTER)
+            limit = min(failure.retry_after, MAX_SECONDS)
             if failure.code != INTERCEPTED:
                 not_before = max(not_before, now + limit)
             delay = max(delay, limit * (1 + RETRY_AFTER_JITTER * chance))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerd.core.refresh import Retry, backoff, is_alive, is_old_enough, refresh_delay
+from brokerd.core.retry_after import MAX_SECONDS
 from brokerd.core.tokens import CopilotToken
 from brokerd.errors import ErrorClass, Failure
 
@@ -66,7 +67,8 @@ def test_a_portals_time_is_a_guess_that_a_person_may_cut_short():
 
 
 def test_retry_after_beyond_a_day_is_cut():
-    assert Retry(0.0).failed(failure(1e12), 0.0, 0.0).at == 86_400.0
+    assert Retry(0.0).failed(failure(172_800.0), 0.0, 0.0).soon(1.0).at == 172_800.0
+    assert Retry(0.0).failed(failure(1e12), 0.0, 0.0).at == MAX_SECONDS
 
 
 @pytest.mark.parametrize(
