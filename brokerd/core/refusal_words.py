@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["MAX_MESSAGE", "MAX_READ", "Words", "github_page", "read_words", "words_of"]
+__all__ = ["BOM", "MAX_MESSAGE", "MAX_READ", "Words", "github_page", "read_words", "words_of"]
 
 MAX_MESSAGE: Final = 400
 """Characters of upstream's words in a message; longer ones are a page, not a sentence."""
 
 MAX_READ: Final = 64 * 1024
 """Bytes of a body that are looked at; refusals have some hundred."""
+
+BOM: Final = b"\xef\xbb\xbf"
+"""What some write before JSON or a page (RFC 8259 §8.1: it may be ignored)."""
 
 MAX_URL: Final = 2048
 """Characters; a longer one does not fit on a screen, and a person has to look at it."""
@@ -48,7 +51,7 @@ class Words:
 
 def read_words(body: bytes) -> Words:
     """Read a body, or its beginning; never raises. A web page says nothing."""
-    text = body[:MAX_READ].decode("utf-8", "replace").strip()
+    text = body[:MAX_READ].removeprefix(BOM).decode("utf-8", "replace").strip()
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

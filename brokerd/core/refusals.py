@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from brokerd.core.refusal_words import MAX_READ, Words, github_page, read_words, words_of
+from brokerd.core.refusal_words import BOM, MAX_READ, Words, github_page, read_words, words_of
 from brokerd.core.retry_after import http_date, seconds
 from brokerd.errors import ErrorClass, Failure
 
@@ -37,6 +37,7 @@ __all__ = [
     "Refusal",
     "explain",
     "explain_event",
+    "explain_whole",
     "is_limit",
     "with_terms",
 ]
@@ -348,8 +349,26 @@ def explain_event(chunk: bytes) -> Failure | None:
         if _MAYBE_ERROR.search(line):
             words = _event_words(line.removeprefix(b"data:").strip())
             if words is not None:
-                return _broken_off(words)
+                return _said(words)
     return None
+
+
+_NEAR: Final = 4096
+"""Bytes at the beginning of a whole answer that are searched: an error has little before it, and a
+long answer is not read for one."""
+
+
+def explain_whole(body: bytes) -> Failure | None:
+    """Explain the error that stands in place of an answer that came whole, under 200, if any.
+
+    Nothing says that it is JSON but itself. Never raises.
+    """
+    if _MAYBE_ERROR.search(body, 0, _NEAR) is None or len(body) > MAX_READ:
+        return None
+    words = _event_words(body.removeprefix(BOM))
+    if words is None:  # who asks for a stream, and takes it whole
+        return explain_event(body)
+    return _said(words, "answered with an error")
 
 
 def _event_words(text: bytes) -> Words | None:
@@ -377,7 +396,7 @@ def _event_words(text: bytes) -> Words | None:
     return None
 
 
-def _broken_off(words: Words) -> Failure:
+def _said(words: Words, how: str = "broke off") -> Failure:
     row = _EVENTS.get(words.code, _BROKEN_OFF)
-    message = "GitHub Copilot broke off" + (f": {words.message}" if words.message else "")
+    message = f"GitHub Copilot {how}" + (f": {words.message}" if words.message else "")
     return Failure(row.error_class, words.code or "upstream_error", message, row.hint, words.url)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from brokerd.core.refusals import explain_whole
 from brokerd.rpc.completion_stream import CompletionStream
 from brokerd.rpc.failures import REQUEST_CANCELLED, SHUTTING_DOWN, error_info, error_of
 from brokerd.rpc.params import completion_request
@@ -142,8 +143,11 @@ class Completions:
         if failure is not None:
             self._refuse(msgid, error_of(failure))
             return
+        refusal = reply.refusal
+        if refusal is None and (refusal := explain_whole(body)) is not None:
+            self._proxy.note_refusal(reply_account(reply), refusal)
         try:
-            self._wire.send_result(msgid, completion_map(reply, body), error_of(reply.refusal))
+            self._wire.send_result(msgid, completion_map(reply, body), error_of(refusal))
         except LocalProtocolError as raised:
             self._refuse(msgid, error_info(raised, METHOD))
             return

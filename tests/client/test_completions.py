@@ -603,6 +603,16 @@ def test_refusal_of_a_whole_answer_is_the_brokers_words():
             _ = found.text
 
 
+def test_an_error_under_200_is_the_brokers_words():
+    refused = {**ANSWER, "body": b'{"error": {}}', "refusal": DENIED}
+    with serving(refused) as server, Client(server.path) as client:
+        found = client.complete({})
+        assert (found.status, found.ok, found.refusal.status) == (200, True, 200)
+        for use in (lambda: found.text, found.raise_for_status):
+            with pytest.raises(Denied, match="no access"):
+                use()
+
+
 def test_endless_refusal_is_not_read_to_its_end():
     with serving(Stream(endless(), None, 500, {})) as server, Client(server.path) as client:
         with pytest.raises(UpstreamRefused, match="upstream_500"):

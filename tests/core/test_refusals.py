@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerd.core.refusal_words import MAX_MESSAGE, MAX_URL, read_words
-from brokerd.core.refusals import explain, explain_event, with_terms
+from brokerd.core.refusals import explain, explain_event, explain_whole, with_terms
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -318,6 +318,8 @@ def test_no_body_is_too_odd(body):
         assert said.message
     explain_event(b"data: " + body + b"\n\n")
     explain_event(b'data: {"error"' + body)
+    explain_whole(body)
+    explain_whole(b'{"error": {"code": ' + body)
 
 
 # Addresses.
@@ -444,6 +446,45 @@ def test_an_error_among_events_is_explained(found, error_class, code, words, aro
     assert (said.error_class, said.code) == (error_class, code)
     assert said.message == f"GitHub Copilot broke off{words}"
     assert said.hint.rpartition(": ")[2].startswith("copilot-cred ")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        (json.dumps(coded("server_error", "It broke.")), "server_error", ": It broke"),
+        (json.dumps(coded("server_error", "It broke."), indent=4), "server_error", ": It broke"),
+        ("\ufeff" + json.dumps(coded("server_error")), "server_error", ": Because"),
+        ('{"error": "words"}', "upstream_error", ": words"),
+        ('{"id": "x", "choices": [], "error": {"message": "busy"}}', "upstream_error", ": busy"),
+        ('{"type": "error", "error": {"type": "overloaded_error"}}', "overloaded_error", ""),
+        ('{"status": "failed", "error": {"code": "odd", "message": "Why"}}', "odd", ": Why"),
+    ],
+)
+def test_an_error_in_place_of_a_whole_answer_is_explained(body, code, words):
+    said = explain_whole(body.encode())
+    assert (said.error_class, said.code) == (TEMPORARY, code)
+    assert said.message == f"GitHub Copilot answered with an error{words}"
+    assert said.hint.rpartition(": ")[2].startswith("copilot-cred ")
+
+
+def test_an_error_is_found_in_a_stream_taken_whole():
+    said = explain_whole(CHUNK + event(coded("odd", "Why")))
+    assert (said.code, said.message) == ("odd", "GitHub Copilot broke off: Why")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"error": None, "status": "completed", "output": []},
+        {"choices": [{"message": {"content": '{"error": {"code": "spoken"}}'}}]},
+        {"tools": [{"parameters": {"properties": {"error": {"type": "string"}}}}], "output": []},
+        {"choices": [], "padding": "x" * 5000, "error": {"code": "far"}},
+        {"error": {"code": "x" * 70_000}},
+        [{"error": {"code": "list"}}],
+    ],
+)
+def test_a_whole_answer_that_is_none_is_not_explained(found):
+    assert explain_whole(json.dumps(found).encode()) is None
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,19 @@ async def test_a_refusal_is_explained_beside_the_answer(door, client):
     assert door.proxy.noted == [], "the proxy knows of its own answers"
 
 
+async def test_an_error_in_place_of_a_whole_answer_is_explained_and_remembered(door, client):
+    body = b'\xef\xbb\xbf{"error": {\n"message": "too busy", "code": "model_overloaded"}}'
+    door.proxy.answers.append(FakeReply(body, account="work"))
+    found = (await client.call("completion.create", body=b"{}")).result
+    assert (found["status"], found["body"]) == (200, body)
+    assert (found["refusal"]["class"], found["refusal"]["code"]) == (7, "model_overloaded")
+    assert "too busy" in found["refusal"]["message"]
+    ((account, noted),) = door.proxy.noted
+    assert (account, noted.code) == ("work", "model_overloaded")
+    door.proxy.answers.append(FakeReply(b'{"error": null, "output": []}'))
+    assert "refusal" not in (await client.call("completion.create", body=b"{}")).result
+
+
 async def test_who_wants_errors_as_text_has_refusals_so(door, client):
     await client.call("broker.hello", errors="text")
     door.proxy.answers += [FakeReply(b"no", status=403, refusal=REFUSED) for _ in range(2)]

@@ -50,8 +50,8 @@ class Completion:
     account: str
     """Who has been asked for."""
     refusal: UpstreamRefused | None = field(default=None, repr=False, compare=False)
-    """What a status that is not 2xx means and what mends it, as the broker explains it: what
-    `raise_for_status` raises, as a value. None where there is nothing to explain."""
+    """What a status that is not 2xx means, or an error under 200, and what mends it, as the broker
+    explains it: what `raise_for_status` raises, as a value. None: there is nothing to explain."""
 
     @classmethod
     def from_result(cls, result: object) -> Completion:
@@ -69,9 +69,11 @@ class Completion:
         return 200 <= self.status < 300
 
     def raise_for_status(self) -> None:
-        """Raise UpstreamRefused unless the status is 2xx."""
+        """Raise UpstreamRefused unless the status is 2xx and the answer no error all the same."""
+        if self.refusal is not None:
+            raise self.refusal
         if not self.ok:
-            raise self.refusal or unexplained(self.status)
+            raise unexplained(self.status)
 
     def json(self) -> Any:
         """Decode the body. Raises InternalError `not_json`."""
@@ -107,7 +109,7 @@ def head_of(result: Mapping[str, Any]) -> tuple[int, dict[str, str], str]:
 def refusal_in(result: Mapping[str, Any]) -> UpstreamRefused | None:
     """Return the broker's explanation of an answer; where it gives none, a plain one of a refusal.
 
-    None for an answer that is 2xx. For what `head_of` has checked.
+    None for an answer that is 2xx and not explained. For what `head_of` has checked.
     """
     status = result["status"]
     explained = refusal_from(result.get("refusal"), status)

@@ -21,13 +21,14 @@ from copilot_broker.cli.models import MODELS_TIMEOUT
 from copilot_broker.cli.output import Text
 from copilot_broker.cli.report import PROGRAM, Refusal, note
 from copilot_broker.cli.stdin import read_stdin
-from copilot_broker.errors import ErrorClass, refused
+from copilot_broker.errors import ErrorClass, InternalError, refused
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from copilot_broker import CompletionStream
+    from copilot_broker.errors import UpstreamRefused
 
 
 __all__ = ["add", "chat"]
@@ -116,12 +117,17 @@ def chat(args: argparse.Namespace) -> int:
 def _print_whole(client: Client, request: dict[str, Any], args: argparse.Namespace) -> None:
     answer = client.complete(request, account=args.account, headers=HEADERS)
     answer.raise_for_status()
-    found = None if args.json else answer.json()
+    try:
+        found = answer.json()
+    except InternalError:
+        found = None
+    if not isinstance(found, Mapping):
+        raise _no_answer(answer.status)
+    if is_error(found):
+        raise broken_off(answer.status)
     with Text() as out:
         if args.json:
             out.write(answer.body.decode("utf-8", "replace"))
-        elif isinstance(found, Mapping) and is_error(found):
-            raise answer.refusal or broken_off(answer.status)
         else:
             _print_text([found], out)
 
@@ -145,13 +151,17 @@ def _events(answer: CompletionStream) -> Iterator[dict[str, Any]]:
         came = True
         yield event
     if not came:
-        raise refused(
-            answer.status,
-            ErrorClass.TEMPORARY,
-            "bad_answer",
-            "what came is no answer of GitHub Copilot's",
-            "A proxy or firewall may have answered in its place. Ask again: copilot-cred chat",
-        )
+        raise _no_answer(answer.status)
+
+
+def _no_answer(status: int) -> UpstreamRefused:
+    return refused(
+        status,
+        ErrorClass.TEMPORARY,
+        "bad_answer",
+        "what came is no answer of GitHub Copilot's",
+        "A proxy or firewall may have answered in its place. Ask again: copilot-cred chat",
+    )
 
 
 def _print_text(events: Iterable[Any], out: Text) -> None:

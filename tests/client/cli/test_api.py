@@ -103,6 +103,13 @@ def test_a_stream_is_printed_as_it_comes(server):
     assert params["stream"] is True
 
 
+def test_an_error_under_200_is_told_by_its_class(server):
+    server.answers["completion.create"] = whole(b'{"error": {}}', refusal=REFUSED.to_map())
+    done = api(server, "/chat/completions")
+    assert (done.returncode, done.stdout) == (5, b'{"error": {}}')
+    assert "used up" in done.stderr.decode()
+
+
 @pytest.mark.parametrize("stream", [[], ["--stream"]])
 @pytest.mark.parametrize("explained", [True, False])
 def test_a_refusal_is_told_and_its_body_printed(server, stream, explained):

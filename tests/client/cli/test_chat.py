@@ -328,11 +328,17 @@ def test_an_error_in_the_midst_leaves_what_came(server, how, refusal):
         assert done.stdout == "Hel\n"
 
 
-def test_an_error_under_200_is_no_answer(server):
-    server.answers["completion.create"] = whole({"error": {"message": "no"}})
-    done = chat(server, "--no-stream", "x")
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_an_error_under_200_is_no_answer(server, how):
+    answer = whole({"error": {"message": "no"}})
+    server.answers["completion.create"] = answer
+    done = chat(server, "--no-stream", *how, "x")
     assert (done.returncode, done.stdout) == (7, "")
     assert "broke off" in done.stderr
+    server.answers["completion.create"] = {**answer, "refusal": LIMITED.to_map()}
+    done = chat(server, "--no-stream", *how, "x")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "slow down" in done.stderr
 
 
 def test_copilot_dying_midway_leaves_what_came(server):
@@ -460,7 +466,8 @@ def test_help_is_worth_reading():
 @pytest.mark.parametrize("options", [(), ("--json",)])
 @pytest.mark.parametrize("said", [b"<html>welcome to our network</html>", b"", b": ping\n\n"])
 def test_what_is_no_answer_of_copilots_is_no_success(server, said, options):
-    server.answers["completion.create"] = streamed(said)
-    ended = chat(server, "--model", "m", *options, "--error-format", "json", PROMPT)
-    assert (ended.returncode, ended.stdout) == (7, "")
-    assert json.loads(ended.stderr)["code"] == "bad_answer"
+    for way, answer in ((), streamed(said)), (("--no-stream",), whole(said)):
+        server.answers["completion.create"] = answer
+        ended = chat(server, "--model", "m", *way, *options, "--error-format", "json", PROMPT)
+        assert (ended.returncode, ended.stdout) == (7, "")
+        assert json.loads(ended.stderr)["code"] == "bad_answer"
