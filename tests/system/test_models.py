@@ -101,7 +101,8 @@ def test_a_list_that_cannot_be_had_anew_is_shown_old(signed_in: Session, github:
     asked = github.asked(MODELS)
     signed_in.cred("models", "--fresh")
     assert github.asked(MODELS) == asked, "not before it said"
-    assert "hello" in good(signed_in, "chat", "hello"), "a limit of the list is none of the chat"
+    error = refused(signed_in, "chat", "--model", "sim-chat", "hello")
+    assert (error["code"], github.asked(CHAT)) == ("cooling_down", 0), "a limit of the account's"
 
 
 def test_without_any_list_the_refusal_is_the_answer(signed_in: Session, github: GitHub) -> None:
