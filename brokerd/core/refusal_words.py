@@ -32,6 +32,13 @@ BOM: Final = b"\xef\xbb\xbf"
 MAX_URL: Final = 2048
 """Characters; a longer one does not fit on a screen, and a person has to look at it."""
 
+_STRING: Final = rf'((?:[^"\\\x00-\x1f]|\\.){{0,{4 * MAX_MESSAGE}}})'
+_FIELDS: Final = {
+    "code": re.compile(rf'"code"\s*:\s*"{_STRING}"'),
+    "type": re.compile(rf'"type"\s*:\s*"{_STRING}"'),
+    "message": re.compile(rf'"message"\s*:\s*"{_STRING}'),  # where it may be that it is cut off
+}
+
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _PAGES: Final = ("url", "documentation_url", "help_url")
 _GITHUB: Final = ("github.com", "ghe.com")
@@ -47,6 +54,8 @@ class Words:
     """Upstream's own, without what may follow a colon."""
     url: str | None = None
     """A page of GitHub's, or where a remote agent wants to be authorized (`authorize_url`)."""
+    is_sign_in: bool = False
+    """Whether it is the latter."""
 
 
 def read_words(body: bytes) -> Words:
@@ -57,6 +66,8 @@ def read_words(body: bytes) -> Words:
     except (ValueError, RecursionError):
         if text.startswith("<"):
             return Words()
+        if text.startswith("{") and (cut_off := words_of(_members(text))) != Words():
+            return cut_off
         # `off_topic` is a code that comes as the whole text.
         return Words(_line(text), text if "_" in text and _CODE.fullmatch(text) else "")
     if not isinstance(found, dict):
@@ -66,7 +77,8 @@ def read_words(body: bytes) -> Words:
     return Words(
         words.message or _line(found.get("message")),
         words.code or _code(found.get("code")),
-        words.url or _page(found),
+        words.url or _sign_in(found) or _page(found),
+        words.is_sign_in or (words.url is None and _sign_in(found) is not None),
     )
 
 
@@ -77,7 +89,27 @@ def words_of(error: object) -> Words:
     code = _code(error.get("code"))
     if not code and error.get("type") != "error":  # the Messages API names errors by their type
         code = _code(error.get("type"))
-    return Words(_line(error.get("message")), code, _page(error))
+    sign_in = _sign_in(error)
+    return Words(
+        _line(error.get("message")), code, sign_in or _page(error), is_sign_in=sign_in is not None
+    )
+
+
+def _members(text: str) -> dict[str, object]:
+    """Return what can be read of JSON that was cut off: the first of each of these members."""
+    found: dict[str, object] = {}
+    for name, pattern in _FIELDS.items():
+        member = pattern.search(text)
+        if member is None:
+            continue
+        # The cut may have gone through an escape.
+        for value in (member[1], member[1].rpartition("\\")[0]):
+            try:
+                found[name] = json.loads(f'"{value}"')
+            except ValueError:
+                continue
+            break
+    return found
 
 
 def _code(value: object) -> str:
@@ -97,11 +129,13 @@ def _line(text: object) -> str:
 
 
 def _page(error: Mapping[Any, Any]) -> str | None:
-    """Return a page that may be shown. An agent's own sign-in may be anywhere."""
-    url = _https(error.get("authorize_url"))
-    if url is not None:
-        return url
+    """Return a page of GitHub's that may be shown."""
     return next((page for name in _PAGES if (page := github_page(error.get(name)))), None)
+
+
+def _sign_in(error: Mapping[Any, Any]) -> str | None:
+    """Return where an agent's own sign-in is: it may be anywhere."""
+    return _https(error.get("authorize_url"))
 
 
 def github_page(value: object) -> str | None:

@@ -23,6 +23,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from brokerd.core.answers import wants_own_login
 from brokerd.core.refusal_words import BOM, MAX_READ, Words, github_page, read_words, words_of
 from brokerd.core.retry_after import http_date, seconds
 from brokerd.errors import ErrorClass, Failure
@@ -246,6 +247,10 @@ _PERSONAL: Final = (
     "then: copilot-cred login --with-token"
 )
 _AGENT: Final = "A remote agent wants a sign-in of its own: open the page, then: copilot-cred chat"
+_HIDDEN_AGENT: Final = (
+    "A remote agent wants a sign-in of its own, at an address that cannot be shown: sign in where "
+    "it was set up, then: copilot-cred chat"
+)
 _PROXY: Final = "A proxy or firewall may have answered in GitHub's place. "
 
 
@@ -290,8 +295,9 @@ def _row(status: int, headers: Mapping[str, str], words: Words, body: bytes) -> 
         return _TOO_LONG  # /responses calls it invalid_request_body
     if status == 401 and "Personal Access Token" in words.message:
         return _BY_STATUS[401]._replace(hint=_PERSONAL)
-    if status == 401 and words.url is not None and b"authorize_url" in body:
-        return _BY_STATUS[401]._replace(hint=_AGENT, meaning="a remote agent wants a sign-in")
+    if status == 401 and wants_own_login(body):
+        hint = _AGENT if words.is_sign_in else _HIDDEN_AGENT
+        return _BY_STATUS[401]._replace(hint=hint, meaning="a remote agent wants a sign-in")
     if status == 403 and headers.get("x-github-sso", "").startswith("required"):
         return _SINGLE_SIGN_ON
     if status == 403 and _is_limit(headers):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core.refusal_words import MAX_MESSAGE, MAX_URL, read_words
+from brokerd.core.refusal_words import MAX_MESSAGE, MAX_READ, MAX_URL, read_words
 from brokerd.core.refusals import explain, explain_event, explain_whole, with_terms
 from brokerd.errors import ErrorClass, Failure
 
@@ -322,6 +322,36 @@ def test_no_body_is_too_odd(body):
     explain_whole(b'{"error": {"code": ' + body)
 
 
+# What is before the JSON, and JSON that is cut off.
+
+
+def test_a_byte_order_mark_is_no_word():
+    mark = b"\xef\xbb\xbf"
+    assert failure(400, mark + json.dumps(coded("odd", "Why")).encode()).code == "odd"
+    assert failure(502, mark + b"<html>busy</html>").message.endswith("it is out of order")
+    assert failure(400, mark + b"off_topic").code == "off_topic"
+
+
+@pytest.mark.parametrize("long", ["message", "padding"])
+def test_what_was_read_of_a_long_refusal_counts(long):
+    found = {"code": "model_max_prompt_tokens_exceeded", "message": "Too long. "}
+    found[long] = found.get(long, "") + "é\n" * MAX_READ
+    said = failure(400, json.dumps({"error": found}).encode()[:MAX_READ])
+    assert said.code == "model_max_prompt_tokens_exceeded"
+    assert said.message.startswith("GitHub Copilot answered 400: Too long")
+    assert "{" not in said.message
+    assert len(said.message) <= MAX_MESSAGE + 40
+
+
+def test_json_may_be_cut_off_anywhere():
+    whole = json.dumps({"error": {"code": "odd_one", "message": 'é \u2028 "so" it is'}}).encode()
+    for size in range(len(whole)):
+        said = failure(400, whole[:size])
+        is_there = size >= whole.index(b'odd_one"') + len('odd_one"')
+        assert said.code == ("odd_one" if is_there else "upstream_400")
+        assert "\\" not in said.message
+
+
 # Addresses.
 
 
@@ -359,6 +389,19 @@ def test_an_agents_sign_in_may_be_anywhere():
 def test_other_pages_are_githubs_or_not_shown(url, is_shown, name):
     assert failure(403, coded("x", **{name: url})).url == (url if is_shown else None)
     assert failure(403, {"message": "x", name: url}).url == (url if is_shown else None)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://agent.example.com/a", "javascript:alert(1)", "https://me@agent.example.com/"]
+)
+@pytest.mark.parametrize("beside", [{}, {"documentation_url": "https://docs.github.com/x"}])
+def test_a_sign_in_that_cannot_be_shown_is_no_refused_token(url, beside):
+    said = failure(401, {"error": {"authorize_url": url, **beside}})
+    assert said.url == beside.get("documentation_url")
+    assert said.message.endswith("a remote agent wants a sign-in")
+    assert "cannot be shown" in said.hint
+    assert "refresh" not in said.hint
+    assert url not in str(said)
 
 
 @pytest.mark.parametrize("url", ["http://example.com", "https://a@b", "https://x\n", "", None, {}])
