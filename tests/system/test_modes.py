@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import pytest
 
+from brokerd.simulator.refusals import error_text
+from brokerd.simulator.world import Fault
 from system.github import EXCHANGE
 from system.scripted import (
     CHAT,
@@ -209,6 +213,24 @@ def test_an_exchange_may_have_any_shape(daemon: Session, github: GitHub) -> None
         assert good(daemon, "get").startswith("tid="), form
         assert "hello" in good(daemon, "chat", "hello")
         assert 1700 < account(daemon)["expires_in"] <= 1800
+
+
+def test_githubs_clock_may_be_a_day_off(daemon: Session, github: GitHub) -> None:
+    day = 86_400
+    for offset in (-day, day):
+        github.forget(clock_offset=offset)
+        person = f"person{offset}"
+        token = github.world.mint("gho_", person)
+        good(daemon, "login", "--account", person, "--with-token", stdin=token)
+        lease = json.loads(good(daemon, "get", "--format", "json", "--account", person))
+        assert 1700 < lease["expires_in"] <= 1800
+        assert abs(lease["expires_at"] - time.time() - lease["expires_in"]) < 30, "by our clock"
+        asking = ("chat", "--model", "sim-chat", "--account", person, "hello")
+        assert "hello" in good(daemon, *asking)
+        until = formatdate(github.world.wall() + 300, usegmt=True)
+        limit = Fault(429, {"retry-after": until}, error_text("rate_limited", "Slow down"))
+        github.world.queue_faults(CHAT, [limit])
+        assert 290 <= refused(daemon, *asking)["retry_after"] <= 301, "by theirs"
 
 
 def test_a_personal_token_without_permission_is_told_which(
