@@ -10,8 +10,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from brokerd.broker.failures import as_of_now
 from brokerd.core.events import Event, QuestionFailed
-from brokerd.core.states import Exchanging, Minting, Ready, Renewing, Saving
+from brokerd.core.states import Exchanging, Minting, Ready, Renewing, Saving, SignedOut
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 
 
@@ -91,6 +92,14 @@ class AccountRunner:
         """Wait while one of these is under way: what cannot be taken back once it was asked."""
         while self._tasks and isinstance(self._asked, questions):
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def failure(self) -> Failure | None:
+        """What stands in the way, or did the last time, with what is left of its time."""
+        failure, state = self.machine.failure, self.machine.state
+        if failure is None or isinstance(state, SignedOut):
+            return failure
+        return as_of_now(failure, state.retry, self._clock.boottime())
 
     @property
     def has_saved(self) -> bool:

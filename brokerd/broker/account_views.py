@@ -61,7 +61,7 @@ def view_of(
         token_id=token_id,
         expires_in=expires_in,
         refresh_in=refresh_in,
-        error=runner.machine.failure,
+        error=runner.failure,
         mode_reason=_mode_reason(login, settings),
         scopes=login.token.scope if login else "",
         sku=token.sku if token else "",
@@ -108,7 +108,7 @@ def pending_view(
         token_id=None,
         expires_in=None,
         refresh_in=None,
-        error=attempt.runner.machine.failure if attempt else None,
+        error=attempt.runner.failure if attempt else None,
     )
 
 
@@ -121,6 +121,7 @@ def watch_state(
 ) -> WatchState:
     """Show an account to a watcher."""
     state = runner.machine.state if runner else SignedOut()
+    failure = runner.failure if runner else None
     match state:
         case SignedOut(reason=reason):
             return WatchState(name, "login_required", None, reason or no_login)
@@ -128,11 +129,11 @@ def watch_state(
             return WatchState(name, "login_required", None, no_login)
         case Exchanging(retry=retry):
             kind: WatchKind = "failed" if retry.at is None else "cooldown"
-            return WatchState(name, kind, None, retry.failure or pending)
-        case Ready(retry=retry):
+            return WatchState(name, kind, None, failure or pending)
+        case Ready():
             if lent is None:
-                return WatchState(name, "cooldown", None, retry.failure or pending)
-            return WatchState(name, "token", lent, retry.failure)
+                return WatchState(name, "cooldown", None, failure or pending)
+            return WatchState(name, "token", lent, failure)
         case _:
             assert_never(state)
 

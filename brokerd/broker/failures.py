@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from brokerd.core.retry_after import MIN_SECONDS
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, TransientError
+
+
+if TYPE_CHECKING:
+    from brokerd.core.refresh import Retry
 
 
 __all__ = [
     "PENDING",
     "RENEWAL_WAITS",
     "STOPPING",
+    "as_of_now",
     "cooling_down",
     "error_for",
     "not_revoked",
@@ -46,6 +53,17 @@ def error_for(failure: Failure) -> BrokerError:
     if failure.error_class in (ErrorClass.TEMPORARY, ErrorClass.LOCKED):
         return TransientError(failure)
     return PermanentError(failure)
+
+
+def as_of_now(failure: Failure, retry: Retry, now: float) -> Failure:
+    """Return it with what is left of its time: the question is asked again at `retry.at`.
+
+    `now` is CLOCK_BOOTTIME in seconds, as `retry.at` is. One that is being asked again just now
+    has a second left, one that nobody asks again stays as it is.
+    """
+    if retry.at is None:
+        return failure
+    return replace(failure, retry_after=max(MIN_SECONDS, retry.at - now))
 
 
 def unknown_account(name: str) -> Failure:

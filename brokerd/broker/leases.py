@@ -158,10 +158,10 @@ class Leases:
         runner.feed(RefreshRequested())
         while machine.question is not None and self._roster.accounts.get(name) is runner:
             if self._roster.is_closed or self._roster.clock.monotonic() >= until:
-                raise self._error(name, machine.failure or PENDING)
+                raise self._error(name, runner.failure or PENDING)
             await self._roster.change(until)
-        machine = self._signed_in(name).machine
-        lease, failure = machine.lease(self._roster.clock.boottime()), machine.failure
+        runner = self._signed_in(name)
+        lease, failure = runner.machine.lease(self._roster.clock.boottime()), runner.failure
         if failure is not None or lease is None:
             raise self._error(name, failure or PENDING)
         return self.lend(name, lease, 0.0)
@@ -175,7 +175,7 @@ class Leases:
             state = machine.state
         if isinstance(state, SignedOut):
             raise self._error(name, state.reason or self._roster.no_login(name))
-        failure = machine.failure or PENDING
+        failure = runner.failure or PENDING
         if self._roster.is_closed:
             failure = STOPPING
         if not isinstance(state, Exchanging) or machine.question is not None:

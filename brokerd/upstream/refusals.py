@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.core import retry_after
-from brokerd.core.durations import in_words
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream.bodies import bears_request_id, fields_of, is_intercepted
 from brokerd.upstream.notifications import no_entitlement
@@ -80,7 +79,8 @@ def refusal(answer: Answer, permitted: OriginAllowList) -> BrokerError:
             return single_sign_on
     if _is_limited(answer, message):
         wait = _wait(answer, DEFAULT_RETRY_AFTER) or DEFAULT_RETRY_AFTER
-        text = f"GitHub limits the rate of requests for another {in_words(wait)}"
+        # No duration in the sentence: it is read again when much of it is over.
+        text = "GitHub limits the rate of requests"
         return _transient("rate_limited", text, RETRY_HINT, wait)
     return _by_status(answer, message)
 

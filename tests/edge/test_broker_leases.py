@@ -114,6 +114,47 @@ async def test_a_caller_waits_through_a_short_backoff(world):
     assert (await call).token
 
 
+async def test_everybody_is_told_what_is_left_of_a_wait_not_how_long_it_was(world):
+    world.keep_login()
+    world.github.faults["exchange"] = [transient("rate_limited", retry_after=60.0), transient()]
+    broker = await world.start()
+    await world.clock.advance(30.0)
+    left = (await failure_of(broker.lease(None))).retry_after
+    assert 30.0 <= left <= 36.0
+    assert world.view().error.retry_after == pytest.approx(left)
+    watch = broker.watch(None)
+    assert (await anext(watch)).failure.retry_after == pytest.approx(left)
+    await watch.aclose()
+    await world.clock.advance(left - 5.0)
+    assert world.view().error.retry_after == pytest.approx(5.0)
+
+
+async def test_what_is_left_is_told_beside_a_token_that_lives_on(ready):
+    ready.github.faults["exchange"] = [transient("rate_limited", retry_after=60.0)]
+    await failure_of(ready.broker.refresh(None))
+    await ready.clock.advance(50.0)
+    assert 10.0 <= ready.view().error.retry_after <= 16.0
+    watch = ready.broker.watch(None)
+    state = await anext(watch)
+    assert state.lease is not None
+    assert state.failure.retry_after == ready.view().error.retry_after
+    await watch.aclose()
+
+
+async def test_who_asks_while_it_is_asked_again_is_not_told_the_old_time(world):
+    world.keep_login()
+    world.github.faults["exchange"] = [transient("rate_limited", retry_after=60.0)]
+    world.github.gate = asyncio.Event()
+    broker = await world.start()
+    await world.clock.advance(70.0)
+    assert world.github.count("exchange") == 2
+    call = await ask(broker.lease(None))
+    await world.clock.advance(5.0)
+    failure = await failure_of(call)
+    assert (failure.code, failure.retry_after) == ("rate_limited", 1.0)
+    world.github.gate.set()
+
+
 async def test_a_long_cool_down_is_said_at_once_with_retry_after(world):
     world.keep_login()
     world.github.faults["exchange"] = [transient("rate_limited", retry_after=600.0)]

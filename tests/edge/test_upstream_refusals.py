@@ -192,26 +192,25 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 @pytest.mark.parametrize(
-    ("answer", "seconds", "words"),
+    ("answer", "seconds"),
     [
         (said(403, PRIMARY, x_ratelimit_remaining="0", x_ratelimit_reset="784112377", date=DATE),
-         600, "10 minutes"),
-        (said(403, PRIMARY), 60, "1 minute"),
-        (said(403, SECONDARY), 60, "1 minute"),
-        (said(429, SECONDARY, retry_after="30"), 30, "30 seconds"),
-        (said(429, b"<html>slow down</html>"), 60, "1 minute"),
-        (said(429, {}, retry_after="465000"), 465000, "5 days 9 hours"),
-        (said(429, {}, retry_after="Sun, 06 Nov 1994 12:09:37 GMT", date=DATE), 12000,
-         "3 hours 20 minutes"),
-        (said(429, {}, x_ratelimit_user_retry_after="7"), 7, "7 seconds"),
-        (said(404, {"message": "x"}, retry_after="5"), 5, "5 seconds"),
-        (said(422, {"message": "x"}, retry_after="soon"), 60, "1 minute"),
+         600),
+        (said(403, PRIMARY), 60),
+        (said(403, SECONDARY), 60),
+        (said(429, SECONDARY, retry_after="30"), 30),
+        (said(429, b"<html>slow down</html>"), 60),
+        (said(429, {}, retry_after="465000"), 465000),
+        (said(429, {}, retry_after="Sun, 06 Nov 1994 12:09:37 GMT", date=DATE), 12000),
+        (said(429, {}, x_ratelimit_user_retry_after="7"), 7),
+        (said(404, {"message": "x"}, retry_after="5"), 5),
+        (said(422, {"message": "x"}, retry_after="soon"), 60),
     ],
 )  # fmt: skip
-async def test_every_form_of_a_limit_says_how_long(answer, seconds, words):
+async def test_every_form_of_a_limit_says_how_long(answer, seconds):
     failure = await refused(answer, TransientError)
     assert (failure.code, failure.retry_after) == ("rate_limited", seconds)
-    assert failure.message.endswith(f"another {words}")
+    assert failure.message == "GitHub limits the rate of requests", "it is read again later"
 
 
 @pytest.mark.parametrize("status", [401, 403])
