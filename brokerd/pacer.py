@@ -1,15 +1,17 @@
-"""The pacing gate: one for all tools of an account, so that upstream's limits bind everybody.
+"""The pacing gate: one for all tools of a person, so that upstream's limits bind everybody.
 
-The rules are `core.pacing`'s; here are the clock, the waiters and their wake-ups. As long as
-upstream has nothing against an account, a request costs a look-up and a counter. Only while
-somebody waits, or all of an account cools down, one task per account naps until the next moment
-at which something changes by itself.
+Accounts are names, and a person may have several: those share one gate. The rules are
+`core.pacing`'s; here are the clock, the waiters and their wake-ups. As long as upstream has
+nothing against a person, a request costs a look-up and a counter. Only while somebody waits, or
+all of an account cools down, one task per person naps until the next moment at which something
+changes by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.core.pacing import AccountGate, FairQueue, queue_full, queued_too_long
@@ -20,7 +22,7 @@ from brokerd.views import PacingView
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from brokerd.core.refusals import Refusal
     from brokerd.errors import Failure
@@ -93,7 +95,7 @@ class Ticket:
         if lane.gate.is_quiet:
             lane.gate.in_flight -= 1
         else:
-            lane.closed(is_unanswered_probe=self._is_probe)
+            lane.closed(is_probe=self._is_probe)
 
     def _release(self, lane: _Lane) -> None:
         if self._is_held:
@@ -101,12 +103,22 @@ class Ticket:
             lane.gate.release()
 
 
+def _named(account: str) -> Hashable:
+    return account
+
+
 class Pacer:
     """All accounts' gates."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, person: Callable[[str], Hashable] = _named) -> None:
+        """`person` says whose an account is; it is asked when the name is first seen.
+
+        Names of one person share one gate, for upstream limits persons.
+        """
         self._clock = clock
+        self._person = person
         self._lanes: dict[str, _Lane] = {}
+        self._of_persons: dict[Hashable, _Lane] = {}
         self._callbacks: list[Callable[[], None]] = []
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -123,7 +135,7 @@ class Pacer:
         """
         lane = self._lanes.get(account)
         if lane is None:
-            lane = self._lanes[account] = _Lane(account, self._clock, self._changed)
+            lane = self._first_seen(account)
         gate = lane.gate
         if gate.is_quiet:
             gate.in_flight += 1
@@ -138,20 +150,30 @@ class Pacer:
         ticket = self.enter(account, peer, body)
         if ticket is not None:
             return ticket
-        return await self._lanes[account].wait(peer, body)
+        return await self._lanes[account].wait(account, peer, body)
 
     def cooldown(self, account: str) -> float | None:
         """Seconds until upstream wants requests of this account again; None: it does."""
-        lane = self._lanes.get(account)
+        found = self.cooling(account)
+        return None if found is None else found[0]
+
+    def cooling(self, account: str) -> tuple[float, Failure] | None:
+        """Return the same, and upstream's reason."""
+        lane = self._find(account)
         if lane is None or lane.gate.is_quiet:
             return None
         now = self._clock.boottime()
         found = lane.gate.cooldown(now)
-        return None if found is None else found.until - now
+        return None if found is None else (found.until - now, found.reason)
+
+    def restore(self, account: str, seconds: float, reason: Failure) -> None:
+        """Know of a cool-down that began before a restart, and lasts so long yet."""
+        lane = self._lanes.get(account) or self._first_seen(account)
+        lane.restore(replace(reason, retry_after=seconds))
 
     def view(self, account: str) -> PacingView:
         """Show how it stands."""
-        lane = self._lanes.get(account)
+        lane = self._find(account)
         if lane is None:
             return PacingView(None, {}, "closed", None, 0, 0, None)
         gate, now = lane.gate, self._clock.boottime()
@@ -169,16 +191,24 @@ class Pacer:
     def forget(self, account: str) -> None:
         """Start anew: somebody else is signed in under that name.
 
-        Requests under way count no longer; those that wait may go.
+        Requests under way count for the one before; those that wait are the next one's.
         """
         lane = self._lanes.pop(account, None)
         if lane is None:
             return
         was_cooling = lane.gate.cooldown(self._clock.boottime()) is not None
-        for waiter in lane.retire():
-            ticket = self.enter(account, waiter.peer, waiter.body)
-            assert ticket is not None  # nobody has limited it yet
-            waiter.future.set_result(ticket)
+        waiters = lane.leave(account)
+        if not lane.names:
+            del self._of_persons[lane.person]
+        for waiter in waiters:
+            try:
+                ticket = self.enter(account, waiter.peer, waiter.body)
+                if ticket is None:
+                    self._lanes[account].line_up(waiter)
+                else:
+                    waiter.future.set_result(ticket)
+            except TransientError as error:
+                waiter.future.set_exception(error)
         if was_cooling:
             self._changed()
 
@@ -186,6 +216,19 @@ class Pacer:
         """Stop napping, at the end of the loop; twice is no error."""
         for lane in self._lanes.values():
             lane.stop()
+
+    def _first_seen(self, account: str) -> _Lane:
+        person = self._person(account)
+        lane = self._of_persons.get(person)
+        if lane is None:
+            lane = self._of_persons[person] = _Lane(person, self._clock, self._changed)
+        lane.names.append(account)
+        self._lanes[account] = lane
+        return lane
+
+    def _find(self, account: str) -> _Lane | None:
+        """Return its lane, if it has one; who only asks makes none."""
+        return self._lanes.get(account) or self._of_persons.get(self._person(account))
 
     def _changed(self) -> None:
         """Tell it on the loop's next round: who listens can neither break nor re-enter us."""
@@ -197,22 +240,40 @@ class Pacer:
 class _Waiter:
     """A request in the queue; its future is done when it may go, or must not."""
 
-    __slots__ = ("body", "deadline", "future", "peer")
+    __slots__ = ("account", "body", "future", "lane", "peer", "since")
 
-    def __init__(self, peer: int, body: bytes, deadline: float) -> None:
+    def __init__(self, lane: _Lane, account: str, peer: int, body: bytes, since: float) -> None:
+        self.lane = lane
+        self.account = account
         self.peer = peer
         self.body = body
-        self.deadline = deadline
+        self.since = since
         self.future: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+
+    @property
+    def deadline(self) -> float:
+        """When it must not go any more."""
+        return self.since + MAX_WAIT
 
 
 class _Lane:
-    """One account: its gate, who waits before it, and the task that looks at the clock."""
+    """One person: the gate, who waits before it, and the task that looks at the clock."""
 
-    __slots__ = ("_account", "_changed", "_clock", "_cooling_until", "_nap", "gate", "queue")
+    __slots__ = (
+        "_changed",
+        "_clock",
+        "_cooling_until",
+        "_nap",
+        "gate",
+        "names",
+        "person",
+        "queue",
+    )
 
-    def __init__(self, account: str, clock: Clock, changed: Callable[[], None]) -> None:
-        self._account = account
+    def __init__(self, person: Hashable, clock: Clock, changed: Callable[[], None]) -> None:
+        self.person = person
+        self.names: list[str] = []
+        """The accounts that are this person's."""
         self._clock = clock
         self._changed = changed
         self._cooling_until: float | None = None
@@ -238,20 +299,23 @@ class _Lane:
         if failure is not None:
             raise TransientError(failure)
 
-    async def wait(self, peer: int, body: bytes) -> Ticket:
-        now = self._clock.boottime()
-        if len(self.queue) >= MAX_WAITING:
-            raise TransientError(queue_full(self.gate.reason(now)))
-        waiter = _Waiter(peer, body, now + MAX_WAIT)
-        self.queue.put(peer, waiter)
-        if self._nap is None:
-            self._watch()
+    async def wait(self, account: str, peer: int, body: bytes) -> Ticket:
+        waiter = _Waiter(self, account, peer, body, self._clock.boottime())
+        self.line_up(waiter)
         try:
             return await waiter.future
         except asyncio.CancelledError:
-            if not self.queue.remove(peer, waiter):
+            if not waiter.lane.queue.remove(peer, waiter):
                 _give_back(waiter.future)
             raise
+
+    def line_up(self, waiter: _Waiter) -> None:
+        if len(self.queue) >= MAX_WAITING:
+            raise TransientError(queue_full(self.gate.reason(self._clock.boottime())))
+        waiter.lane = self
+        self.queue.put(waiter.peer, waiter)
+        if self._nap is None:
+            self._watch()
 
     def answered(
         self, status: int, refusal: Refusal | None, body: bytes, *, round_: int, is_probe: bool
@@ -270,19 +334,28 @@ class _Lane:
         if self.gate.lost(is_probe=is_probe, now=now):
             self._refused(None, now)
 
-    def closed(self, *, is_unanswered_probe: bool) -> None:
-        if is_unanswered_probe:
-            self.lost(is_probe=True)
+    def closed(self, *, is_probe: bool) -> None:
+        if is_probe:
+            self.gate.abandoned()  # neither answered nor lost: its caller has left
         self.gate.closed()
         if self.queue:
             self._pump(self._clock.boottime())
 
-    def retire(self) -> list[_Waiter]:
-        """Take everybody out of the queue, and stop."""
-        self.stop()
-        waiters = [waiter for waiter in self.queue if not waiter.future.done()]
-        self.queue = FairQueue()
-        return waiters
+    def restore(self, reason: Failure) -> None:
+        now = self._clock.boottime()
+        self.gate.restore(reason, now)
+        self._look(now)
+        self._watch()
+
+    def leave(self, account: str) -> list[_Waiter]:
+        """Let a name go, and return who waits under it; stop after the last."""
+        self.names.remove(account)
+        if not self.names:
+            self.stop()
+        waiters = [waiter for waiter in self.queue if waiter.account == account]
+        for waiter in waiters:
+            self.queue.remove(waiter.peer, waiter)
+        return [waiter for waiter in waiters if not waiter.future.done()]
 
     def stop(self) -> None:
         nap, self._nap = self._nap, None
@@ -291,7 +364,9 @@ class _Lane:
 
     def _refused(self, refusal: Refusal | None, now: float) -> None:
         """Tell those who wait, and everybody else, that upstream wants less or fails."""
-        extra: dict[str, object] = {"ACCOUNT": self._account}
+        if not self.names:
+            return  # nobody's any more
+        extra: dict[str, object] = {"ACCOUNT": ", ".join(self.names)}
         if refusal is None or refusal.limits == "nothing":
             log.warning("upstream keeps failing and is left alone", extra=extra)
         elif refusal.limits == "model" or self._cooling_until is None:  # once for a burst
@@ -334,22 +409,38 @@ class _Lane:
     def _pump(self, now: float) -> None:
         """Let go whose turn it is, as long as there is room."""
         while self.queue and self.gate.cooldown(now) is None and self.gate.has_room(now):
-            waiter = self.queue.take()
-            if waiter.future.done():  # cancelled, and about to find out
-                continue
-            failure = self.gate.refuse(waiter.body, now)
-            if failure is not None:  # its model cools down for longer than the account did
-                waiter.future.set_exception(TransientError(failure))
-                continue
-            is_probe = self.gate.admit()
-            waiter.future.set_result(Ticket(self, waiter.body, is_probe=is_probe))
-            if is_probe:
-                self._sweep(now)
+            self._let_go(now)
+        widens_at = self._widens_at(now)
+        if widens_at is not None and widens_at <= now:
+            while self.queue and not self._let_go(now):
+                pass
+            self.gate.widen(now)
+
+    def _let_go(self, now: float) -> bool:
+        """Let the next one go; False when it could not."""
+        waiter = self.queue.take()
+        if waiter.future.done():  # cancelled, and about to find out
+            return False
+        failure = self.gate.refuse(waiter.body, now)
+        if failure is not None:  # its model cools down for longer than the account did
+            waiter.future.set_exception(TransientError(failure))
+            return False
+        is_probe = self.gate.admit()
+        waiter.future.set_result(Ticket(self, waiter.body, is_probe=is_probe))
+        if is_probe:
+            self._sweep(now)
+        return True
+
+    def _widens_at(self, now: float) -> float | None:
+        """Return when one may go though there is no room, for who has waited longest."""
+        if not self.queue:
+            return None
+        return self.gate.widens_at(min(waiter.since for waiter in self.queue), now)
 
     def _watch(self) -> None:
         """See that somebody looks at the clock when something changes by itself."""
         self.stop()
-        if self._next(self._clock.boottime()) is not None:
+        if self.names and self._next(self._clock.boottime()) is not None:
             self._nap = asyncio.get_running_loop().create_task(self._watching())
 
     async def _watching(self) -> None:
@@ -363,9 +454,8 @@ class _Lane:
         """Return when something changes by itself; None: nothing that anybody waits for."""
         moments = [waiter.deadline for waiter in self.queue]
         if moments:
-            limit_ends_at = self.gate.limit_ends_at(now)
-            if limit_ends_at is not None:
-                moments.append(limit_ends_at)
+            ends = self.gate.limit_ends_at(now), self._widens_at(now)
+            moments += [at for at in ends if at is not None]
         cooling = self.gate.cooldown(now)
         if cooling is not None:
             moments.append(cooling.until)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from brokerd.core.pacing import AccountGate, Circuit, Cooldowns, FairQueue, Limit, model_of
 from brokerd.core.pacing.cooldowns import LONGEST, LONGEST_GUESS, MAX_MODELS
-from brokerd.core.pacing.limit import QUIET
+from brokerd.core.pacing.limit import PATIENCE, QUIET
 from brokerd.core.pacing.refused import queue_full, queued_too_long
 from brokerd.core.refusals import Refusal, explain
 from brokerd.errors import ErrorClass, Failure
@@ -164,6 +164,16 @@ class TestCircuit:
             assert circuit.failed(now, is_probe=True)
         assert pauses == [5, 10, 20, 40, 60, 60]
 
+    def test_a_probe_that_was_given_up_says_nothing(self):
+        circuit = self.opened()
+        assert circuit.admit()
+        circuit.abandoned()
+        assert circuit.state == "open"
+        assert circuit.rest(5.0) is None
+        assert circuit.admit()
+        circuit.failed(6.0, is_probe=True)
+        assert circuit.rest(6.0) == 10.0
+
     def test_requests_of_before_say_nothing_once_it_is_open(self):
         circuit = self.opened()
         circuit.succeeded(is_probe=False)
@@ -206,6 +216,26 @@ class TestLimit:
         assert it.ends_at() == 100.0 + QUIET
         assert it.value(99.0 + QUIET) == 2
         assert it.value(100.0 + QUIET) is None
+
+    def test_waiting_widens_it_one_by_one(self):
+        it = Limit()
+        it.cut(8, 100.0, is_new=True)
+        it.refused(100.0)
+        assert it.widens_at(50.0) == it.widens_at(100.0) == 100.0 + PATIENCE
+        assert it.widens_at(103.0) == 103.0 + PATIENCE
+        it.widen(105.0)
+        assert it.value(105.0) == 5
+        assert it.widens_at(100.0) == 105.0 + PATIENCE
+        assert it.ends_at() == 100.0 + QUIET
+
+    def test_waiting_for_what_upstream_has_refused_meanwhile_does_not(self):
+        it = Limit()
+        it.cut(8, 0.0, is_new=True)
+        it.refused(60.0)
+        it.refused(3.0)
+        assert it.widens_at(1.0) == 60.0 + PATIENCE
+        it.cut(5, 70.0, is_new=True)
+        assert it.value(70.0) == 2
 
 
 class TestFairQueue:
@@ -331,6 +361,51 @@ class TestGate:
         assert told.retry_after == 4.0
         assert told.hint.endswith("copilot-cred status")
         assert gate.reason(1.0).code == "upstream_down"
+
+    def limited(self, retry_after=1, what="account", *, now=0.0):
+        gate = AccountGate()
+        for _ in range(4):
+            gate.admit()
+        answer(gate, 429, limits(retry_after), now=now)
+        if what == "model":
+            answer(gate, 429, limits(retry_after, "model"), body=b'{"model": "m"}', now=now + 2)
+        return gate
+
+    def test_waiting_counts_from_the_end_of_the_cooldown(self):
+        assert AccountGate().widens_at(0.0, 0.0) is None
+        gate = self.limited(20)
+        assert gate.widens_at(0.0, 0.0) == gate.widens_at(0.0, 24.0) == 20.0 + PATIENCE
+        assert gate.widens_at(23.0, 24.0) == 23.0 + PATIENCE
+        gate.widen(28.0)
+        assert gate.limit(28.0) == 3
+        assert gate.widens_at(0.0, 0.0 + QUIET) is None
+
+    def test_waiting_counts_from_a_models_refusal_too(self):
+        gate = self.limited(1, "model")
+        assert gate.widens_at(0.0, 3.0) == 2.0 + PATIENCE
+
+    def test_nobody_goes_for_having_waited_while_a_limit_is_read(self):
+        gate = self.limited()
+        gate.hold()
+        assert gate.widens_at(0.0, 100.0) == 100.0 + PATIENCE
+        gate.release()
+        assert gate.widens_at(0.0, 100.0) == 1.0 + PATIENCE
+
+    def test_nobody_goes_for_having_waited_while_upstream_is_down(self):
+        gate = self.limited()
+        for _ in range(10):
+            gate.lost(is_probe=False, now=50.0)
+        assert gate.widens_at(0.0, 51.0) == 55.0
+        assert gate.widens_at(0.0, 55.0) == 1.0 + PATIENCE  # as the one that tries
+
+    def test_a_cooldown_of_before_a_restart_is_one(self):
+        gate = AccountGate()
+        gate.restore(failure(retry_after=500.0), 10.0)
+        assert gate.cooldown(10.0).until == 510.0
+        assert not gate.is_quiet
+        assert gate.limit(10.0) is None
+        gate.settle(510.0)
+        assert gate.is_quiet
 
     def test_answers_that_are_no_outage_close_the_circuit(self):
         gate = AccountGate()

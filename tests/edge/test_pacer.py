@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokerd.core.pacing.fair_queue import MAX_WAIT, MAX_WAITING
+from brokerd.core.pacing.limit import PATIENCE
 from brokerd.core.refusals import Refusal
 from brokerd.errors import ErrorClass, Failure, TransientError
 from brokerd.pacer import Pacer
@@ -53,6 +54,13 @@ async def limited(pacer, clock, in_flight=2):
     tickets.pop(0).close()
     await clock.advance(1)
     return tickets
+
+
+async def limited_again(pacer, clock):
+    """Under way, sent under the limit in force."""
+    task = await waiting(pacer)
+    await clock.advance(PATIENCE)
+    return [await task]
 
 
 async def waiting(pacer, peer=1, body=BODY, account="a"):
@@ -305,8 +313,9 @@ class TestQueue:
 
     async def test_a_wait_ends_after_thirty_seconds(self, pacer, clock):
         await limited(pacer, clock)
-        task = await waiting(pacer)
+        *first, task = [await waiting(pacer) for _ in range(6)]
         await clock.advance(MAX_WAIT - 0.1)
+        assert all(each.done() for each in first)
         assert not task.done()
         await clock.advance(0.1)
         with pytest.raises(TransientError) as caught:
@@ -414,6 +423,88 @@ class TestQueue:
         assert all(enter(pacer, 50))
 
 
+class TestPatience:
+    """A stalled stream, or one of minutes, holds nobody up for good."""
+
+    async def test_who_has_waited_goes_beside_it(self, pacer, clock):
+        await limited(pacer, clock)
+        assert pacer.view("a").limit == 1
+        await clock.advance(60)  # it streams, or does not
+        task = await waiting(pacer)
+        await clock.advance(PATIENCE - 0.1)
+        assert not task.done()
+        await clock.advance(0.1)
+        (await asyncio.wait_for(task, 5)).close()
+        assert pacer.view("a").limit == 2
+        assert all(enter(pacer))
+
+    async def test_one_at_a_time_and_processes_take_turns(self, pacer, clock):
+        await limited(pacer, clock)
+        tasks = [await waiting(pacer, peer=1) for _ in range(5)]
+        tasks.append(await waiting(pacer, peer=2))
+        gone = []
+        for _ in range(5):
+            await clock.advance(PATIENCE)
+            gone.append([number for number, task in enumerate(tasks) if task.done()])
+        assert [len(each) for each in gone] == [1, 2, 3, 4, 5]
+        assert 5 in gone[1]  # the other process's only one
+        assert pacer.view("a").in_flight == 1 + 5
+
+    async def test_what_is_under_way_beyond_the_limit_holds_nobody_up_either(self, pacer, clock):
+        await limited(pacer, clock, 20)
+        assert (pacer.view("a").limit, pacer.view("a").in_flight) == (10, 19)
+        task = await waiting(pacer)
+        await clock.advance(PATIENCE)
+        (await asyncio.wait_for(task, 5)).close()
+        assert pacer.view("a").limit == 11
+
+    async def test_nobody_goes_before_upstream_has_been_calm_for_as_long(self, pacer, clock):
+        (out,) = await limited(pacer, clock)
+        (other,) = await limited_again(pacer, clock)
+        task = await waiting(pacer)
+        await clock.advance(4)
+        other.answered(429, limits(10))
+        await clock.advance(10 + PATIENCE - 0.1)
+        assert not task.done()
+        await clock.advance(0.1)
+        (await asyncio.wait_for(task, 5)).close()
+        out.close()
+
+    async def test_a_new_refusal_cuts_as_before(self, pacer, clock):
+        await limited(pacer, clock, 9)
+        tasks = [await waiting(pacer) for _ in range(3)]
+        await clock.advance(3 * PATIENCE)
+        assert pacer.view("a").limit == 7
+        ticket = await tasks[2]
+        ticket.answered(429, limits(1))
+        assert pacer.view("a").limit == 3
+
+    async def test_who_left_as_its_turn_came_is_passed_over(self, pacer, clock):
+        await limited(pacer, clock)
+        first, second = await waiting(pacer), await waiting(pacer)
+        await clock.advance(PATIENCE - 0.1)
+        first.cancel()
+        clock.suspend(0.1)
+        (await asyncio.wait_for(second, 5)).close()
+        assert pacer.view("a").in_flight == 1
+
+    async def test_waiting_naps_and_does_not_poll(self, pacer, clock, monkeypatch):
+        naps, sleep = [], clock.sleep
+
+        async def counted(seconds):
+            naps.append(seconds)
+            await sleep(seconds)
+
+        monkeypatch.setattr(clock, "sleep", counted)
+        (out,) = await limited(pacer, clock)
+        out.limited()  # a limit that is being read all the while
+        task = await waiting(pacer)
+        await clock.advance(MAX_WAIT)
+        with pytest.raises(TransientError, match="queued_too_long"):
+            await asyncio.wait_for(task, 5)
+        assert len(naps) <= 1 + MAX_WAIT / PATIENCE
+
+
 class TestCircuit:
     async def failing(self, pacer):
         for ticket in enter(pacer, 10):
@@ -433,7 +524,20 @@ class TestCircuit:
         assert all(enter(pacer, 5))
         assert pacer.view("a").circuit == "closed"
 
-    @pytest.mark.parametrize("end", ["lost", "closed", "500"])
+    async def test_a_probe_whose_caller_leaves_says_nothing(self, pacer, clock):
+        await self.failing(pacer)
+        await clock.advance(5)
+        (probe,) = enter(pacer)
+        assert refusal(pacer).retry_after <= 5.0  # while it is out
+        probe.close()
+        (probe,) = enter(pacer)
+        assert pacer.view("a").circuit == "half_open"
+        probe.lost()
+        assert refusal(pacer).retry_after == 10.0  # and not 20
+        probe.close()
+        assert pacer.view("a").in_flight == 0
+
+    @pytest.mark.parametrize("end", ["lost", "500"])
     async def test_a_probe_without_an_answer_failed(self, pacer, clock, end):
         await self.failing(pacer)
         await clock.advance(5)
@@ -515,6 +619,136 @@ class TestForget:
 
     async def test_an_unknown_one_is_no_error(self, pacer):
         pacer.forget("nobody")
+
+
+class TestOnePersonWithSeveralNames:
+    @pytest.fixture
+    def persons(self):
+        return {"a": 1, "twin": 1, "b": 2}
+
+    @pytest.fixture
+    async def pacer(self, clock, persons):
+        pacer = Pacer(clock, persons.__getitem__)
+        yield pacer
+        pacer.close()
+
+    async def test_a_cooldown_is_the_persons(self, pacer):
+        (ticket,) = enter(pacer)
+        assert pacer.cooldown("twin") is None
+        ticket.answered(429, limits(60))
+        assert pacer.cooldown("twin") == 60.0
+        assert pacer.view("twin") == pacer.view("a")
+        assert pacer.view("twin").reason.code == "rate_limited"
+        assert refusal(pacer, account="twin").retry_after == 60.0
+        assert pacer.cooldown("b") is None
+        assert all(enter(pacer, account="b"))
+
+    async def test_a_models_is_too(self, pacer):
+        (ticket,) = enter(pacer, account="twin")
+        ticket.answered(429, limits(60, "model"))
+        assert "'m'" in refusal(pacer).message
+        assert pacer.view("a").models == {"m": 60.0}
+
+    async def test_the_limit_is_the_persons_and_processes_take_turns(self, pacer, clock):
+        (out,) = await limited(pacer, clock)
+        first, second = await waiting(pacer, peer=1), await waiting(pacer, peer=1)
+        other = await waiting(pacer, peer=2, account="twin")
+        out.close()
+        (await asyncio.wait_for(first, 5)).close()
+        await settle()
+        assert other.done()
+        (await other).close()
+        (await asyncio.wait_for(second, 5)).close()
+        assert pacer.view("twin").in_flight == 0
+
+    async def test_a_name_is_asked_about_once(self, clock):
+        asked = []
+        pacer = Pacer(clock, lambda name: asked.append(name) or name)
+        enter(pacer, 5)
+        assert asked == ["a"]
+
+    async def test_who_only_asks_leaves_nothing_behind(self, pacer, persons):
+        assert pacer.cooldown("twin") is None
+        assert pacer.view("twin").in_flight == 0
+        persons["twin"] = 2  # a first login has ended
+        (ticket,) = enter(pacer)
+        ticket.answered(429, limits(60))
+        assert all(enter(pacer, account="twin"))
+
+    async def test_a_name_that_changes_hands_leaves_the_others_theirs(self, pacer, persons):
+        told = []
+        tickets = [*enter(pacer), *enter(pacer, account="twin")]
+        tickets[0].answered(429, limits(60))
+        pacer.on_change(lambda: told.append(pacer.cooldown("twin")))
+        persons["twin"] = 2
+        pacer.forget("twin")
+        await settle()
+        assert told == [None]
+        assert all(enter(pacer, account="twin"))
+        assert refusal(pacer).retry_after == 60.0
+        pacer.forget("a")
+        assert pacer.cooldown("a") is None  # it was the last name
+
+    async def test_who_waits_under_it_waits_for_the_next_person(self, pacer, clock, persons):
+        (out,) = await limited(pacer, clock)
+        mine, free = await waiting(pacer), await waiting(pacer, account="twin")
+        persons["twin"] = 2
+        pacer.forget("twin")
+        (await asyncio.wait_for(free, 5)).close()
+        assert not mine.done()
+        out.close()
+        (await asyncio.wait_for(mine, 5)).close()
+
+    async def test_and_is_held_back_with_that_one(self, pacer, clock, persons):
+        await limited(pacer, clock)
+        tickets = enter(pacer, 2, account="b")
+        tickets[0].answered(429, limits(1))
+        await clock.advance(1)
+        tickets.pop(0).close()
+        waits, leaves = [await waiting(pacer, account="twin") for _ in range(2)]
+        persons["twin"] = 2
+        pacer.forget("twin")
+        assert (pacer.view("b").queued, pacer.view("a").queued) == (2, 0)
+        leaves.cancel()
+        await settle()
+        assert pacer.view("b").queued == 1
+        tickets[0].close()
+        (await asyncio.wait_for(waits, 5)).close()
+        assert pacer.view("b").in_flight == 0
+
+    async def test_or_refused_with_that_one(self, pacer, clock, persons):
+        await limited(pacer, clock)
+        task = await waiting(pacer, account="twin")
+        (ticket,) = enter(pacer, account="b")
+        ticket.answered(429, limits(60))
+        persons["twin"] = 2
+        pacer.forget("twin")
+        with pytest.raises(TransientError, match="cooling_down"):
+            await asyncio.wait_for(task, 5)
+
+    async def test_a_late_refusal_of_nobodys_starts_nothing(self, pacer, clock, caplog):
+        (ticket,) = enter(pacer, account="b")
+        pacer.forget("b")
+        caplog.clear()
+        ticket.answered(429, limits(60))
+        ticket.close()
+        await settle()
+        assert not caplog.records
+        assert not clock._sleepers
+
+
+class TestRestored:
+    async def test_it_is_as_if_it_had_begun_here(self, pacer, clock):
+        told = []
+        pacer.on_change(lambda: told.append(pacer.cooldown("a")))
+        pacer.restore("a", 400.0, Failure(ErrorClass.TEMPORARY, "rate_limited", "slow down"))
+        assert refusal(pacer).retry_after == 400.0
+        assert pacer.cooling("a")[1].code == "rate_limited"
+        await clock.advance(399)
+        assert refusal(pacer).retry_after == 1.0
+        await clock.advance(1)
+        assert all(enter(pacer))
+        assert told == [400.0, None]
 
 
 STEPS = st.lists(

@@ -3,7 +3,8 @@
 closed ── TRIP failures in a row ──→ open ── its time is over, one asks ──→ half open
   ↑                                   ↑                                        │
   └──────────── the probe was answered┼────────────────────────────────────────┤
-                                      └── the probe failed: twice as long ─────┘
+                                      ├── the probe failed: twice as long ─────┤
+                                      └── it was given up: the next one tries ─┘
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class Circuit:
             self._failures = 0
             self._pause = 0.0
             self._is_probing = False
+
+    def abandoned(self) -> None:
+        """Know that the probe was given up: that says nothing, so the next one tries at once."""
+        self._is_probing = False
 
     def failed(self, now: float, *, is_probe: bool) -> bool:
         """Know that upstream failed; True when it is to be left alone from now on."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from brokerd.core.pacing.circuit import Circuit
 from brokerd.core.pacing.cooldowns import Cooldowns
-from brokerd.core.pacing.limit import Limit
+from brokerd.core.pacing.limit import PATIENCE, Limit
 from brokerd.core.pacing.model_name import model_of
 from brokerd.core.pacing.refused import cooling_down, upstream_down
 
@@ -96,7 +96,32 @@ class AccountGate:
         """When there is no limit any more, if upstream does not limit us again; None: now."""
         return None if self._limit.value(now) is None else self._limit.ends_at()
 
+    def widens_at(self, waiting_since: float, now: float) -> float | None:
+        """When one more may go than there is room for, because somebody has waited since then.
+
+        None: not before something else happens. Not while upstream refuses or fails, nor while a
+        limit is being read: that is looked at again a little later.
+        """
+        if self._limit.value(now) is None:
+            return None
+        at = self._limit.widens_at(waiting_since)
+        if self._held:
+            at = max(at, now + PATIENCE)
+        cooldown, rest = self._cooldowns.account(now), self._circuit.rest(now)
+        if cooldown is not None:
+            at = max(at, cooldown.until)
+        return at if rest is None else max(at, now + rest)
+
     # What happened.
+
+    def widen(self, now: float) -> None:
+        """Let one more go: the one that is admitted next."""
+        self._limit.widen(now)
+
+    def restore(self, reason: Failure, now: float) -> None:
+        """Know of a cool-down from before a restart: it lasts the `retry_after` of its reason."""
+        self._cooldowns.begin(None, reason, now, is_new=True)
+        self.is_quiet = False
 
     def admit(self) -> bool:
         """Let one pass; True when it is the one that tries a failing upstream. Ask before."""
@@ -142,6 +167,10 @@ class AccountGate:
     def lost(self, *, is_probe: bool, now: float) -> bool:
         """Know that no answer came; True as for `answered`."""
         return self._failed(_NO_ANSWER, is_probe=is_probe, now=now)
+
+    def abandoned(self) -> None:
+        """Know that the request that tried a failing upstream was given up before its answer."""
+        self._circuit.abandoned()
 
     def closed(self) -> None:
         """Know that a request let pass is over."""
@@ -198,6 +227,8 @@ class AccountGate:
         if not is_model:
             self._limit.cut(self.in_flight, now, is_new=is_new)
             self._limited_by = refusal.failure
+        cooldown = None if is_model else self._cooldowns.account(now)
+        self._limit.refused(now if cooldown is None else cooldown.until)
         if is_new:
             self.round += 1
         self.is_quiet = False
