@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokerd import __version__
 from brokerd.broker import Broker, LoginRequest
+from brokerd.broker.kept_cooldowns import KeptCooldowns
 from brokerd.core.setting_checks import NotAllowedError, account_name, client_id, host, scope
 from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
@@ -40,7 +41,7 @@ from brokerd.upstream import Upstream, UpstreamSettings, preset_for
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from brokerd.config import AccountSettings, Config
     from brokerd.dbus.bus import SessionBus
@@ -108,16 +109,20 @@ class _Daemon:
             secret_service=self._secret_service,
             default=self._config.store.kind,
         )
-        self._pacer = pacer = Pacer(self._clock)
+        self._index = index = AccountIndex(setup.state_dir / "accounts.json")
+        self._pacer = pacer = Pacer(self._clock, self._person)
+        cooldowns = KeptCooldowns(index, self._clock, pacer.cooling, pacer.restore)
         self._broker = Broker(
             clock=self._clock,
             github=self._github,
             stores=self._stores,
-            index=AccountIndex(setup.state_dir / "accounts.json"),
+            index=index,
             settings=self._settings,
             cooldown=pacer.cooldown,
+            on_loaded=cooldowns.restore,
         )
         pacer.on_change(self._broker.announce)
+        pacer.on_change(cooldowns.keep)  # after: it waits for the disk
         gate = Gate()
         self._rpc = RpcServer(
             self._broker,
@@ -293,6 +298,11 @@ class _Daemon:
 
     def _github(self, name: str) -> GitHub:
         return LearningGitHub(self._upstream(name))
+
+    def _person(self, account: str) -> Hashable:
+        """Say whose it is: names are aliases, and Copilot limits persons."""
+        entry = self._index.entries().get(account)
+        return account if entry is None else entry.key
 
     def _settings(self, name: str) -> AccountSettings:
         return self._config.account(name)

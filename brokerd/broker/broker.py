@@ -50,17 +50,20 @@ class Broker:
         index: AccountIndex,
         settings: Callable[[str], AccountSettings],
         cooldown: Callable[[str], float | None] = lambda _account: None,
+        on_loaded: Callable[[], None] = lambda: None,
         random: random_module.Random | None = None,
     ) -> None:
         """`github` gives the edge for a host; `settings` the configuration of an account.
 
         `cooldown` says for how many seconds upstream wants no requests of an account (None: it
-        wants them); whoever knows that calls `announce` when it changes.
+        wants them); whoever knows that calls `announce` when it changes. `on_loaded` is called in
+        the loop once the index has been read, before anybody is lent anything.
         """
         self.started = asyncio.Event()
         """Set once the kept logins are loaded, or their stores have said why not."""
         self._clock = clock
         self._settings = settings
+        self._on_loaded = on_loaded
         self._roster = Roster(clock, index)
         self._leases = Leases(self._roster, cooldown)
         self.leasable = self._leases.leasable
@@ -83,6 +86,7 @@ class Broker:
         """Load logins, then drive the machines until cancelled."""
         try:
             self._logins.load()
+            self._on_loaded()
             start_by = self._clock.monotonic() + START_TIMEOUT
             while True:
                 self._roster.wake.clear()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.roster import Roster
     from brokerd.core.settings import AccountSettings
-    from brokerd.core.tokens import Login
+    from brokerd.core.tokens import AccountKey, KeptCooldown, Login
     from brokerd.ports import GitHub, LoginStore, LoginStores
     from brokerd.views import AccountView, LoginProgress, LoginRequest
 
@@ -245,6 +245,7 @@ class Logins:
             login.client_id,
             login.source,
             login.is_direct,
+            self._cooldown_of(login.key),
         )
         old = self._roster.index.entries().get(name)
         self._roster.index.put(name, entry)
@@ -256,6 +257,11 @@ class Logins:
             except BrokerError as error:
                 code = error.failure.code
                 log.warning("old login not deleted", extra={"ACCOUNT": name, "ERROR_CODE": code})
+
+    def _cooldown_of(self, key: AccountKey) -> KeptCooldown | None:
+        """Return what upstream said to this person under whatever name: a login lifts nothing."""
+        kept = (entry for entry in self._roster.index.entries().values() if entry.key == key)
+        return next((entry.cooldown for entry in kept if entry.cooldown is not None), None)
 
     def _remember_direct(self, name: str, login: Login) -> None:
         """Spare the next start the question that the exchange has answered with a 404."""

@@ -11,6 +11,7 @@ __all__ = [
     "DeviceCode",
     "GitHubToken",
     "IndexEntry",
+    "KeptCooldown",
     "Login",
     "User",
 ]
@@ -79,6 +80,17 @@ class Login:
 
 
 @dataclass(frozen=True)
+class KeptCooldown:
+    """A long cool-down of an account, as upstream's refusal was explained: not a secret."""
+
+    until: int
+    """Unix seconds."""
+    code: str
+    message: str
+    url: str | None = None
+
+
+@dataclass(frozen=True)
 class IndexEntry:
     """Where the login of a named account rests: not a secret."""
 
@@ -91,6 +103,8 @@ class IndexEntry:
     source: str = "login"
     is_direct: bool = False
     """Remembered of the login: the exchange does not know its token."""
+    cooldown: KeptCooldown | None = None
+    """Remembered of the person: upstream wants no requests, for so long that we may restart."""
 
     @property
     def key(self) -> AccountKey:

@@ -13,7 +13,7 @@ import logging
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
-from brokerd.core.tokens import IndexEntry
+from brokerd.core.tokens import IndexEntry, KeptCooldown
 from brokerd.errors import ErrorClass, Failure, PermanentError
 from brokerd.stores import private_files
 
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised when an older broker could no longer read the file."""
+
+LATEST = 1 << 53
+"""Unix seconds that a float still counts one by one."""
 
 
 class AccountIndex:
@@ -105,11 +108,18 @@ class AccountIndex:
         record = {
             "version": VERSION,
             "default": default,
-            "accounts": {name: asdict(entry) for name, entry in entries.items()},
+            "accounts": {name: _record(entry) for name, entry in entries.items()},
         }
         text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
         private_files.replace(self._path, text.encode())
         self._entries, self._default = dict(entries), default
+
+
+def _record(entry: IndexEntry) -> dict[str, object]:
+    record = asdict(entry)
+    if entry.cooldown is None:
+        del record["cooldown"]
+    return record
 
 
 def _parse(data: bytes) -> tuple[dict[str, IndexEntry], str | None] | str:
@@ -146,9 +156,22 @@ def _parse_entry(raw: object) -> IndexEntry | None:
     if not isinstance(user_id, int) or isinstance(user_id, bool):
         return None
     is_direct = values.pop("is_direct", False) is True  # anything else is learned again
+    cooldown = _parse_cooldown(values.pop("cooldown", None))
     if not all(isinstance(value, str) for value in values.values()):
         return None
     try:
-        return IndexEntry(user_id=user_id, is_direct=is_direct, **values)
+        return IndexEntry(user_id=user_id, is_direct=is_direct, cooldown=cooldown, **values)
     except TypeError:  # a field is missing
         return None
+
+
+def _parse_cooldown(raw: object) -> KeptCooldown | None:
+    """Return it; None for what is none: upstream says it again."""
+    if not isinstance(raw, dict):
+        return None
+    until, code, message, url = (raw.get(key) for key in ("until", "code", "message", "url"))
+    if not isinstance(until, int) or isinstance(until, bool) or not 0 <= until < LATEST:
+        return None
+    if not isinstance(code, str) or not isinstance(message, str):
+        return None
+    return KeptCooldown(until, code, message, url if isinstance(url, str) else None)

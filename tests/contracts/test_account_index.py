@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from brokerd.core.tokens import IndexEntry
+from brokerd.core.tokens import IndexEntry, KeptCooldown
 from brokerd.errors import BrokerError, ErrorClass, PermanentError
 from brokerd.stores.index import AccountIndex
 
@@ -85,6 +85,44 @@ def test_nonsense_in_what_was_learned_is_learned_again(path, learned):
 def test_an_index_of_an_earlier_version_is_read(path):
     opened(path).put("work", WORK)
     path.write_text(path.read_text().replace('"is_direct"', '"unknown"'))
+    assert opened(path).entries() == {"work": WORK}
+
+
+COOLING = replace(
+    WORK, cooldown=KeptCooldown(1_800_000_000, "rate_limited", "slow down", "https://gh.io/x")
+)
+
+
+def test_a_cooldown_is_remembered_and_none_leaves_no_trace(path):
+    index = opened(path)
+    index.put("work", COOLING)
+    assert opened(path).entries() == {"work": COOLING}
+    index.put("work", WORK)
+    assert "cooldown" not in path.read_text()
+
+
+def test_what_a_later_version_says_of_a_cooldown_is_ignored(path):
+    opened(path).put("work", COOLING)
+    path.write_text(path.read_text().replace('"until"', '"added": [], "until"'))
+    assert opened(path).entries() == {"work": COOLING}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("1800000000", '"1800000000"'),
+        ("1800000000", "true"),
+        ("1800000000", "1.5"),
+        ("1800000000", "-1"),
+        ("1800000000", "1" + 400 * "0"),
+        ('"slow down"', "null"),
+        ('"rate_limited"', "[]"),
+        ('"until"', '"till"'),
+    ],
+)
+def test_a_cooldown_that_makes_no_sense_is_none(path, good, bad):
+    opened(path).put("work", COOLING)
+    path.write_text(path.read_text().replace(good, bad))
     assert opened(path).entries() == {"work": WORK}
 
 
