@@ -6,6 +6,7 @@ that the error would have where it ends a verb.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,12 @@ __all__ = ["print_accounts"]
 HEADINGS = ("account", "user", "host", "state", "token", "valid")
 SPARE = ("token", "host")
 """What a narrow terminal has to do without."""
+
+MODELS_SHOWN = 8
+"""Models that are held back; a limit of all of them would fill the screen."""
+
+_TO_HERE = re.compile(r"(?:^|[.;] )[^.;]*\bcopilot-cred status(?: --account \S+)?$")
+"""The end of a hint that leads to what its reader is looking at."""
 
 
 def print_accounts(accounts: Sequence[Mapping[str, Any]]) -> None:
@@ -62,7 +69,7 @@ def _print_particulars(account: Mapping[str, Any]) -> None:
     if account.get("unsaved"):
         print("  login not saved yet: its store fails; the broker goes on trying")
     for line in _held_back(account.get("pacing")):
-        print(f"  {line}")
+        print(line)
     _print_error(account.get("error"), "error")
     refusal = account.get("refusal")
     if isinstance(refusal, Mapping):
@@ -74,6 +81,7 @@ def _print_error(error: object, speaker: str) -> None:
     if found is None:
         return
     found.retry_after = None  # counted from then; what is due when is said by other lines
+    found.hint = _TO_HERE.sub("", found.hint)
     for line in words(found, speaker):
         print(f"  {line}")
 
@@ -94,25 +102,30 @@ def _facts(account: Mapping[str, Any]) -> Iterator[str]:
 
 def _held_back(pacing: Any) -> Iterator[str]:
     """Yield what the pacing gate holds back and why; nothing when requests just pass."""
-    if not isinstance(pacing, Mapping):
-        return
-    reason = Refusal.from_map(pacing.get("reason"))
-    why = "" if reason is None else f": {printable(reason.message)}"
-    held = []
+    held = list(_pauses(pacing)) if isinstance(pacing, Mapping) else []
+    reason = Refusal.from_map(pacing.get("reason")) if held else None
+    for position, line in enumerate(held):
+        yield wrapped(line, "  ", "    ")
+        if position == 0 and reason is not None:
+            yield wrapped(reason.message, "    ")
+    if reason is not None and reason.url:
+        yield f"    see: {printable(reason.url)}"
+
+
+def _pauses(pacing: Mapping[str, Any]) -> Iterator[str]:
     if pacing.get("cooldown_in") is not None:
-        held.append(f"asks again in {pause(pacing['cooldown_in'])}")
+        yield f"asks again in {pause(pacing['cooldown_in'])}"
     models = pacing.get("models")
-    for model, seconds in sorted(models.items()) if isinstance(models, Mapping) else ():
-        held.append(f"asks {printable(model)} again in {pause(seconds)}")
+    cooling = sorted(models.items()) if isinstance(models, Mapping) else []
+    for model, seconds in cooling[:MODELS_SHOWN]:
+        yield f"asks {model or 'what names no model'} again in {pause(seconds)}"
+    if len(cooling) > MODELS_SHOWN:
+        yield f"and {len(cooling) - MODELS_SHOWN} more models later"
     if pacing.get("circuit") == "open":
-        held.append("asks nothing for a moment, since one request after another failed")
+        yield "asks nothing for a moment, since one request after another failed"
     elif pacing.get("circuit") == "half_open":
-        held.append("tries with one request, since one after another failed")
+        yield "tries with one request, since one after another failed"
     limit, queued = pacing.get("limit"), pacing.get("queued")
     if limit is not None or queued:
         under_way = f"{pacing.get('in_flight', 0)} under way, {queued or 0} waiting their turn"
-        held.append(under_way if limit is None else f"asks at most {limit} at a time: {under_way}")
-    for position, line in enumerate(held):
-        yield f"{line}{why if position == 0 else ''}"
-    if held and reason is not None and reason.url:
-        yield f"  see: {printable(reason.url)}"
+        yield under_way if limit is None else f"asks at most {limit} at a time: {under_way}"

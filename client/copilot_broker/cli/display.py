@@ -23,6 +23,12 @@ __all__ = ["account_words", "has_rich", "print_bars", "print_table", "say", "sen
 WIDTH = 79
 """Columns of prose: what every terminal shows in one line."""
 
+RULED = 3
+"""Columns between two of a table that rich draws."""
+
+WHOLE = frozenset({"id", "token", "policy"})
+"""Headings of what is never broken into lines: it is to be copied, or one word."""
+
 BAR = 20
 """Columns of a bar: one for each twentieth."""
 
@@ -78,8 +84,11 @@ def print_table(
         [printable(cell) for cell in row] for row in (headings, *rows)
     ]
     if sys.stdout.isatty():
-        cells = _narrowed(cells, spare, shutil.get_terminal_size().columns)
-        if has_rich():
+        is_rich = has_rich()
+        cells = _narrowed(
+            cells, spare, shutil.get_terminal_size().columns, RULED if is_rich else 2
+        )
+        if is_rich:
             _print_rich_table(cells)
             return
     widths = _widths(cells)
@@ -107,10 +116,10 @@ def _bar(percent: float | None) -> str:
 
 
 def _narrowed(
-    cells: Sequence[Sequence[str]], spare: Collection[str], columns: int
+    cells: Sequence[Sequence[str]], spare: Collection[str], columns: int, gap: int
 ) -> Sequence[Sequence[str]]:
     for heading in spare:
-        if sum(_widths(cells)) + 2 * len(cells[0]) <= columns:
+        if sum(_widths(cells)) + gap * len(cells[0]) <= columns:
             break
         gone = cells[0].index(heading)
         cells = [[*row[:gone], *row[gone + 1 :]] for row in cells]
@@ -129,7 +138,7 @@ def _print_rich_table(cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in cells[0]:
-        table.add_column(heading, no_wrap=heading in {"id", "token"})  # to be copied
+        table.add_column(heading, no_wrap=heading in WHOLE)
     for row in cells[1:]:
         table.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(table)

@@ -49,7 +49,7 @@ examples:
 """
 
 HEADINGS = ("id", "name", "vendor", "limits", "premium", "policy", "endpoints", "can", "notes")
-SPARE = ("vendor", "name", "notes", "can", "endpoints")
+SPARE = ("vendor", "name", "notes", "can", "endpoints", "limits", "premium")
 """What a narrow terminal has to do without."""
 
 

@@ -130,6 +130,19 @@ def test_a_narrow_terminal_leaves_ids_whole(server):
         assert max(map(len, terminal.shown.splitlines()[:-1])) <= 60
 
 
+@pytest.mark.parametrize("command", [COMMAND, WITHOUT_RICH], ids=["rich", "plain"])
+@pytest.mark.parametrize(("columns", "length"), [(80, 16), (80, 26), (80, 31), (72, 43)])
+def test_a_narrow_terminal_leaves_the_policy_whole(server, command, columns, length):
+    wanting = {**ENTRIES[0], "id": "m" * length, "policy": {"state": "unconfigured"}}
+    server.answers["models.list"] = listing([wanting])
+    env = {**server.env, "COLUMNS": str(columns)}
+    with Terminal("models", env=env, command=command) as terminal:
+        assert terminal.ends() == 0
+    assert "m" * length in terminal.shown
+    assert "unconfigured" in terminal.shown
+    assert max(map(len, terminal.shown.splitlines())) <= columns
+
+
 def test_an_old_list_says_how_old_it_is(server):
     server.answers["models.list"] = listing(ENTRIES, 200.0)
     done = run("models", "--all", env=server.env)

@@ -184,13 +184,46 @@ def test_the_last_refusal_has_its_age_and_no_stale_advice_on_waiting(server):
 
 def test_a_cool_down_has_its_end_and_its_reason(server):
     pacing = {**OCTOCAT["pacing"], "cooldown_in": 250.0, "reason": SLOW_DOWN}
-    [line, url] = shown(server, pacing=pacing)[3:]
-    said, until, why = line.partition(" (until ")
+    [line, why, url] = shown(server, pacing=pacing)[3:]
+    said, until, _ = line.partition(" (until ")
     assert said == "  asks again in 4 min"
     assert until
-    assert why[2] == ":"
-    assert why.endswith("): GitHub Copilot answered 429: slow down")
+    assert why == "    GitHub Copilot answered 429: slow down"
     assert url == "    see: https://docs.github.com/limits"
+
+
+def test_what_is_held_back_fits_into_80_columns(server):
+    reason = {**SLOW_DOWN, "message": "GitHub Copilot answered 429: " + "slow down " * 20}
+    pacing = {**OCTOCAT["pacing"], "models": {f"m{n:02}" + "-long" * 9: 40.0 for n in range(12)}}
+    lines = shown(server, pacing={**pacing, "reason": reason})[3:]
+    assert max(map(len, lines)) < 80
+    assert [line for line in lines if line.startswith("  asks m")] == [
+        f"  asks m{n:02}{'-long' * 9} again in 40 s" for n in range(8)
+    ]
+    assert lines[-2] == "  and 4 more models later"
+
+
+@pytest.mark.parametrize(
+    ("hint", "left"),
+    [
+        ("Look at: copilot-cred status", ""),
+        ("What is left, and until when: copilot-cred status --account a.b", ""),
+        ("Ask again later; meanwhile: copilot-cred status", "Ask again later"),
+        (
+            "Raise it on github.com. What is left, and until when: copilot-cred status",
+            "Raise it on github.com",
+        ),
+        ("Choose one: copilot-cred models", "Choose one: copilot-cred models"),
+        (
+            "Report it, with: copilot-cred status --json",
+            "Report it, with: copilot-cred status --json",
+        ),
+    ],
+)
+def test_no_hint_leads_to_where_it_is_read(server, hint, left):
+    found = shown(server, refusal={**SLOW_DOWN, "hint": hint, "ago": 5.0}, error=SLOW_DOWN)
+    assert found[-2 if left else -1] == "    see: https://docs.github.com/limits"
+    assert not left or found[-1] == f"    hint: {left}"
 
 
 @pytest.mark.parametrize(
@@ -199,6 +232,7 @@ def test_a_cool_down_has_its_end_and_its_reason(server):
         ({}, []),
         ({"in_flight": 7}, []),
         ({"models": {"gpt-4.1": 40.0}}, ["  asks gpt-4.1 again in 40 s"]),
+        ({"models": {"": 40.0}}, ["  asks what names no model again in 40 s"]),
         (
             {"circuit": "open"},
             ["  asks nothing for a moment, since one request after another failed"],
