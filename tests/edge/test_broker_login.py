@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 
 from brokerd.broker import LoginRequest, LoginSucceeded, LoginWaiting, UserCodeIssued
 from brokerd.core.device_grant import NotGranted
+from brokerd.core.tokens import KeptCooldown
 from brokerd.errors import BrokerError, ErrorClass
 from fakes.broker_world import REQUEST, Killer, World, ask, cancel, collect, failure_of
 from fakes.github import no_checkpoint, permanent, transient
@@ -167,6 +169,21 @@ async def test_another_persons_login_under_the_same_name_replaces_the_item(world
     await call
     assert [key.user_id for key in world.store.items] == [42]
     assert [view.login for view in broker.accounts()] == ["octocat"]
+
+
+@pytest.mark.parametrize(("user", "is_kept"), [(42, True), (7, False)])
+@pytest.mark.parametrize("name", ["default", "twin"])
+async def test_a_login_lifts_no_cooldown_of_the_same_person(world, user, is_kept, name):
+    world.keep_login(user=user)
+    kept = KeptCooldown(1_900_000_000, "rate_limited", "slow down")
+    world.index.put("default", replace(world.index.entries()["default"], cooldown=kept))
+    broker = await world.start()
+    call = await ask(collect(broker.login(LoginRequest(client_id="app", account=name))))
+    await world.clock.advance(7.0)
+    await call
+    entry = world.index.entries()[name]
+    assert entry.user_id == 42
+    assert entry.cooldown == (kept if is_kept else None)
 
 
 async def test_login_with_a_token_needs_no_person(world):

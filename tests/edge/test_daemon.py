@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,30 @@ async def test_login_is_there_after_a_restart(place, github):
         assert (await client.token()).account == "default"
     logins = list((place.folder / ".local/state/copilot-broker/logins").iterdir())
     assert [login.stat().st_mode & 0o777 for login in logins] == [0o600]
+
+
+async def test_a_limit_binds_the_person_under_every_name_and_over_a_restart(place, github):
+    def asked():
+        return sum(request.path == "/chat/completions" for request in github.world.requests)
+
+    async def nothing_is_sent(client, name):
+        with pytest.raises(Temporary) as caught:
+            await client.complete(CHAT, account=name)
+        assert caught.value.code == "cooling_down"
+        assert caught.value.retry_after > 400_000
+        assert (await client.token(account=name)).cooldown_until > time.time() + 400_000
+
+    place.configure(github.url)
+    async with running(place), place.client() as client:
+        for name in ("default", "twin"):
+            [_ async for _ in client.login(account=name)]
+        github.world.queue_faults("/chat/completions", [Fault(429, {"retry-after": "432000"})])
+        assert not (await client.complete(CHAT, account="default")).ok
+        await nothing_is_sent(client, "twin")
+    async with running(place), place.client() as client:
+        for name in ("twin", "default"):
+            await nothing_is_sent(client, name)
+    assert asked() == 1
 
 
 async def test_a_second_daemon_is_refused_and_the_first_goes_on(place, daemon):
