@@ -154,7 +154,8 @@ class LoginWaiting:
 
     expires_in: float
     advice: str = ""
-    """What the person should look after meanwhile: GitHub keeps telling us to slow down, say."""
+    """What the person should look after meanwhile, without a full stop at the end: GitHub keeps
+    telling us to slow down, or the store to keep the approved login in fails."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from brokerd.core.hints import meanwhile
 from brokerd.core.states import (
     AwaitingUser,
     Exchanging,
@@ -61,6 +62,18 @@ class LoginAttempt:
             and isinstance(state.step, Saving)
             and state.retry.failure is not None
         )
+
+    def advice(self) -> str:
+        """Tell what the person should look after meanwhile; empty: nothing."""
+        match self.runner.machine.state:
+            case AwaitingUser(retry=retry, pacing=pacing):
+                return meanwhile(retry.failure) if retry.failure else pacing.advice or ""
+            case Exchanging(step=Identifying() | Saving(), retry=retry) if retry.failure:
+                is_given = self.request.token is not None
+                done = "the token is accepted" if is_given else "the login is approved"
+                return f"{done}, but {meanwhile(retry.failure)}"
+            case _:
+                return ""
 
     def conclusion(self) -> Failure | Literal["signed_in"] | None:
         """How it ended; None while it goes on. The first exchange's outcome ends it too."""

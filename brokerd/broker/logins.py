@@ -82,16 +82,21 @@ class Logins:
         attempt = self._join(request)
         seen: object = None
         shown: object = None
+        expires_at = 0.0
         try:
             while attempt.outcome is None:
-                state = attempt.runner.machine.state
-                if not isinstance(state, AwaitingUser) or state is seen:
+                state, advice = attempt.runner.machine.state, attempt.advice()
+                # While it goes on without the person, only what holds it up is news.
+                news = state if isinstance(state, AwaitingUser) else advice or seen
+                if news is None or news == seen:
                     await self._roster.change()
                     continue
-                seen = state
-                left = max(0.0, state.expires_at - self._roster.clock.boottime())
-                if state.code is shown:
-                    yield LoginWaiting(left, state.pacing.advice or "")
+                seen = news
+                if isinstance(state, AwaitingUser):
+                    expires_at = state.expires_at
+                left = max(0.0, expires_at - self._roster.clock.boottime())
+                if not isinstance(state, AwaitingUser) or state.code is shown:
+                    yield LoginWaiting(left, advice)
                     continue
                 code = shown = state.code
                 yield UserCodeIssued(code.user_code, code.verification_uri, left, code.interval)

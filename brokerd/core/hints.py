@@ -15,13 +15,20 @@ if TYPE_CHECKING:
     from brokerd.errors import Failure
 
 
-__all__ = ["addressed", "anew"]
+__all__ = ["addressed", "anew", "meanwhile"]
 
 _COMMAND: Final = re.compile(
     r"copilot-cred (?:chat|get|login|logout(?: --revoke)?|models(?: enable [^\s;,)]+)?|refresh|"
     r"status)(?![-\w])(?! (?:--help|--account))"
 )
 """The verbs that take an account."""
+
+_BY_HAND: Final = re.compile(
+    r"(?:[;,.] )?(?:a kept login is tried again by itself, a new one by: copilot-cred login"
+    r"|(?:when that is settled, )?(?:then|run):? copilot-cred (?:get again|login|refresh))$",
+    re.IGNORECASE,
+)
+"""Ends of hints that say how to go on; a login that goes on by itself needs none."""
 
 
 def addressed(failure: Failure, account: str) -> Failure:
@@ -34,3 +41,10 @@ def anew(failure: Failure) -> Failure:
     """Let the hint of a login that did not succeed lead to the next: there is none to refresh."""
     hint = failure.hint.replace("copilot-cred refresh", "copilot-cred login")
     return failure if hint == failure.hint else replace(failure, hint=hint)
+
+
+def meanwhile(failure: Failure) -> str:
+    """Say what holds up something that goes on by itself: no full stop at the end."""
+    step = _BY_HAND.sub("", failure.hint)
+    told = f"{failure.message}; it is tried again by itself"
+    return f"{told}. {step}" if step else told

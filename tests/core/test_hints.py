@@ -2,8 +2,10 @@
 
 import pytest
 
-from brokerd.core.hints import addressed, anew
+from brokerd.core.hints import addressed, anew, meanwhile
 from brokerd.errors import ErrorClass, Failure
+from brokerd.upstream.network_errors import NETWORK_HINT
+from brokerd.upstream.refusals import RETRY_HINT
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,24 @@ def test_commands_name_the_account(hint, told):
         failure.url,
         failure.retry_after,
     )
+
+
+@pytest.mark.parametrize(
+    ("hint", "step"),
+    [
+        ("A kept login is tried again by itself, a new one by: copilot-cred login", ""),
+        (NETWORK_HINT, ". Check the network"),
+        (RETRY_HINT, ""),
+        ("When that is settled, run: copilot-cred refresh", ""),
+        ("Sign in to the network. Then: copilot-cred refresh", ". Sign in to the network"),
+        ("Run copilot-cred status", ". Run copilot-cred status"),
+        ("Run copilot-cred login --store file", ". Run copilot-cred login --store file"),
+        ("", ""),
+    ],
+)
+def test_what_goes_on_by_itself_needs_no_command_to_go_on(hint, step):
+    failure = Failure(ErrorClass.TEMPORARY, "code", "it answers 502", hint)
+    assert meanwhile(failure) == "it answers 502; it is tried again by itself" + step
 
 
 def test_a_login_that_failed_leads_to_the_next():

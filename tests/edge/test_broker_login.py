@@ -9,7 +9,7 @@ import pytest
 from brokerd.broker import LoginRequest, LoginSucceeded, LoginWaiting, UserCodeIssued
 from brokerd.core.device_grant import NotGranted
 from brokerd.core.tokens import KeptCooldown
-from brokerd.errors import BrokerError, ErrorClass
+from brokerd.errors import BrokerError, ErrorClass, Failure, TransientError
 from fakes.broker_world import REQUEST, Killer, World, ask, cancel, collect, failure_of
 from fakes.github import no_checkpoint, permanent, transient
 
@@ -74,6 +74,45 @@ async def test_network_failure_in_any_later_step_is_retried(world, step):
     await world.clock.advance(40.0)
     assert isinstance((await call)[-1], LoginSucceeded)
     assert (await broker.lease(None)).token
+
+
+def trouble(message, hint):
+    return TransientError(Failure(ErrorClass.TEMPORARY, "trouble", message, hint))
+
+
+def advices(progress):
+    return [each.advice for each in progress if isinstance(each, LoginWaiting) and each.advice]
+
+
+RETRIED = "A kept login is tried again by itself, a new one by: copilot-cred login"
+
+
+@pytest.mark.parametrize("step", ["identify", "save"])
+async def test_what_holds_up_an_approved_login_is_said_once(world, step):
+    errors = [trouble("it answers 502", RETRIED)] * 3 + [trouble("it is locked", "Unlock it")] * 2
+    if step == "save":
+        world.store.faults["save"] = errors
+    else:
+        world.github.faults[step] = errors
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await world.clock.advance(200.0)
+    assert advices(await call) == [
+        "the login is approved, but it answers 502; it is tried again by itself",
+        "the login is approved, but it is locked; it is tried again by itself. Unlock it",
+    ]
+
+
+async def test_what_keeps_the_polls_from_github_is_said_while_it_does(world):
+    firewall = trouble("a firewall answered", "Sign in to it, then: copilot-cred refresh")
+    pending = NotGranted("authorization_pending")
+    world.github.polls = [firewall, firewall, pending]
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await world.clock.advance(60.0)
+    progress = await call
+    told = "a firewall answered; it is tried again by itself. Sign in to it"
+    assert [w.advice for w in progress if isinstance(w, LoginWaiting)] == [told, told, ""]
 
 
 async def test_unsaved_is_shown_and_success_is_not_reported(world):
