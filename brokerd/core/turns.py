@@ -50,9 +50,10 @@ _OTHER_ROLES = {
 }
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
 _TOOL_RESULT = "tool_result"
-_TOOL_OUTPUTS = ("function_call_output", "custom_tool_call_output")
-"""Items of the Responses API, which have no role."""
-_AGENT_WORDS = (b"assistant", b"tool", b"function", b"\\u")
+_TOOL_OUTPUT = "_output"
+"""What each item of the Responses API that is a tool's result ends in (`function_call_output`,
+`shell_call_output`…); they have no role."""
+_AGENT_WORDS = (b"assistant", b"tool", b"function", b'_output"', b"\\u")
 
 
 class Turn(NamedTuple):
@@ -132,7 +133,7 @@ def _item_bound(body: bytes) -> int:
 
 def _who(last: Any) -> tuple[Initiator, str]:
     role = last.get("role") if isinstance(last, dict) else None
-    if role is None and isinstance(last, dict) and last.get("type") in _TOOL_OUTPUTS:
+    if role is None and isinstance(last, dict) and _is_tool_output(last.get("type")):
         return "agent", "last_is_tool_output"
     if not isinstance(role, str):
         return "user", "bad_message"
@@ -141,6 +142,10 @@ def _who(last: Any) -> tuple[Initiator, str]:
     if role == "user" and _is_tool_results(last.get("content")):
         return "agent", "last_is_tool_results"
     return "user", _OTHER_ROLES.get(role, "last_role_unknown")
+
+
+def _is_tool_output(kind: Any) -> bool:
+    return isinstance(kind, str) and kind.endswith(_TOOL_OUTPUT)
 
 
 def _is_tool_results(content: Any) -> bool:

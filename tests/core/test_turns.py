@@ -83,6 +83,14 @@ INPUT_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
         ({"type": "message", "role": "assistant"}, ("agent", "last_role_assistant")),
         (OUTPUT, ("agent", "last_is_tool_output")),
         ({**OUTPUT, "type": "custom_tool_call_output"}, ("agent", "last_is_tool_output")),
+        *(
+            ({"type": f"{kind}_output"}, ("agent", "last_is_tool_output"))
+            for kind in ("local_shell_call", "computer_call", "shell_call", "apply_patch_call")
+        ),
+        ({"type": "mcp_call_output", "id": "m"}, ("agent", "last_is_tool_output")),
+        ({"type": "mcp_approval_response", "approve": True}, ("user", "bad_message")),
+        ({"type": "output"}, ("user", "bad_message")),
+        ({"type": "output_text"}, ("user", "bad_message")),
         ({**OUTPUT, "role": "user"}, ("user", "last_role_user")),
         ({"type": "function_call", "name": "f"}, ("user", "bad_message")),
         ({"type": ["function_call_output"]}, ("user", "bad_message")),
@@ -96,6 +104,7 @@ def test_the_last_item_of_responses_tells(last, expected):
 
 
 def test_the_text_of_responses_is_a_persons():
+    assert not may_be_agents(b'{"max_output_tokens": 9, "input": "why"}')
     assert initiator(b'{"input": "call a tool for the assistant"}') == ("user", "no_messages")
     assert initiator(body_of(user(), input=[OUTPUT])) == ("user", "last_role_user")
 
