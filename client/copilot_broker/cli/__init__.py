@@ -52,7 +52,7 @@ def _dispatch(args: list[str]) -> int:
     if args[verb : verb + 1] == ["get"]:
         from copilot_broker.cli.get import get  # noqa: PLC0415
 
-        return get(args[verb + 1 :])
+        return get(args[:verb] + args[verb + 1 :])
     from copilot_broker.cli.parser import run  # noqa: PLC0415
 
     return run(args)

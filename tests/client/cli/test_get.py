@@ -165,6 +165,14 @@ def test_usage_errors_ask_nobody_and_repeat_no_token(server, arguments):
     assert server.requests == []
 
 
+@pytest.mark.parametrize("before", [["--error-format", "xml"], ["--error-format=xml"]])
+def test_what_stands_before_the_verb_is_read_too(server, before):
+    done = run(*before, "get", env=server.env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "human or json" in done.stderr
+    assert server.requests == []
+
+
 def test_help_is_worth_reading(server):
     done = run("get", "--help", env=server.env)
     assert done.returncode == 0
