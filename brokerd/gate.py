@@ -7,7 +7,7 @@ counted likewise, per (connection, account).
 
 Every record carries the same fields: MESSAGE_ID, LISTENER, SCOPE, PEER_PID, PEER_UID, PEER_UNIT
 and PEER_WEAK; denials add OPERATION and REASON, grants OPERATION, ACCOUNT and TOKEN_FP, totals
-ACCOUNT, TOKEN_FP and COUNT; those of completions have no TOKEN_FP.
+ACCOUNT, TOKEN_FP and COUNT; those of completions and of admin operations have no TOKEN_FP.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING
 
 from brokerd.core.policy import OPERATIONS, Policy, Scope, peer_gone
+from brokerd.core.setting_checks import NotAllowedError, account_name
 from brokerd.errors import Failure, PermanentError
 
 
@@ -88,15 +89,19 @@ class Caller:
         self._allowed.add(operation)
         return True
 
-    def check(self, operation: str) -> None:
-        """Raise PermanentError unless this connection may do that; nothing is done before."""
+    def check(self, operation: str, account: object = None) -> None:
+        """Raise PermanentError unless this connection may do that; nothing is done before.
+
+        `account` is the peer's word for whose it is, of any type; None: it names none.
+        """
         if not self.may(operation):
             failure = self._policy.refuse_operation(self.scope, operation)
             assert failure is not None
             self._deny(operation, failure)
         if OPERATIONS[operation] is Scope.ADMIN:
             extra = self._fields(_OPERATION_GRANTED_ID)
-            log.info("operation granted", extra={**extra, "OPERATION": operation})
+            extra |= {"OPERATION": operation, "ACCOUNT": _account_name(account)}
+            log.info("operation granted", extra=extra)
 
     def grant(self, operation: str, account: str, token_id: str) -> None:
         """Account for a token that is about to leave; call with no await before it is sent.
@@ -175,6 +180,16 @@ class Caller:
 
     def _fields(self, message_id: str) -> dict[str, object]:
         return _fields(self.peer, self.listener, self.scope, message_id)
+
+
+def _account_name(word: object) -> str:
+    """Return a peer's word as it may stand in a log: a name that an account can have."""
+    if word is None:
+        return "(default)"
+    try:
+        return account_name(word) if isinstance(word, str) else "(invalid)"
+    except NotAllowedError:
+        return "(invalid)"
 
 
 def _fields(peer: Peer, listener: str, scope: Scope, message_id: str) -> dict[str, object]:

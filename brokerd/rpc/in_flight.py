@@ -82,7 +82,7 @@ class InFlight:
             return
         call = Call(self._caller, request.method, request.params)
         try:
-            self._caller.check(call.method)
+            self._caller.check(call.method, call.params.get("account"))
             if call.method == "broker.hello":
                 self._wire.apply_hello(request.params)
             if call.method == "completion.create":

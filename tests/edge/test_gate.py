@@ -105,6 +105,22 @@ def test_admin_operations_are_written_down_and_looking_is_not(gate, peer, caplog
     ]
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        (None, "(default)"),
+        ("work", "work"),
+        ("work\nfake record", "(invalid)"),
+        ("gho canary", "(invalid)"),
+        (7, "(invalid)"),
+    ],
+)
+def test_an_admin_operation_names_the_account_it_is_for(gate, peer, caplog, word, told):
+    gate.admit(peer, "rpc").check("account.logout", word)
+    assert [record.ACCOUNT for record in caplog.records] == [told]
+    assert "canary" not in str([vars(record) for record in caplog.records])
+
+
 def test_one_record_per_token_and_connection_and_a_total_at_rotation_and_close(gate, peer, caplog):
     caller, other = gate.admit(peer, "rpc"), gate.admit(peer, "rpc")
     for _ in range(3):
