@@ -411,10 +411,10 @@ class _Lane:
         while self.queue and self.gate.cooldown(now) is None and self.gate.has_room(now):
             self._let_go(now)
         widens_at = self._widens_at(now)
-        if widens_at is not None and widens_at <= now:
-            while self.queue and not self._let_go(now):
-                pass
-            self.gate.widen(now)
+        while widens_at is not None and widens_at <= now and self.queue:
+            if self._let_go(now):
+                self.gate.widen(now)
+                break
 
     def _let_go(self, now: float) -> bool:
         """Let the next one go; False when it could not."""

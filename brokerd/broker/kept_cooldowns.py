@@ -11,7 +11,6 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.pacing.cooldowns import LONGEST
 from brokerd.core.tokens import KeptCooldown
 from brokerd.errors import BrokerError, ErrorClass, Failure
 
@@ -55,12 +54,12 @@ class KeptCooldowns:
         self._restore = restore
 
     def restore(self) -> None:
-        """Tell the gate of what the index says, once it is read; a month at the most."""
+        """Tell the gate of what the index says, once it is read: the gate bounds it."""
         for name, entry in self._index.entries().items():
             if entry.cooldown is None:
                 continue
             kept = entry.cooldown
-            left = min(kept.until - self._clock.wall(), LONGEST)
+            left = kept.until - self._clock.wall()
             if left > 0:
                 reason = Failure(ErrorClass.TEMPORARY, kept.code, kept.message, HINT, kept.url)
                 self._restore(name, left, reason)

@@ -484,9 +484,21 @@ class TestPatience:
         first, second = await waiting(pacer), await waiting(pacer)
         await clock.advance(PATIENCE - 0.1)
         first.cancel()
-        clock.suspend(0.1)
-        (await asyncio.wait_for(second, 5)).close()
-        assert pacer.view("a").in_flight == 1
+        clock._suspended += 0.1  # and no nap ends of it
+        assert enter(pacer) == [None]
+        await settle(3)
+        assert second.done()
+        (await second).close()
+        assert (pacer.view("a").in_flight, pacer.view("a").limit) == (1, 2)
+
+    async def test_who_has_left_widens_nothing(self, pacer, clock):
+        await limited(pacer, clock)
+        task = await waiting(pacer)
+        await clock.advance(PATIENCE - 0.1)
+        task.cancel()
+        clock._suspended += 0.1
+        assert enter(pacer) == [None]
+        assert pacer.view("a").limit == 1
 
     async def test_waiting_naps_and_does_not_poll(self, pacer, clock, monkeypatch):
         naps, sleep = [], clock.sleep
