@@ -119,6 +119,7 @@ class _Daemon:
             index=index,
             settings=self._settings,
             cooldown=pacer.cooldown,
+            cooldown_reason=lambda name: pacer.view(name).reason,
             on_loaded=cooldowns.restore,
         )
         pacer.on_change(self._broker.announce)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.config import AccountSettings
+    from brokerd.errors import Failure
     from brokerd.ports import AccountIndex, Clock, GitHub, LoginStores
     from brokerd.views import AccountView, LeasedToken, LoginProgress, LoginRequest, WatchState
 
@@ -50,14 +51,16 @@ class Broker:
         index: AccountIndex,
         settings: Callable[[str], AccountSettings],
         cooldown: Callable[[str], float | None] = lambda _account: None,
+        cooldown_reason: Callable[[str], Failure | None] = lambda _account: None,
         on_loaded: Callable[[], None] = lambda: None,
         random: random_module.Random | None = None,
     ) -> None:
         """`github` gives the edge for a host; `settings` the configuration of an account.
 
         `cooldown` says for how many seconds upstream wants no requests of an account (None: it
-        wants them); whoever knows that calls `announce` when it changes. `on_loaded` is called in
-        the loop once the index has been read, before anybody is lent anything.
+        wants them) and `cooldown_reason` what it said; whoever knows that calls `announce` when it
+        changes. `on_loaded` is called in the loop once the index has been read, before anybody is
+        lent anything.
         """
         self.started = asyncio.Event()
         """Set once the kept logins are loaded, or their stores have said why not."""
@@ -65,7 +68,7 @@ class Broker:
         self._settings = settings
         self._on_loaded = on_loaded
         self._roster = Roster(clock, index)
-        self._leases = Leases(self._roster, cooldown)
+        self._leases = Leases(self._roster, cooldown, cooldown_reason)
         self.leasable = self._leases.leasable
         """`(account, min_valid)` → what `lease` would lend at once; None: ask that instead.
 

@@ -73,11 +73,13 @@ def unknown_account(name: str) -> Failure:
     return Failure(ErrorClass.USAGE, "unknown_account", text, hint)
 
 
-def cooling_down(seconds: float) -> Failure:
-    """Upstream wants no requests of the account for so long."""
-    text = "GitHub wants no requests of this account for a while"
+def cooling_down(seconds: float, reason: Failure | None) -> Failure:
+    """Upstream wants no requests of the account for so long; `reason`: what it said, if known."""
+    text, url = "GitHub wants no requests of this account for a while", None
+    if reason is not None:
+        text, url = f"{text} ({reason.code}: {reason.message})", reason.url
     hint = "See how long with copilot-cred status"
-    return Failure(ErrorClass.TEMPORARY, "cooling_down", text, hint, retry_after=seconds)
+    return Failure(ErrorClass.TEMPORARY, "cooling_down", text, hint, url, seconds)
 
 
 def nothing_to_revoke(name: str) -> Failure:

@@ -39,10 +39,19 @@ AT_HAND_MAX = 64
 class Leases:
     """Everything that ends in a token."""
 
-    def __init__(self, roster: Roster, cooldown: Callable[[str], float | None]) -> None:
-        """`cooldown`: seconds until upstream wants requests of that account; None: it does."""
+    def __init__(
+        self,
+        roster: Roster,
+        cooldown: Callable[[str], float | None],
+        cooldown_reason: Callable[[str], Failure | None],
+    ) -> None:
+        """`cooldown`: seconds until upstream wants requests of that account; None: it does.
+
+        `cooldown_reason`: why it does not, where that is known.
+        """
         self._roster = roster
         self.cooldown = cooldown
+        self.cooldown_reason = cooldown_reason
         self._fingerprint_key = secrets.token_bytes(32)
         self._at_hand: dict[str | None, tuple[float, float, LeasedToken]] = {}
         """What was asked for → (good until, expires at, lease); forgotten with every change."""

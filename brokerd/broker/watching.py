@@ -56,7 +56,11 @@ async def watched(
         if seen != last or not _is_same(until, cool_at):
             last, cool_at = seen, until
             if left is not None:
-                state = replace(state, kind="cooldown", failure=cooling_down(left))
+                state = replace(
+                    state,
+                    kind="cooldown",
+                    failure=cooling_down(left, leases.cooldown_reason(name)),
+                )
             if state.failure is not None:
                 state = replace(state, failure=roster.addressed(name, state.failure))
             yield state

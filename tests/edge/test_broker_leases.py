@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from brokerd.errors import ErrorClass
+from brokerd.errors import ErrorClass, Failure
 from fakes.broker_world import ask, cancel, failure_of
 from fakes.clock import settle
 from fakes.github import permanent, transient
@@ -318,6 +318,19 @@ async def test_the_end_of_a_cooldown_is_told_by_the_wall_clock_of_the_moment(rea
     for _ in range(2):
         lease = await ready.broker.lease(None)
         assert lease.cooldown_until == math.ceil(ready.clock.wall() + 90.0)
+
+
+async def test_watchers_are_told_why_upstream_wants_nothing(ready):
+    seen, watcher = await watching(ready)
+    url = "https://docs.github.com/limits"
+    reason = Failure(ErrorClass.TEMPORARY, "rate_limited", "slow down", "Wait", url, 99.0)
+    ready.cooldown_reasons["default"] = reason
+    ready.cool_down("default", 90.0)
+    await settle()
+    told = seen[1].failure
+    assert told.message.endswith("for a while (rate_limited: slow down)")
+    assert (told.code, told.url, told.retry_after) == ("cooling_down", url, pytest.approx(90.0))
+    await cancel(watcher)
 
 
 async def test_watchers_are_told_once_when_it_begins_and_not_when_it_runs_out(ready):

@@ -29,6 +29,7 @@ class World:
         self.index = FakeIndex()
         self.settings = {}
         self.cooldowns = {}
+        self.cooldown_reasons = {}
         self.broker = None
         self.task = None
 
@@ -51,6 +52,7 @@ class World:
             index=self.index,
             settings=lambda name: self.settings.get(name, AccountSettings()),
             cooldown=self._cooldown,
+            cooldown_reason=self.cooldown_reasons.get,
             random=random.Random(1),
         )
         self.task = asyncio.create_task(self.broker.run())

@@ -150,6 +150,7 @@ class Whole:
             index=self.index,
             settings=lambda name: self.settings.get(name, AccountSettings()),
             cooldown=pacer.cooldown,
+            cooldown_reason=lambda name: pacer.view(name).reason,
             random=random.Random(1),
         )
         pacer.on_change(self.broker.announce)
