@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -146,6 +147,9 @@ async def test_a_limit_binds_the_person_under_every_name_and_over_a_restart(plac
         assert caught.value.code == "cooling_down"
         assert caught.value.retry_after > 400_000
         assert (await client.token(account=name)).cooldown_until > time.time() + 400_000
+        async with client.watch(name) as changes:
+            error = (await anext(aiter(changes)))["error"]
+        assert re.search(r"\(\w+: GitHub Copilot answered 429: ", error["message"])
 
     place.configure(github.url)
     async with running(place), place.client() as client:
