@@ -173,8 +173,13 @@ class CopilotApi(Protocol):
         """
         ...
 
-    async def open(self, call: UpstreamCall) -> Reply:
+    async def open(
+        self, call: UpstreamCall, still_wanted: Callable[[], None] | None = None
+    ) -> Reply:
         """Send it, once, and return when the head of the answer (any status) is there.
+
+        `still_wanted` is asked right before it is sent when a connection had to be made, which
+        takes a while; what it raises is raised, and nothing is sent.
 
         Cancelling it cuts the connection. Raises TransientError where there is no answer,
         PermanentError (DENIED) for a base that a credential may not go to.

@@ -54,9 +54,9 @@ __all__ = ["Proxy"]
 
 log = logging.getLogger(__name__)
 
-_BUSY = "upstream_busy"
-"""Code of the one TransientError without an answer that is not upstream's fault: we have as many
-connections as we may, and nothing was sent."""
+_NOT_SENT = frozenset({"upstream_busy", "cooling_down"})
+"""Codes of the TransientErrors without an answer that are not upstream's fault: nothing was sent,
+for we have as many connections as we may, or others were refused while one was made."""
 
 _boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
@@ -195,7 +195,8 @@ class Proxy:
         ticket: Ticket,
     ) -> Reply:
         try:
-            return await self._copilot().open(_call(request, lease, headers))
+            # A connection that has to be made takes a while.
+            return await self._copilot().open(_call(request, lease, headers), ticket.again)
         except BrokerError as error:
             _tell_lost(ticket, error)
             raise
@@ -315,7 +316,7 @@ async def _peeked(reply: Reply, ticket: Ticket) -> PeekedReply:
 
 def _tell_lost(ticket: Ticket, error: BrokerError) -> None:
     """Tell the pacer of an answer that did not come, unless that was not for upstream's sake."""
-    if isinstance(error, TransientError) and error.failure.code != _BUSY:
+    if isinstance(error, TransientError) and error.failure.code not in _NOT_SENT:
         ticket.lost()
 
 

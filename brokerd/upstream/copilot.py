@@ -85,15 +85,28 @@ class Copilot:
         )
         self._targets: dict[tuple[str, str, bool], RequestHead] = {}
 
-    async def open(self, call: UpstreamCall) -> H1Reply:
+    async def open(
+        self, call: UpstreamCall, still_wanted: Callable[[], None] | None = None
+    ) -> H1Reply:
         """Send it, once, and return when the head of the answer (any status) is there.
+
+        `still_wanted` is asked right before it is sent over a new connection, and may raise.
 
         Cancelling it cuts the connection. Raises TransientError where there is no answer,
         PermanentError (DENIED) for a base that a credential may not go to.
         """
         target = self._target_of(call)
         head = target.render(call)
-        connection = self._pool.take(target.origin) or await self._pool.connect(target.origin)
+        connection = self._pool.take(target.origin)
+        if connection is None:
+            connection = await self._pool.connect(target.origin)
+            if still_wanted is not None:
+                try:
+                    still_wanted()
+                except BaseException:
+                    if not self._pool.keep(connection):
+                        connection.cut()
+                    raise
         waiter = connection.new_waiter()
         reply = H1Reply(connection, partial(wake, waiter))
         connection.send(reply, head, call.body)

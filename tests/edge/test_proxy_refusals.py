@@ -154,6 +154,21 @@ async def test_quotas_are_read_of_whatever_answer_has_them():
     assert proxy.quota("work") == {}
 
 
+async def test_nobody_goes_up_over_a_new_connection_into_a_pause():
+    proxy, copilot, _ = proxy_of(FakeReply(429, {"retry-after": "100"}, [b"{}"]))
+    copilot.has_connection = False
+    copilot.connecting = made = asyncio.Event()
+    asking = [asyncio.create_task(failure_of(proxy.open(request()))) for _ in range(10)]
+    await settle()
+    copilot.connecting = None
+    (await proxy.open(request())).close()
+    made.set()
+    assert {failure.code for failure in await asyncio.gather(*asking)} == {"cooling_down"}
+    assert len(copilot.calls) == 1
+    view = proxy.pacing("default")
+    assert (view.in_flight, view.cooldown_in, view.circuit) == (0, 100, "closed")
+
+
 async def test_nothing_is_held_against_the_next_person_of_that_name():
     proxy, copilot, lender = proxy_of(
         limited(**QUOTA, **{"retry-after": "600"}), ticker=Ticker(), clock=FakeClock()

@@ -12,7 +12,7 @@ import pytest
 
 from brokerd.core.completions import UpstreamCall
 from brokerd.core.settings import IdentitySettings
-from brokerd.errors import ErrorClass, TransientError
+from brokerd.errors import ErrorClass, Failure, TransientError
 from brokerd.upstream import Copilot, Upstream, UpstreamSettings
 from brokerd.upstream.h1 import StreamTimeouts
 from brokerd.upstream.pool import MAX_IDLE, Pool
@@ -50,6 +50,34 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+# What nobody wants any more once the way is made.
+
+
+async def test_a_request_that_is_not_wanted_any_more_is_not_sent():
+    heads = []
+
+    async def answer(exchange):
+        heads.append(exchange)
+        await exchange.send(HEAD + chunked(b"hi") + b"0\r\n\r\n")
+
+    def unwanted():
+        raise TransientError(Failure(ErrorClass.TEMPORARY, "cooling_down", "others were refused"))
+
+    async with Origin(answer) as it:
+        copilot = copilot_at(it.url)
+        try:
+            with pytest.raises(TransientError, match="cooling_down"):
+                await copilot.open(call(it.url), unwanted)
+            assert heads == []
+            # The connection is kept; who has one at hand need not be asked.
+            reply = await copilot.open(call(it.url), unwanted)
+            assert await reply.read(100) == b"hi"
+            assert (len(heads), it.connections) == (1, 1)
+            reply.close()
+        finally:
+            await copilot.aclose(patience=0)
 
 
 # Silence.

@@ -128,6 +128,8 @@ class FakeCopilot:
         self.replies = []
         self.gate = None
         """An asyncio.Event that every call waits for, when set."""
+        self.connecting = None
+        """As `gate`, for a connection that has to be made."""
         self.asked = asyncio.Event()
         self.cancelled = 0
         self.has_connection = False
@@ -142,7 +144,11 @@ class FakeCopilot:
     def begin(self, call, listener):
         return _Begun(self.open(call), listener) if self.has_connection else None
 
-    async def open(self, call):
+    async def open(self, call, still_wanted=None):
+        if self.connecting is not None:
+            await self.connecting.wait()
+            if still_wanted is not None:
+                still_wanted()
         self.calls.append(call)
         answer = self.answers.pop(0) if self.answers else FakeReply(chunks=[b"{}"])
         self.asked.set()
