@@ -260,7 +260,7 @@ class AccountIndex(Protocol):
 
     @property
     def default(self) -> str | None:
-        """The account meant by a caller that names none."""
+        """The account meant by a caller that names none; None: nobody chose one."""
         ...
 
     @default.setter

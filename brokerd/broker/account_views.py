@@ -120,6 +120,7 @@ def watch_state(
     pending: Failure,
 ) -> WatchState:
     """Show an account to a watcher."""
+    name = name or DEFAULT_ACCOUNT
     state = runner.machine.state if runner else SignedOut()
     failure = runner.failure if runner else None
     match state:
@@ -141,6 +142,8 @@ def watch_state(
 def summary_line(view: AccountView | None, count: int) -> str:
     """Say in one line how the default account is doing, and how many there are."""
     others = f"; {count} accounts" if count > 1 else ""
+    if view is None and count:
+        return "no default account: run copilot-cred account use NAME" + others
     if view is None:
         return "signed out: run copilot-cred login" + others
     who = f"signed in as {view.login or view.name} ({view.host})"

@@ -10,6 +10,8 @@ from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, Tra
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brokerd.core.refresh import Retry
 
 
@@ -20,10 +22,14 @@ __all__ = [
     "as_of_now",
     "cooling_down",
     "error_for",
+    "no_default_account",
     "not_revoked",
     "nothing_to_revoke",
     "unknown_account",
 ]
+
+NAMES_SHOWN = 3
+"""Accounts that a hint names; `copilot-cred account list` has them all."""
 
 STOPPING = Failure(
     ErrorClass.TEMPORARY,
@@ -80,6 +86,16 @@ def cooling_down(seconds: float, reason: Failure | None) -> Failure:
         text, url = f"{text} ({reason.code}: {reason.message})", reason.url
     hint = "See how long with copilot-cred status"
     return Failure(ErrorClass.TEMPORARY, "cooling_down", text, hint, url, seconds)
+
+
+def no_default_account(names: Sequence[str]) -> Failure:
+    """Nobody said whose token is meant when no account is named; `names` are all there are."""
+    shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+    hint = f"Choose one ({shown}) with copilot-cred account use NAME"
+    if len(names) == 1:
+        hint = f"Choose the one there is with copilot-cred account use {shown}"
+    text = "no account is the default one"
+    return Failure(ErrorClass.LOGIN_REQUIRED, "no_default_account", text, hint)
 
 
 def nothing_to_revoke(name: str) -> Failure:

@@ -15,6 +15,7 @@ from brokerd.broker.revocation import revoke_login
 from brokerd.core import modes
 from brokerd.core.effects import SaveLogin
 from brokerd.core.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
+from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.core.states import AwaitingUser
 from brokerd.core.token_machine import TokenMachine
 from brokerd.core.tokens import GitHubToken, IndexEntry
@@ -118,6 +119,8 @@ class Logins:
         """
         await self._roster.opened(None)
         name = self._roster.resolve(account)
+        if not name:
+            raise error_for(self._roster.no_login(name))
         if revoke:
             await revoke_login(self._roster, self._github, self._stores, name)
         attempt = self._roster.attempts.get(name)
@@ -254,7 +257,8 @@ class Logins:
         )
         old = self._roster.index.entries().get(name)
         self._roster.index.put(name, entry)
-        if self._roster.index.default is None:
+        is_meant = name == DEFAULT_ACCOUNT or len(self._roster.index.entries()) == 1
+        if self._roster.index.default is None and is_meant:
             self._roster.index.default = name
         if old is not None and (old.key, old.store) != (entry.key, entry.store):
             try:

@@ -10,7 +10,13 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from brokerd.broker.failures import PENDING, RENEWAL_WAITS, STOPPING, error_for
+from brokerd.broker.failures import (
+    PENDING,
+    RENEWAL_WAITS,
+    STOPPING,
+    error_for,
+    no_default_account,
+)
 from brokerd.core.effects import RenewToken, SaveLogin
 from brokerd.core.events import Resumed
 from brokerd.core.hints import addressed, anew
@@ -139,8 +145,13 @@ class Roster:
             await self.change(until)
 
     def resolve(self, account: str | None) -> str:
-        """Return the name that is meant."""
-        return account or self.index.default or DEFAULT_ACCOUNT
+        """Return the name that is meant; "", which is nobody's, while no default is chosen.
+
+        The token of an account that nobody chose would be another person's.
+        """
+        if account or self.index.default:
+            return account or self.index.default or ""
+        return "" if self.index.entries() else DEFAULT_ACCOUNT
 
     async def renewal_turn(self, key: AccountKey) -> None:
         """Wait until no runner is renewing that person's login; TransientError after long."""
@@ -168,6 +179,8 @@ class Roster:
 
     def no_login(self, name: str) -> Failure:
         """Say that nobody is signed in under this name, and what to do."""
+        if not name:
+            return no_default_account(sorted(self.index.entries()))
         command = "copilot-cred login"
         if name != DEFAULT_ACCOUNT:
             command += f" --account {name}"

@@ -71,23 +71,21 @@ class AccountIndex:
         return dict(self._entries)
 
     def put(self, name: str, entry: IndexEntry) -> None:
-        """Add or replace one; the first account becomes the default."""
+        """Add or replace one; none becomes the default by itself."""
         self._read_before_writing()
-        default = self._default if self._default is not None else name
-        self._write({**self._entries, name: entry}, default)
+        self._write({**self._entries, name: entry}, self._default)
 
     def remove(self, name: str) -> None:
-        """Forget one; a name that is not there is no error. The next one becomes the default."""
+        """Forget one; a name that is not there is no error. No other inherits the default."""
         self._read_before_writing()
         if name not in self._entries:
             return
         left = {other: entry for other, entry in self._entries.items() if other != name}
-        default = self._default if self._default != name else next(iter(left), None)
-        self._write(left, default)
+        self._write(left, self._default if self._default != name else None)
 
     @property
     def default(self) -> str | None:
-        """The account meant when none is named."""
+        """The account meant when none is named; None: nobody chose one."""
         return self._default
 
     @default.setter
@@ -145,7 +143,7 @@ def _parse(data: bytes) -> tuple[dict[str, IndexEntry], str | None] | str:
             return f"the account {name!r} is incomplete"
         entries[name] = entry
     default = record.get("default")
-    return entries, default if default in entries else next(iter(entries), None)
+    return entries, default if default in entries else None
 
 
 def _parse_entry(raw: object) -> IndexEntry | None:

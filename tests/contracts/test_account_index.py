@@ -47,16 +47,18 @@ def test_what_was_put_is_there_after_a_restart(path):
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_the_first_account_is_the_default_and_the_next_inherits(path):
+def test_no_account_becomes_the_default_by_itself(path):
     index = opened(path)
     index.put("work", WORK)
     index.put("home", HOME)
-    assert index.default == "work"
-    index.remove("work")
-    assert index.default == "home"
-    index.remove("home")
-    index.remove("home")
     assert index.default is None
+    assert opened(path).default is None
+    index.default = "work"
+    index.remove("work")
+    assert index.default is None, "home is another person"
+    assert opened(path).default is None
+    index.remove("home")
+    index.remove("home")
     assert opened(path).entries() == {}
 
 
@@ -187,11 +189,12 @@ def test_what_could_not_be_read_is_never_written_over(path):
 def test_unknown_keys_and_a_lost_default_do_no_harm(path):
     index = opened(path)
     index.put("work", WORK)
+    index.default = "work"
     text = path.read_text().replace('"default": "work"', '"default": "gone", "later": 1')
     path.write_text(text.replace('"host"', '"added": [], "host"'))
     again = opened(path)
     assert again.entries() == {"work": WORK}
-    assert again.default == "work"
+    assert again.default is None
 
 
 def test_a_failed_write_changes_nothing(path):

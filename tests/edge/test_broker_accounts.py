@@ -57,6 +57,87 @@ async def test_accounts_have_a_machine_each_and_one_default(world):
     assert "--account nobody" in (await failure_of(broker.lease("nobody"))).hint
 
 
+async def test_after_the_defaults_logout_nobodys_token_is_lent_instead(world):
+    world.keep_login("default", 1, "gho_one")
+    world.keep_login("work", 2, "gho_two")
+    broker = await world.start()
+    await broker.logout(None)
+    for call in (broker.lease(None), broker.refresh(None), broker.logout(None),
+                 broker.logout(None, revoke=True)):  # fmt: skip
+        failure = await failure_of(call)
+        assert (failure.error_class, failure.code, failure.hint) == (
+            ErrorClass.LOGIN_REQUIRED,
+            "no_default_account",
+            "Choose the one there is with copilot-cred account use work",
+        )
+    assert broker.leasable(None, 0.0) is None
+    watch = broker.watch(None)
+    state = await anext(watch)
+    assert (state.account, state.kind, state.lease) == ("default", "login_required", None)
+    assert state.failure.code == "no_default_account"
+    await watch.aclose()
+    assert broker.summary() == "no default account: run copilot-cred account use NAME"
+    assert not world.view().default
+    assert (await broker.lease("work")).account == "work"
+    assert (await failure_of(broker.lease("default"))).code == "login_required"
+    await world.stop()
+    broker = await world.start()
+    assert (await failure_of(broker.lease(None))).code == "no_default_account"
+    await broker.use("work")
+    assert (await broker.lease(None)).account == "work"
+
+
+async def test_an_account_called_default_is_not_chosen_by_its_name_alone(world):
+    for number, name in enumerate(["work", "default", "home", "lab"]):
+        world.keep_login(name, number + 1, f"gho_{name}")
+    broker = await world.start()
+    await broker.logout("lab")
+    assert (await broker.lease(None)).account == "work", "the default is still there"
+    await broker.logout("work")
+    hint = "Choose one (default, home) with copilot-cred account use NAME"
+    assert (await failure_of(broker.lease(None))).hint == hint
+    assert broker.leasable(None, 0.0) is None
+
+
+async def test_four_names_are_too_many_for_a_hint(world):
+    for number, name in enumerate("abcde"):
+        world.keep_login(name, number + 1, f"gho_{name}")
+    broker = await world.start()
+    await broker.logout(None)
+    assert (await failure_of(broker.lease(None))).hint.startswith("Choose one (b, c, d, ...) ")
+
+
+@pytest.mark.parametrize(
+    ("kept", "name", "default"),
+    [
+        ([], "work", "work"),
+        (["a"], "work", None),
+        (["a"], "default", "default"),
+        (["work"], "work", "work"),
+    ],
+)
+async def test_a_new_login_becomes_the_default_when_nobody_else_can_be_meant(
+    world, kept, name, default
+):
+    for number, each in enumerate(kept):
+        world.keep_login(each, number + 1, f"gho_{each}")
+    world.index.default = None
+    broker = await world.start()
+    call = await ask(collect(broker.login(replace(REQUEST, account=name))))
+    await world.clock.advance(7.0)
+    await call
+    assert world.index.default == default
+
+
+async def test_a_new_login_does_not_take_the_default_from_another(world):
+    world.keep_login("work", 1, "gho_one")
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await world.clock.advance(7.0)
+    await call
+    assert world.index.default == "work"
+
+
 async def test_two_names_for_one_login_keep_it_until_the_last_is_gone(world):
     world.keep_login("a")
     world.keep_login("b")

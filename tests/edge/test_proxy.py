@@ -689,6 +689,7 @@ class World:
         store, index = FakeStore(), FakeIndex()
         store.items[login.key] = login
         index.put("default", IndexEntry("github.com", 42, "octocat", "memory", "app"))
+        index.default = "default"
         self.broker = Broker(
             clock=self.clock,
             github=lambda host: self.github,

@@ -446,6 +446,7 @@ async def world():
     login = Login("github.com", User(42, "octocat"), GitHubToken("gho_kept"), "app")
     store.items[login.key] = login
     index.put("default", IndexEntry("github.com", 42, "octocat", "memory", "app"))
+    index.default = "default"
     broker = Broker(
         clock=clock,
         github=lambda host: github,

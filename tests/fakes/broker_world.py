@@ -42,6 +42,7 @@ class World:
         self.store.items[login.key] = login
         entry = IndexEntry("github.com", user, f"user{user}", "memory", "app", is_direct=is_direct)
         self.index.put(name, entry)
+        self.index.default = self.index.default or name
         return login
 
     async def start(self):

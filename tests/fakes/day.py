@@ -127,6 +127,7 @@ class Day:
             kept = Login("github.com", User(person.id, login), GitHubToken(token), CLIENT_ID)
             stores.store.items[kept.key] = kept
             index.put(name, IndexEntry("github.com", person.id, login, "memory", CLIENT_ID))
+            index.default = index.default or name
             self._accounts[token] = name
             self.trouble.knows(name, token)
         self.pacer = Pacer(self.clock)

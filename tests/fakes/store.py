@@ -81,9 +81,8 @@ class FakeIndex:
 
     def put(self, name, entry):
         self._entries[name] = entry
-        self.default = self.default or name
 
     def remove(self, name):
         self._entries.pop(name, None)
         if self.default == name:
-            self.default = next(iter(self._entries), None)
+            self.default = None
