@@ -40,6 +40,10 @@ _REJECTED, _MISDIRECTED = "copilot_token_rejected", "misdirected"
 _UNREADABLE = "bad_answer"
 """What an answer is called there that is none of Copilot's: it is one all the same."""
 
+_ANSWERED = 400
+"""What the gate is told of an answer without a limit: that upstream is there. That completions are
+taken again, which a 200 would say, it does not show."""
+
 _PEER, _NO_BODY = 0, b""
 """Whose turn it is where requests have to wait, no process's; and what names no model."""
 
@@ -156,9 +160,9 @@ async def _told(ticket: Ticket, asked: Awaitable[Found]) -> Found:
         raise
     except TransientError as error:
         if error.failure.code == _UNREADABLE:
-            ticket.answered(200, None)
+            ticket.answered(_ANSWERED, None)
         else:
             ticket.lost()
         raise
-    ticket.answered(200, None)
+    ticket.answered(_ANSWERED, None)
     return found

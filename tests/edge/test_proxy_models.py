@@ -285,6 +285,27 @@ async def test_a_limit_met_by_a_small_call_holds_back_everything(call):
     assert len(copilot.models_calls) + len(copilot.enable_calls) == 1
 
 
+async def test_a_provider_that_takes_no_more_holds_back_what_names_no_model_only():
+    proxy, copilot, *_ = paced()
+    copilot.enable_answers = [limited(status=503, limits="model")]
+    assert (await failure_of(proxy.enable_model(None, "m"))).code == "rate_limited"
+    held_back = await failure_of(proxy.enable_model(None, "m"))
+    assert held_back.code == "cooling_down"
+    assert "for what names no model for another" in held_back.message
+    assert len(copilot.enable_calls) == 1
+    (await proxy.open(request(b'{"model": "m"}'))).close()
+
+
+async def test_a_list_that_comes_does_not_shorten_the_pauses_of_completions():
+    proxy, copilot, _, ticker, clock = paced()
+    for pause in (60, 120, 240):
+        copilot.answers = [refused(429, b"slow down")]
+        (await proxy.open(request())).close()
+        assert proxy.pacing("default").cooldown_in == pause
+        await pass_by(ticker, clock, pause)
+        assert (await proxy.models(None, fresh=True)).failure is None
+
+
 async def test_small_calls_without_an_answer_count_as_failures_and_unreadable_ones_do_not():
     for code, circuit in (("network_down", "open"), ("bad_answer", "closed")):
         proxy, *_ = paced(*[transient(code) for _ in range(10)])

@@ -28,7 +28,9 @@ _HINT = "Nothing was sent; ask again then. See: copilot-cred status"
 def cooling_down(cooldown: Cooldown, model: str | None, now: float) -> Failure:
     """Say that upstream wants no requests for now: of this account, or for one model."""
     rest = cooldown.until - now
-    what = f"the model {model[:_NAME_SHOWN]!r}" if model is not None else "this account"
+    what = "this account"
+    if model is not None:
+        what = f"the model {model[:_NAME_SHOWN]!r}" if model else "what names no model"
     return Failure(
         ErrorClass.TEMPORARY,
         "cooling_down",
