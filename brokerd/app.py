@@ -255,6 +255,7 @@ class _Daemon:
             journal.configure(config.log.level)
             retired, self._upstream = self._upstream, _upstream(config)
             self._rpc.reconfigured()
+            self._broker.reconfigured()
             retiring = asyncio.create_task(retired.aclose(), name="close old upstream")
             self._retiring.add(retiring)  # the loop itself would let it be collected
             retiring.add_done_callback(self._retiring.discard)

@@ -19,7 +19,7 @@ from brokerd.broker.leases import Leases
 from brokerd.broker.logins import Logins
 from brokerd.broker.roster import Roster
 from brokerd.broker.watching import watched
-from brokerd.core.events import Resumed
+from brokerd.core.events import RefreshRequested, Resumed
 from brokerd.core.states import Exchanging, Loading
 
 
@@ -126,6 +126,12 @@ class Broker:
     def announce(self) -> None:
         """Know that something outside has changed that answers tell of: a cool-down."""
         self._roster.changed()
+
+    def reconfigured(self) -> None:
+        """Know that the settings have changed: have tokens replaced that no longer fit theirs."""
+        for runner in self._roster.runners():
+            if not runner.machine.fits:
+                runner.feed(RefreshRequested())
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back, in the loop, after anything in `accounts()` may have changed."""

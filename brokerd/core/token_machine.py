@@ -49,6 +49,7 @@ from brokerd.core.events import (
     TokenRejected,
     Wish,
 )
+from brokerd.core.modes import mode_for
 from brokerd.core.outcomes import followed
 from brokerd.core.questions import App, is_asked_again, prepared, question
 from brokerd.core.renewal import meanwhile
@@ -146,6 +147,15 @@ class TokenMachine:
                 return step.login.is_direct
             case _:
                 return False
+
+    @property
+    def fits(self) -> bool:
+        """Whether the current token, if any, is of the kind that is configured."""
+        if not isinstance(self.state, Ready):
+            return True
+        login = self.state.login
+        mode = mode_for(login.token.value, self._mode(), is_direct=login.is_direct)
+        return self.state.token.is_direct == (mode == "direct")
 
     def lease(self, now: float) -> Lease | None:
         """Return the current token while it lives."""

@@ -8,6 +8,7 @@ from brokerd.broker import LoginRequest
 from brokerd.core.settings import AccountSettings
 from brokerd.errors import ErrorClass
 from fakes.broker_world import REQUEST, ask, collect, failure_of
+from fakes.clock import settle
 from fakes.github import permanent, transient
 
 
@@ -111,6 +112,35 @@ async def test_a_reloaded_mode_is_taken_at_the_next_minting(ready):
     assert (await ready.broker.refresh(None)).is_direct
     ready.settings["default"] = AccountSettings(mode="exchange")
     assert not (await ready.broker.refresh(None)).is_direct
+
+
+@pytest.mark.parametrize("start", ["exchange", "direct"])
+async def test_a_reload_that_changes_the_mode_is_heeded_at_once(world, start):
+    other = "direct" if start == "exchange" else "exchange"
+    world.settings["default"] = AccountSettings(mode=start)
+    world.keep_login()
+    broker = await world.start()
+    lease = await broker.lease(None)
+    broker.reconfigured()
+    await settle()
+    assert [method for method, _ in world.github.calls] == [start], "it fits"
+    world.settings["default"] = AccountSettings(mode=other)
+    broker.reconfigured()
+    assert (await broker.lease(None)).token == lease.token, "until the other one is there"
+    await settle()
+    assert [method for method, _ in world.github.calls] == [start, other]
+    assert (await broker.lease(None)).is_direct is (other == "direct")
+
+
+async def test_what_was_learned_fits_and_so_does_nothing_at_all(world):
+    world.keep_login(is_direct=True)
+    world.keep_login("away", 7, "gho_away")
+    world.github.revoked.add("gho_away")
+    broker = await world.start()
+    before = list(world.github.calls)
+    broker.reconfigured()
+    await settle()
+    assert world.github.calls == before
 
 
 async def test_a_fine_grained_token_is_never_exchanged(world):

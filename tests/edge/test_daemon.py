@@ -189,6 +189,16 @@ async def test_reload_is_all_or_nothing(place, github, daemon):
         await client.refresh()  # by a new way to GitHub
 
 
+async def test_a_reload_that_changes_the_mode_is_heeded_at_once(place, github, daemon):
+    await sign_in(place)
+    await said(daemon, "token issued")
+    place.configure(github.url, '[accounts.default]\nmode = "direct"\n')
+    daemon.send_signal(signal.SIGHUP)
+    await said(daemon, "token issued")
+    async with place.client() as client:
+        assert (await client.status())["accounts"][0]["mode"] == "direct"
+
+
 async def test_a_reload_changes_who_we_say_we_are_and_cuts_no_stream(place, github, daemon):
     github.world.settings.change({"chat_chunks": 40, "chat_interval": 0.05})
     await sign_in(place)

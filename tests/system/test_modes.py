@@ -25,7 +25,7 @@ from system.scripted import (
     stored,
     with_more,
 )
-from system.session import SERVICE
+from system.session import SERVICE, eventually
 
 
 if TYPE_CHECKING:
@@ -154,13 +154,13 @@ def test_configured_direct_use_asks_no_exchange(daemon: Session, github: GitHub)
     assert (account(daemon)["mode"], github.asked(EXCHANGE)) == ("direct", 0)
 
 
-def test_a_reload_changes_the_mode_at_the_next_minting(daemon: Session, github: GitHub) -> None:
+def test_a_reload_changes_the_mode(daemon: Session, github: GitHub) -> None:
     github.forget(direct_for_all=True)
     good(daemon, "login")
     assert good(daemon, "get").startswith("tid=")
     with_more(daemon, '[accounts.default]\nmode = "direct"\n')
     daemon.systemctl("reload", SERVICE)
-    daemon.cred("refresh")
+    assert eventually(lambda: account(daemon)["mode"] == "direct")
     assert refused(daemon, "get")["code"] == "direct_mode"
     assert account(daemon)["mode"] == "direct"
 
