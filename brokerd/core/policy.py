@@ -139,7 +139,7 @@ def direct_mode(account: str = DEFAULT_ACCOUNT) -> Failure:
         ErrorClass.DENIED,
         "direct_mode",
         "this account uses its GitHub login directly, which never leaves the broker",
-        "Completions work all the same (completion.create, copilot-cred chat); for a token to "
-        "lend, sign in with an app that may exchange: copilot-cred login --client-id vscode",
+        'Where config.toml sets mode = "direct", set "auto" and reload; else sign in with another '
+        "app: copilot-cred login --client-id vscode",
     )
     return failure if account == DEFAULT_ACCOUNT else addressed(failure, account)

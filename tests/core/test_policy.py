@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerd.core.peer import Peer
-from brokerd.core.policy import LISTENER_SCOPES, OPERATIONS, Policy, Scope, peer_gone
+from brokerd.core.policy import (
+    LISTENER_SCOPES,
+    OPERATIONS,
+    Policy,
+    Scope,
+    direct_mode,
+    peer_gone,
+)
 from brokerd.errors import ErrorClass
 
 
@@ -92,3 +99,9 @@ def test_labels_never_raise_rights(uid, listener, unit, weak, pid):
 
 def test_a_dead_peer_is_denied_for_good():
     assert peer_gone().error_class is ErrorClass.DENIED
+
+
+def test_direct_mode_by_choice_and_by_the_kind_of_login_are_both_mended_by_its_hint():
+    by_choice, by_kind = direct_mode("work").hint.split("; else ")
+    assert by_choice == 'Where config.toml sets mode = "direct", set "auto" and reload'
+    assert by_kind.endswith(": copilot-cred login --account work --client-id vscode")
