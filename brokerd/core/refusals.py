@@ -369,7 +369,9 @@ def explain_whole(body: bytes) -> Failure | None:
 
     Nothing says that it is JSON but itself. Never raises.
     """
-    if _MAYBE_ERROR.search(body, 0, _NEAR) is None or len(body) > MAX_READ:
+    if body.find(b'"error"', 0, _NEAR) < 0 or len(body) > MAX_READ:  # nearly all end with this
+        return None
+    if _MAYBE_ERROR.search(body, 0, _NEAR) is None:
         return None
     words = _event_words(body.removeprefix(BOM))
     if words is None:  # who asks for a stream, and takes it whole
