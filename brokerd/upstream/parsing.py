@@ -51,6 +51,8 @@ DEFAULT_INTERVAL = 5.0
 DEFAULT_DEVICE_LIFETIME = 900.0
 # The official client ignores `expires_at` and takes a token to live this much past `refresh_in`.
 LIFETIME_PAST_REFRESH = 60.0
+# Where no time to renew is told; GitHub's own is about five sixths of the life.
+REFRESH_SHARE = 0.75
 # Half an hour is usual. What outlives a day is a defect of a clock, and would be lent when dead.
 MAX_LIFETIME = 86400.0
 # A person reads it aloud from a terminal: nothing that a terminal could take for a command.
@@ -132,13 +134,18 @@ def copilot_token(
         raise bad_answer(answer, "has no token")
     if expires_at is None:
         raise bad_answer(answer, "has no expires_at")
-    if refresh_in is None or refresh_in <= 0:
+    if refresh_in is None:
         raise bad_answer(answer, "has no refresh_in")
     refresh_in = min(refresh_in, MAX_SECONDS)
     now = server_time(answer)
     lifetime = 0.0 if now is None else expires_at - now - _age(answer)
     if not 0 < lifetime <= MAX_LIFETIME:  # no Date, or a proxy's with a wrong clock; milliseconds
+        if refresh_in <= 0:
+            raise bad_answer(answer, "has no refresh_in, nor a time that its token lives")
         lifetime = refresh_in + LIFETIME_PAST_REFRESH
+    if refresh_in <= 0:
+        # Tolerant: it is of no use, but the token beside it is good.
+        refresh_in = lifetime * REFRESH_SHARE
     told = token_string.parse(token)
     endpoints = bases.endpoints_of(fields.get("endpoints"))
     chosen = bases.choose(endpoints, plan, urls, permitted, told)

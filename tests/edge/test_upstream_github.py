@@ -287,6 +287,20 @@ async def test_lifetime_without_a_usable_date_follows_refresh_in(it, date):
     assert (await it.github.exchange(it.token())).lifetime == 1560
 
 
+@pytest.mark.parametrize("refresh_in", [0, -5, "0", -1e308])
+async def test_a_good_token_without_a_time_to_renew_it_is_renewed_in_time(it, refresh_in):
+    headers = {"Date": formatdate(2_000_000_000 - 1800, usegmt=True)}
+    it.fault(EXCHANGE, 200, GOOD | {"refresh_in": refresh_in}, headers=headers)
+    token = await it.github.exchange(it.token())
+    assert (token.lifetime, token.refresh_in) == (1800, 1350)
+
+
+async def test_a_token_of_which_no_time_is_told_is_not_lent(it):
+    it.fault(EXCHANGE, 200, GOOD | {"refresh_in": 0}, headers={"Date": None})
+    failure = await failure_of(it.github.exchange(it.token()), TransientError)
+    assert (failure.code, "refresh_in" in failure.message) == ("bad_answer", True)
+
+
 async def test_time_in_a_cache_does_not_count_as_life(it):
     headers = {"Date": formatdate(2_000_000_000 - 1800, usegmt=True), "Age": "300"}
     it.fault(EXCHANGE, 200, GOOD, headers=headers)
