@@ -10,9 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from brokerd.broker.dead_logins import DEAD_CODES
 from brokerd.broker.failures import as_of_now
 from brokerd.core.events import Event, QuestionFailed
-from brokerd.core.states import Exchanging, Minting, Ready, Renewing, Saving, SignedOut
+from brokerd.core.states import Exchanging, Loading, Minting, Ready, Renewing, Saving, SignedOut
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 
 
@@ -48,14 +49,19 @@ class AccountRunner:
         *,
         clock: Clock,
         on_direct: Callable[[Login], None],
+        on_refused: Callable[[Login], None],
         on_change: Callable[[], None],
     ) -> None:
-        """`on_direct` is told of a login once the exchange turns out not to know its token."""
+        """`on_direct` is told of a login once the exchange turns out not to know its token.
+
+        `on_refused` is told of one that GitHub has refused as dead, before the next question.
+        """
         self.name = asker.name
         self.machine = machine
         self._asker = asker
         self._clock = clock
         self._on_direct = on_direct
+        self._on_refused = on_refused
         self._on_change = on_change
         self._asked: Effect | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,6 +133,13 @@ class AccountRunner:
         login = self.login
         if login is not None and login.is_direct and self._asker.learn_direct(login):
             self._on_direct(login)
+        if self.machine.state is not before[0]:
+            match self.machine.state:
+                case Exchanging(step=Loading(refused=dead, reason=why)) if dead and why:
+                    if why.code in DEAD_CODES:
+                        self._on_refused(dead)
+                case _:
+                    pass
         question = self.machine.question
         if question is not self._asked:
             self.cancel()

@@ -40,6 +40,7 @@ from brokerd.errors import PermanentError, TransientError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from brokerd.broker.dead_logins import DeadLogins
     from brokerd.core.settings import AccountSettings
     from brokerd.core.tokens import AccountKey, CopilotToken, GitHubToken, IndexEntry, Login
     from brokerd.ports import Clock, GitHub, LoginStore
@@ -67,12 +68,14 @@ class Asker:
         open_store: Callable[[], Awaitable[LoginStore]],
         kept: IndexEntry | None = None,
         renewal_turn: Callable[[AccountKey], Awaitable[None]],
+        dead_logins: DeadLogins,
         on_saved: Callable[[Login, LoginStore], Awaitable[None]],
     ) -> None:
         """`open_store` is called once, before anybody is troubled for a login it cannot keep.
 
         `kept` is what the index knows of the login that there is already. `renewal_turn` returns
-        when no other name of this login is renewing it. `on_saved` makes the rest of a new login
+        when no other name of this login is renewing it. `dead_logins` are those of its host.
+        `on_saved` makes the rest of a new login
         durable; it counts as saved when that has returned.
         """
         self.name = name
@@ -90,6 +93,7 @@ class Asker:
         self._direct = _app_of(kept) if kept and kept.is_direct else None
         """How the login came about whose token the exchange does not know."""
         self._renewal_turn = renewal_turn
+        self._dead_logins = dead_logins
         self._on_saved = on_saved
         self._renewed: tuple[str, str] | None = None
         """GitHub tokens: the one that was renewed last, and what for."""
@@ -118,10 +122,12 @@ class Asker:
             case RenewToken(client_id=client_id, token=token):
                 return LoginRenewed(generation, await self._renew_in_turn(client_id, token))
             case ExchangeToken(token=token):
-                minted = await self._github().exchange(token, self._settings().plan)
+                async with self._dead_logins.proven(token):
+                    minted = await self._github().exchange(token, self._settings().plan)
                 return self._issued(generation, minted)
             case PrepareDirect(token=token):
-                found = await self._github().direct(token, self._settings().plan)
+                async with self._dead_logins.proven(token):
+                    found = await self._github().direct(token, self._settings().plan)
                 return self._issued(generation, found)
             case _:
                 assert_never(question)
@@ -150,13 +156,17 @@ class Asker:
         # anew, wherever it comes from.
         is_direct = login.is_direct or self._direct == _app_of(login)
         login = replace(login, is_direct=is_direct)
-        return LoginLoaded(generation, login, self._left(login.token))
+        was_refused = self._dead_logins.has(login.token)
+        if was_refused:
+            log.info("login was refused before, not tried again", extra={"ACCOUNT": self.name})
+        return LoginLoaded(generation, login, self._left(login.token), was_refused)
 
     async def _renew_in_turn(self, client_id: str, token: GitHubToken) -> GitHubToken:
         """Renew it while no other name does: its refresh token can be used only once."""
         assert self.key is not None
         by = self._clock.boottime() + ASKED_WITHIN
         await self._renewal_turn(self.key)
+        self._dead_logins.check(token)
         self.is_renewing = True  # until it is saved
         try:
             return await self._renew(client_id, token, by)

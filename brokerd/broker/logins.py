@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from brokerd.broker.account_runner import AccountRunner
 from brokerd.broker.asker import Asker
+from brokerd.broker.dead_logins import DeadLogins
 from brokerd.broker.failures import error_for, unknown_account
 from brokerd.broker.login_attempt import LoginAttempt
 from brokerd.broker.refused_logins import RefusedLogins
@@ -58,6 +59,8 @@ class Logins:
         self._view = view
         self._chance = chance
         self._refused = RefusedLogins(roster.clock)
+        self._dead: dict[str, DeadLogins] = {}
+        """By host."""
 
     def load(self) -> None:
         """Read the index and start a runner for each kept login."""
@@ -191,6 +194,7 @@ class Logins:
             open_store=open_store,
             kept=kept,
             renewal_turn=self._roster.renewal_turn,
+            dead_logins=self._dead_logins(host),
             on_saved=on_saved,
         )
         return AccountRunner(
@@ -198,6 +202,7 @@ class Logins:
             asker,
             clock=self._roster.clock,
             on_direct=lambda login: self._remember_direct(name, login),
+            on_refused=lambda login: self._dead_logins(login.host).note(name, login),
             on_change=self._roster.changed,
         )
 
@@ -257,6 +262,7 @@ class Logins:
         )
         old = self._roster.index.entries().get(name)
         self._roster.index.put(name, entry)
+        self._dead_logins(login.host).clear(login)
         is_meant = name == DEFAULT_ACCOUNT or len(self._roster.index.entries()) == 1
         if self._roster.index.default is None and is_meant:
             self._roster.index.default = name
@@ -271,6 +277,9 @@ class Logins:
         """Return what upstream said to this person under whatever name: a login lifts nothing."""
         kept = (entry for entry in self._roster.index.entries().values() if entry.key == key)
         return next((entry.cooldown for entry in kept if entry.cooldown is not None), None)
+
+    def _dead_logins(self, host: str) -> DeadLogins:
+        return self._dead.setdefault(host, DeadLogins(host, self._roster.index))
 
     def _remember_direct(self, name: str, login: Login) -> None:
         """Spare the next start the question that the exchange has answered with a 404."""

@@ -136,6 +136,8 @@ class LoginLoaded:
     login: Login | None
     expires_in: float | None = None
     """Seconds that its GitHub token has left, by the wall clock; None: it does not expire."""
+    was_refused: bool = False
+    """Whether GitHub has refused this very token as dead before: it is not shown to it again."""
 
 
 @dataclass(frozen=True)

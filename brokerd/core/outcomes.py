@@ -53,7 +53,15 @@ if TYPE_CHECKING:
     from brokerd.core.tokens import CopilotToken, GitHubToken, User
 
 
-__all__ = ["followed"]
+__all__ = ["REFUSED_BEFORE", "followed"]
+
+REFUSED_BEFORE = Failure(
+    ErrorClass.LOGIN_REQUIRED,
+    "bad_credentials",
+    "GitHub does not accept the login any more",
+    "Run: copilot-cred login",
+)
+"""Several bad credentials within a short time make GitHub lock the person out of every tool."""
 
 _STILLBORN = Failure(
     ErrorClass.TEMPORARY,
@@ -141,6 +149,8 @@ def _loaded(step: Loading, answer: LoginLoaded, now: float) -> State:
     login = answer.login
     if login is None:
         return SignedOut(step.reason or _MISSING)
+    if answer.was_refused:
+        return SignedOut(step.reason or REFUSED_BEFORE)
     if step.refused is not None and step.refused.token.value == login.token.value:
         return SignedOut(step.reason)
     return Exchanging(Minting(login), Retry(now), expiry_of_kept(answer.expires_in, now))

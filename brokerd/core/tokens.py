@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 
@@ -29,6 +30,11 @@ class GitHubToken:
     """The same as Unix seconds by this machine's clock, for a login that is read again later."""
     scope: str = ""
     """Scopes as GitHub told them, separated by commas; GitHub Apps have none."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the token without telling it, for ever: 16 hex digits of its SHA-256."""
+        return hashlib.sha256(self.value.encode(errors="replace")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ class IndexEntry:
     """Remembered of the login: the exchange does not know its token."""
     cooldown: KeptCooldown | None = None
     """Remembered of the person: upstream wants no requests, for so long that we may restart."""
+    refused: str = ""
+    """Fingerprint of the token that GitHub has refused as dead; empty: of none."""
 
     @property
     def key(self) -> AccountKey:

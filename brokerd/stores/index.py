@@ -117,6 +117,8 @@ def _record(entry: IndexEntry) -> dict[str, object]:
     record = asdict(entry)
     if entry.cooldown is None:
         del record["cooldown"]
+    if not entry.refused:
+        del record["refused"]
     return record
 
 
@@ -155,10 +157,15 @@ def _parse_entry(raw: object) -> IndexEntry | None:
         return None
     is_direct = values.pop("is_direct", False) is True  # anything else is learned again
     cooldown = _parse_cooldown(values.pop("cooldown", None))
+    refused = values.pop("refused", "")
+    if not isinstance(refused, str):
+        refused = ""  # tried once more
     if not all(isinstance(value, str) for value in values.values()):
         return None
     try:
-        return IndexEntry(user_id=user_id, is_direct=is_direct, cooldown=cooldown, **values)
+        return IndexEntry(
+            user_id=user_id, is_direct=is_direct, cooldown=cooldown, refused=refused, **values
+        )
     except TypeError:  # a field is missing
         return None
 

@@ -128,6 +128,22 @@ def test_a_cooldown_that_makes_no_sense_is_none(path, good, bad):
     assert opened(path).entries() == {"work": WORK}
 
 
+def test_a_refusal_is_remembered_and_none_leaves_no_trace(path):
+    index = opened(path)
+    refused = replace(WORK, refused="0123456789abcdef")
+    index.put("work", refused)
+    assert opened(path).entries() == {"work": refused}
+    index.put("work", WORK)
+    assert "refused" not in path.read_text()
+
+
+@pytest.mark.parametrize("bad", ["null", "7", "[]", "true"])
+def test_a_refusal_that_makes_no_sense_is_none(path, bad):
+    opened(path).put("work", replace(WORK, refused="0123"))
+    path.write_text(path.read_text().replace('"0123"', bad))
+    assert opened(path).entries() == {"work": WORK}
+
+
 def test_entries_are_a_copy(path):
     index = opened(path)
     index.put("work", WORK)

@@ -240,16 +240,28 @@ async def test_a_dead_pair_is_one_exchange_and_one_renewal(tmp_path, is_due):
         await signed_in_anew(whole)
 
 
-async def test_a_restart_tries_a_dead_login_once_more(tmp_path):
+@pytest.mark.parametrize("life", [None, 28_000.0], ids=["forever", "expiring"])
+async def test_a_restart_does_not_try_a_dead_login_again(tmp_path, life):
     async with simulated_world(lockout_after=5) as simulator:
-        dead = await Whole(tmp_path, simulator).keep()
+        first = Whole(tmp_path, simulator)
+        dead = await first.keep(life=life)
+        first.index.put("twin", first.index.entries()["default"])
         simulator.world.revoke(dead.token.value)
-        for count in (1, 2, 3):
+        if life is not None:
+            simulator.world.revoke(dead.token.refresh_token)
+        for _ in range(3):
             whole = Whole(tmp_path, simulator)
             async with whole.running():
-                found = await crowd(whole, ["default"])
-                assert outcomes(found, "default") == {"bad_credentials"}
-            assert len(whole.asked(EXCHANGE)) == count
+                found = await crowd(whole, ["default", "twin"])
+                assert {code for (_, _, code) in found} <= {"bad_credentials", "bad_refresh_token"}
+            # Two names, one login, three starts. Whether a pair is dead the renewal tells, so both
+            # names have shown its first half by then.
+            assert len(whole.asked(EXCHANGE)) == (1 if life is None else 2)
+            assert len(whole.asked(POLL)) == (0 if life is None else 1)
+            assert whole.view("twin").state == "signed_out"
+        whole = Whole(tmp_path, simulator)
+        async with whole.running():
+            await signed_in_anew(whole)
 
 
 async def test_a_dead_login_brought_along_is_tried_once(tmp_path):

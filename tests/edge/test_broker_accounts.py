@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from brokerd.core.settings import AccountSettings
+from brokerd.core.tokens import GitHubToken
 from brokerd.errors import ErrorClass
 from fakes.broker_world import REQUEST, ask, collect, failure_of
 from fakes.github import bad_credentials, permanent, transient
@@ -318,3 +319,92 @@ async def test_a_login_with_two_names_is_revoked_for_both(world, caplog):
     await failure_of(broker.refresh("b"))
     assert (await failure_of(broker.lease("b"))).code == "bad_credentials"
     assert world.github.count("exchange") == 3
+
+
+# Logins that GitHub has refused as dead.
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+async def test_of_two_names_of_a_dead_login_one_finds_out(world, is_direct):
+    for name in ("a", "b"):
+        world.keep_login(name, is_direct=is_direct)
+    world.github.revoked.add("gho_kept")
+    broker = await world.start()
+    for name in ("a", "b"):
+        assert (await failure_of(broker.lease(name))).code == "bad_credentials"
+    assert len(world.github.calls) == 1
+
+
+async def test_a_token_that_another_name_found_dead_is_not_used_when_it_is_due(world):
+    world.keep_login("a")
+    world.keep_login("b")
+    broker = await world.start()
+    await world.clock.advance(1000.0)
+    world.github.revoked.add("gho_kept")
+    before = world.github.count("exchange")
+    assert (await failure_of(broker.refresh("a"))).code == "bad_credentials"
+    assert (await broker.lease("b")).token, "what was lent lives on"
+    await world.clock.advance(3000.0)
+    failure = await failure_of(broker.lease("b"))
+    assert (failure.code, failure.hint) == (
+        "bad_credentials",
+        "Run: copilot-cred login --account b",
+    )
+    assert world.github.count("exchange") == before + 1
+
+
+@pytest.mark.parametrize("fault", ["forbidden", "network_down"])
+async def test_another_refusal_is_tried_again_at_the_next_start(world, fault):
+    login = world.keep_login()
+    error = permanent(fault) if fault == "forbidden" else transient(fault)
+    world.github.faults["exchange"] = [error]
+    await world.start()
+    assert world.view().error.code == fault
+    assert world.index.entries()["default"].refused == ""
+    await world.stop()
+    broker = await world.start()
+    assert (await broker.lease(None)).token
+    assert login.token.value in world.kept_tokens()
+
+
+async def test_a_newer_login_in_the_store_is_tried_although_the_old_one_was_refused(world):
+    world.keep_login()
+    world.github.revoked.add("gho_kept")
+    await world.start()
+    await world.stop()
+    assert "gho_kept" not in repr(world.index.entries())
+    login = next(iter(world.store.items.values()))
+    world.store.items[login.key] = replace(login, token=GitHubToken("gho_by_hand"))
+    broker = await world.start()
+    assert (await broker.lease(None)).token
+
+
+async def test_the_same_token_brought_again_and_taken_is_no_longer_dead(world):
+    """GitHub had refused it by mistake."""
+    world.keep_login()
+    world.github.revoked.add("gho_kept")
+    await world.start()
+    assert world.index.entries()["default"].refused
+    world.github.revoked.clear()
+    await world.clock.advance(1000.0)
+    await collect(world.broker.login(replace(REQUEST, token="gho_kept")))
+    assert not world.index.entries()["default"].refused
+    assert (await world.broker.lease(None)).token
+
+
+async def test_an_index_that_cannot_be_written_costs_one_more_refusal(world, caplog):
+    world.keep_login()
+    world.github.revoked.add("gho_kept")
+
+    def full(name, entry):
+        raise transient("disk_full")
+
+    put, world.index.put = world.index.put, full
+    broker = await world.start()
+    assert (await failure_of(broker.lease(None))).code == "bad_credentials"
+    assert "refusal not recorded" in caplog.text
+    await world.stop()
+    world.index.put = put
+    broker = await world.start()
+    assert (await failure_of(broker.lease(None))).code == "bad_credentials"
+    assert world.github.count("exchange") == 2

@@ -1,0 +1,87 @@
+"""Logins that GitHub has refused as dead: not shown to it again, not even after a restart.
+
+Several wrong credentials within a short time make GitHub lock the person out, of every other tool
+too. So the index remembers the fingerprint of a refused token until a new login; and of two names
+of one login, one finds out for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from brokerd.core.outcomes import REFUSED_BEFORE
+from brokerd.errors import BrokerError, PermanentError
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from brokerd.core.tokens import GitHubToken, IndexEntry, Login
+    from brokerd.ports import AccountIndex
+
+
+__all__ = ["DEAD_CODES", "DeadLogins"]
+
+log = logging.getLogger(__name__)
+
+DEAD_CODES = frozenset({"bad_credentials", "bad_refresh_token"})
+"""Failures that say so of the token itself, and not of the app or of this moment."""
+
+
+class DeadLogins:
+    """Those of one host, by the index."""
+
+    def __init__(self, host: str, index: AccountIndex) -> None:
+        self._host = host
+        self._index = index
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        """Fingerprint → whose turn it is to show the token, and how many have one or wait."""
+
+    def has(self, token: GitHubToken) -> bool:
+        """Whether GitHub has refused it."""
+        dead = token.fingerprint
+        entries = self._index.entries().values()
+        return any(entry.host == self._host and entry.refused == dead for entry in entries)
+
+    def check(self, token: GitHubToken) -> None:
+        """Raise PermanentError `bad_credentials` for one that GitHub has refused."""
+        if self.has(token):
+            raise PermanentError(REFUSED_BEFORE)
+
+    @contextlib.asynccontextmanager
+    async def proven(self, token: GitHubToken) -> AsyncIterator[None]:
+        """Show it to GitHub within, one at a time; raises as `check` does."""
+        name = token.fingerprint
+        lock, count = self._turns.get(name, (asyncio.Lock(), 0))
+        self._turns[name] = lock, count + 1
+        try:
+            async with lock:
+                self.check(token)
+                yield
+        finally:
+            lock, count = self._turns.pop(name)
+            if count > 1:
+                self._turns[name] = lock, count - 1
+
+    def note(self, name: str, login: Login) -> None:
+        """Remember that GitHub has refused the login of that name; all names heed it."""
+        entry, dead = self._index.entries().get(name), login.token.fingerprint
+        if entry is not None and entry.key == login.key and entry.refused != dead:
+            self._put(name, replace(entry, refused=dead))
+
+    def clear(self, login: Login) -> None:
+        """Forget it: GitHub has just told whose it is."""
+        for name, entry in self._index.entries().items():
+            if entry.key == login.key and entry.refused == login.token.fingerprint:
+                self._put(name, replace(entry, refused=""))
+
+    def _put(self, name: str, entry: IndexEntry) -> None:
+        try:
+            self._index.put(name, entry)
+        except BrokerError as error:
+            code = error.failure.code
+            log.warning("refusal not recorded", extra={"ACCOUNT": name, "ERROR_CODE": code})
