@@ -58,7 +58,7 @@ _REFUSALS: dict[str, tuple[ErrorClass, str, str]] = {
     "incorrect_client_credentials": (
         ErrorClass.USAGE,
         "GitHub does not know the client_id",
-        "Correct client_id in config.toml, then run copilot-cred login",
+        "Correct --client-id, or client_id in config.toml, then run copilot-cred login",
     ),
     "unsupported_grant_type": (
         ErrorClass.INTERNAL,
@@ -68,7 +68,7 @@ _REFUSALS: dict[str, tuple[ErrorClass, str, str]] = {
     "device_flow_disabled": (
         ErrorClass.USAGE,
         "the OAuth app has the device authorization grant turned off",
-        "Choose another client_id in config.toml, then run copilot-cred login",
+        "Choose another --client-id, or client_id in config.toml, then run copilot-cred login",
     ),
 }
 _SPELLINGS = {"token_expired": "expired_token"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from brokerd.core import token_string
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -81,6 +82,12 @@ def refusal_of(token: str, configured: str) -> Failure | None:
             "bad_token",
             "this is not a GitHub token: those are visible ASCII characters without spaces",
             "Give another one, or run: copilot-cred login",
+        )
+    if token.startswith("tid=") or token_string.parse(token).expires_at is not None:
+        return _refused(
+            "copilot_token_refused",
+            "this is a Copilot token (tid=...), which lives for minutes and renews nothing",
+            "Give a GitHub token, or run: copilot-cred login",
         )
     kind = kind_of(token)
     if kind == "classic":

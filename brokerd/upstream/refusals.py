@@ -136,9 +136,10 @@ def _single_sign_on(
     """Return the error for a login that an organization's SAML keeps out, None for others."""
     word, *parameters = answer.headers.get("x-github-sso", "").split(";")
     page = None
-    if word.strip() == "required":
-        named = (each.strip().removeprefix("url=") for each in parameters if "url=" in each)
-        page = permitted.shown_page(next(named, ""))
+    if word.strip().lower() == "required":  # tolerant: GitHub writes it all in lower case, bare
+        pairs = (each.partition("=") for each in parameters)
+        named = (value.strip() for name, _, value in pairs if name.strip().lower() == "url")
+        page = permitted.shown_page(next(named, "").strip('"'))
     elif not _says(message, SAML):  # a 404 that hides what is protected has the sentence only
         return None
     step = (

@@ -28,8 +28,8 @@ __all__ = ["poll_device_grant", "renew", "request_device_code"]
 DEVICE_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 UNKNOWN_CLIENT = "GitHub does not know this client id"
 CLIENT_HINT = (
-    "Check client_id of the account in config.toml (vscode and copilot are known to work), then: "
-    "copilot-cred login"
+    "Correct --client-id, or client_id of the account in config.toml (vscode and copilot are "
+    "known to work), then: copilot-cred login"
 )
 # Words that say "later" and not "no" (RFC 6749 §4.1.2.1, RFC 8628 §3.5).
 LATER = frozenset(

@@ -85,3 +85,10 @@ def test_every_other_answer_ends_the_grant_with_a_mending_command(error, code, e
     assert (failure.code, failure.error_class) == (code, error_class)
     assert "copilot-cred" in failure.hint
     assert "\x1b" not in str(failure)
+
+
+@pytest.mark.parametrize("error", ["incorrect_client_credentials", "device_flow_disabled"])
+def test_a_wrong_client_id_is_sought_where_it_may_have_come_from(error):
+    hint = refusal(error).hint
+    assert "--client-id" in hint
+    assert "client_id in config.toml" in hint

@@ -77,6 +77,23 @@ def test_what_can_never_serve_is_refused_with_the_reason(token, code, configured
     assert "copilot-cred login" in failure.hint
 
 
+@pytest.mark.parametrize("configured", MODES)
+@pytest.mark.parametrize(
+    "token",
+    [
+        "tid=abc;exp=1800000000;sku=x:1f",
+        "exp=1800000000;tid=abc:1f",
+        "tid=x",
+        "1f:org:1800000000:2e",
+    ],
+)
+def test_a_copilot_token_is_no_login_and_its_giver_is_told_so(token, configured):
+    failure = refusal_of(token, configured)
+    assert (failure.code, failure.error_class) == ("copilot_token_refused", ErrorClass.USAGE)
+    assert "Copilot token" in failure.message
+    assert token not in str(failure)
+
+
 @pytest.mark.parametrize("token", ["github_pat_x", "ghs_x"])
 def test_a_token_for_direct_use_only_is_refused_by_exchange_only(token):
     assert refusal_of(token, "exchange").code == "direct_token_refused"

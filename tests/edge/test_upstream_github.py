@@ -128,6 +128,7 @@ async def test_unknown_client_id_is_a_matter_of_configuration():
     async with simulated(known_clients=["mine"]) as it:
         failure = await failure_of(it.github.request_device_code("theirs", ""), PermanentError)
         assert (failure.error_class, failure.code) == (ErrorClass.USAGE, "client_id_unknown")
+        assert "--client-id, or client_id" in failure.hint
         assert "config.toml" in failure.hint
         assert "proxy" not in failure.hint
 
