@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from brokerd.core.completions import UpstreamCall
-    from brokerd.core.device_grant import NotGranted
+    from brokerd.core.machine.device_grant import NotGranted
     from brokerd.core.tokens import (
         AccountKey,
         CopilotToken,

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 
 from brokerd.broker.dead_logins import DEAD_CODES
 from brokerd.broker.failures import as_of_now
-from brokerd.core.events import Event, QuestionFailed
-from brokerd.core.states import Exchanging, Loading, Minting, Ready, Renewing, Saving, SignedOut
+from brokerd.core.machine.events import Event, QuestionFailed
+from brokerd.core.machine.states import (
+    Exchanging,
+    Loading,
+    Minting,
+    Ready,
+    Renewing,
+    Saving,
+    SignedOut,
+)
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 
 
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brokerd.broker.asker import Asker
-    from brokerd.core.effects import Effect
-    from brokerd.core.token_machine import TokenMachine
+    from brokerd.core.machine.effects import Effect
+    from brokerd.core.machine.token_machine import TokenMachine
     from brokerd.core.tokens import AccountKey, Login
     from brokerd.ports import Clock
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from brokerd.core.machine.states import AwaitingUser, Exchanging, Ready, Saving, SignedOut
 from brokerd.core.modes import reason_for
 from brokerd.core.settings import DEFAULT_ACCOUNT
-from brokerd.core.states import AwaitingUser, Exchanging, Ready, Saving, SignedOut
 from brokerd.views import AccountView, WatchState
 
 
 if TYPE_CHECKING:
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.login_attempt import LoginAttempt
+    from brokerd.core.machine.states import State
     from brokerd.core.settings import AccountSettings
-    from brokerd.core.states import State
     from brokerd.core.tokens import CopilotToken, IndexEntry, Login
     from brokerd.errors import Failure
     from brokerd.views import AccountState, LeasedToken, LoginRequest, WatchKind

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from brokerd.broker.failures import RENEWAL_WAITS
-from brokerd.core.device_grant import NotGranted
-from brokerd.core.effects import (
+from brokerd.core.machine.device_grant import NotGranted
+from brokerd.core.machine.effects import (
     Effect,
     ExchangeToken,
     IdentifyUser,
@@ -23,7 +23,7 @@ from brokerd.core.effects import (
     RequestDeviceCode,
     SaveLogin,
 )
-from brokerd.core.events import (
+from brokerd.core.machine.events import (
     DeviceCodeIssued,
     DeviceGranted,
     DeviceNotGranted,

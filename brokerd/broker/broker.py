@@ -19,8 +19,8 @@ from brokerd.broker.leases import Leases
 from brokerd.broker.logins import Logins
 from brokerd.broker.roster import Roster
 from brokerd.broker.watching import watched
-from brokerd.core.events import RefreshRequested, Resumed
-from brokerd.core.states import Exchanging, Loading
+from brokerd.core.machine.events import RefreshRequested, Resumed
+from brokerd.core.machine.states import Exchanging, Loading
 
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.outcomes import REFUSED_BEFORE
+from brokerd.core.machine.outcomes import REFUSED_BEFORE
 from brokerd.errors import BrokerError, PermanentError
 
 

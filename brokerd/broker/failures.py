@@ -12,7 +12,7 @@ from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, Tra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brokerd.core.refresh import Retry
+    from brokerd.core.machine.refresh import Retry
 
 
 __all__ = [

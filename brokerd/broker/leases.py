@@ -10,8 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import PENDING, STOPPING, error_for
-from brokerd.core.events import FresherTokenWanted, LeaseWanted, RefreshRequested, TokenRejected
-from brokerd.core.states import Exchanging, Ready, SignedOut
+from brokerd.core.machine.events import (
+    FresherTokenWanted,
+    LeaseWanted,
+    RefreshRequested,
+    TokenRejected,
+)
+from brokerd.core.machine.states import Exchanging, Ready, SignedOut
 from brokerd.errors import BrokerError, ErrorClass, Failure
 from brokerd.views import LeasedToken
 
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.roster import Roster
-    from brokerd.core.states import Lease
+    from brokerd.core.machine.states import Lease
     from brokerd.core.tokens import CopilotToken
 
 

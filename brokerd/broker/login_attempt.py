@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from brokerd.core.hints import meanwhile
-from brokerd.core.states import (
+from brokerd.core.machine.states import (
     AwaitingUser,
     Exchanging,
     Identifying,

@@ -14,11 +14,11 @@ from brokerd.broker.login_attempt import LoginAttempt
 from brokerd.broker.refused_logins import RefusedLogins
 from brokerd.broker.revocation import revoke_login
 from brokerd.core import modes
-from brokerd.core.effects import SaveLogin
-from brokerd.core.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
+from brokerd.core.machine.effects import SaveLogin
+from brokerd.core.machine.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
+from brokerd.core.machine.states import AwaitingUser
+from brokerd.core.machine.token_machine import TokenMachine
 from brokerd.core.settings import DEFAULT_ACCOUNT
-from brokerd.core.states import AwaitingUser
-from brokerd.core.token_machine import TokenMachine
 from brokerd.core.tokens import GitHubToken, IndexEntry
 from brokerd.errors import BrokerError, ErrorClass, Failure
 from brokerd.views import LoginSucceeded, LoginWaiting, UserCodeIssued

@@ -14,7 +14,7 @@ from brokerd.broker.failures import (
     nothing_to_revoke,
     unknown_account,
 )
-from brokerd.core.effects import RenewToken, SaveLogin
+from brokerd.core.machine.effects import RenewToken, SaveLogin
 from brokerd.errors import BrokerError
 
 

@@ -17,9 +17,9 @@ from brokerd.broker.failures import (
     error_for,
     no_default_account,
 )
-from brokerd.core.effects import RenewToken, SaveLogin
-from brokerd.core.events import Resumed
 from brokerd.core.hints import addressed, anew
+from brokerd.core.machine.effects import RenewToken, SaveLogin
+from brokerd.core.machine.events import Resumed
 from brokerd.errors import ErrorClass, Failure
 
 

@@ -13,7 +13,7 @@ from brokerd.host.redaction import register_secret
 
 
 if TYPE_CHECKING:
-    from brokerd.core.device_grant import NotGranted
+    from brokerd.core.machine.device_grant import NotGranted
     from brokerd.core.tokens import CopilotToken, DeviceCode, User
     from brokerd.ports import GitHub
 

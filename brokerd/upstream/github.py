@@ -22,7 +22,7 @@ from brokerd.upstream.tls import Trust
 
 
 if TYPE_CHECKING:
-    from brokerd.core.device_grant import NotGranted
+    from brokerd.core.machine.device_grant import NotGranted
     from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken
     from brokerd.upstream.hosts import Urls
 

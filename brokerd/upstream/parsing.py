@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from brokerd.core import token_string
-from brokerd.core.device_grant import NotGranted
+from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.upstream import bases
 from brokerd.upstream.bodies import fields_of

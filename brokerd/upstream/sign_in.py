@@ -16,7 +16,7 @@ from brokerd.upstream.refusals import DEFAULT_RETRY_AFTER, LOGIN_HINT, RETRY_HIN
 
 
 if TYPE_CHECKING:
-    from brokerd.core.device_grant import NotGranted
+    from brokerd.core.machine.device_grant import NotGranted
     from brokerd.core.tokens import DeviceCode
     from brokerd.upstream.http import Answer
     from brokerd.upstream.side import Side

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from brokerd.core.device_grant import (
+from brokerd.core.machine.device_grant import (
     DEFAULT_EXPIRES_IN,
     NotGranted,
     Pacing,

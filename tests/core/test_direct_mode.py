@@ -2,9 +2,9 @@
 
 import pytest
 
-from brokerd.core import events as ev
-from brokerd.core.effects import ExchangeToken, LoadLogin, PrepareDirect
-from brokerd.core.states import SignedOut
+from brokerd.core.machine import events as ev
+from brokerd.core.machine.effects import ExchangeToken, LoadLogin, PrepareDirect
+from brokerd.core.machine.states import SignedOut
 from brokerd.core.tokens import GitHubToken
 from fakes.machine import (
     BAD,

@@ -10,9 +10,15 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerd.core import events as ev
-from brokerd.core.effects import ExchangeToken, LoadLogin, PrepareDirect, RenewToken, SaveLogin
-from brokerd.core.states import SignedOut
+from brokerd.core.machine import events as ev
+from brokerd.core.machine.effects import (
+    ExchangeToken,
+    LoadLogin,
+    PrepareDirect,
+    RenewToken,
+    SaveLogin,
+)
+from brokerd.core.machine.states import SignedOut
 from brokerd.core.tokens import CopilotToken, GitHubToken
 from brokerd.errors import ErrorClass
 from fakes.machine import (

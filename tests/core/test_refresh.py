@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core.refresh import Retry, backoff, is_alive, is_old_enough, refresh_delay
+from brokerd.core.machine.refresh import Retry, backoff, is_alive, is_old_enough, refresh_delay
 from brokerd.core.retry_after import MAX_SECONDS
 from brokerd.core.tokens import CopilotToken
 from brokerd.errors import ErrorClass, Failure

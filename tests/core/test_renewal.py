@@ -7,11 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core import events as ev
-from brokerd.core.effects import ExchangeToken, LoadLogin, PrepareDirect, RenewToken, SaveLogin
-from brokerd.core.renewal import expiry_of_kept, expiry_of_new, is_due, lead, renewed
-from brokerd.core.states import Exchanging, Minting, Ready, Renewing, Saving, SignedOut
-from brokerd.core.token_machine import ANSWER_TIMEOUT
+from brokerd.core.machine import events as ev
+from brokerd.core.machine.effects import (
+    ExchangeToken,
+    LoadLogin,
+    PrepareDirect,
+    RenewToken,
+    SaveLogin,
+)
+from brokerd.core.machine.renewal import expiry_of_kept, expiry_of_new, is_due, lead, renewed
+from brokerd.core.machine.states import Exchanging, Minting, Ready, Renewing, Saving, SignedOut
+from brokerd.core.machine.token_machine import ANSWER_TIMEOUT
 from brokerd.core.tokens import CopilotToken, GitHubToken
 from brokerd.errors import ErrorClass, Failure
 from fakes.machine import (

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerd.core import events as ev
-from brokerd.core.device_grant import NotGranted
-from brokerd.core.effects import (
+from brokerd.core.machine import events as ev
+from brokerd.core.machine.device_grant import NotGranted
+from brokerd.core.machine.effects import (
     ExchangeToken,
     IdentifyUser,
     LoadLogin,
@@ -17,7 +17,7 @@ from brokerd.core.effects import (
     RequestDeviceCode,
     SaveLogin,
 )
-from brokerd.core.states import (
+from brokerd.core.machine.states import (
     AwaitingUser,
     Exchanging,
     Loading,
@@ -26,7 +26,7 @@ from brokerd.core.states import (
     Saving,
     SignedOut,
 )
-from brokerd.core.token_machine import ANSWER_TIMEOUT
+from brokerd.core.machine.token_machine import ANSWER_TIMEOUT
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from fakes.machine import (
     BAD,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from brokerd.broker import LoginRequest, LoginSucceeded, LoginWaiting, UserCodeIssued
-from brokerd.core.device_grant import NotGranted
+from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import KeptCooldown
 from brokerd.errors import BrokerError, ErrorClass, Failure, TransientError
 from fakes.broker_world import REQUEST, Killer, World, ask, cancel, collect, failure_of

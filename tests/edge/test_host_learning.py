@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from brokerd.core.device_grant import NotGranted
+from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.errors import BrokerError
 from brokerd.host.learning import LearningGitHub

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerd.core.device_grant import NotGranted
+from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.errors import BrokerError, ErrorClass
 from brokerd.upstream import parsing

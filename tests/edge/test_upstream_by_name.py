@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokerd.core.device_grant import NotGranted
+from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, GitHubToken, User
 from brokerd.errors import BrokerError, ErrorClass, PermanentError
 from fakes.simulated import simulated_by_name

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from brokerd.core.device_grant import NotGranted
+from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientError
 from brokerd.upstream.notifications import NOTIFICATIONS

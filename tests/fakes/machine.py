@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from brokerd.core import events as ev
-from brokerd.core.effects import (
+from brokerd.core.machine import events as ev
+from brokerd.core.machine.effects import (
     ExchangeToken,
     IdentifyUser,
     PollDeviceGrant,
@@ -11,8 +11,8 @@ from brokerd.core.effects import (
     RenewToken,
     SaveLogin,
 )
-from brokerd.core.states import Ready
-from brokerd.core.token_machine import TokenMachine
+from brokerd.core.machine.states import Ready
+from brokerd.core.machine.token_machine import TokenMachine
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, Login, User
 from brokerd.errors import ErrorClass, Failure
 

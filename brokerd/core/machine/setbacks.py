@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.effects import ExchangeToken
-from brokerd.core.modes import falls_back
-from brokerd.core.refresh import Retry
-from brokerd.core.states import (
+from brokerd.core.machine.effects import ExchangeToken
+from brokerd.core.machine.refresh import Retry
+from brokerd.core.machine.states import (
     AwaitingUser,
     Exchanging,
     Identifying,
@@ -24,12 +23,13 @@ from brokerd.core.states import (
     Saving,
     SignedOut,
 )
+from brokerd.core.modes import falls_back
 from brokerd.errors import ErrorClass, Failure
 
 
 if TYPE_CHECKING:
-    from brokerd.core.effects import Effect
-    from brokerd.core.states import State
+    from brokerd.core.machine.effects import Effect
+    from brokerd.core.machine.states import State
 
 
 __all__ = ["NO_ANSWER", "PERSON_WAITS_MAX", "failed", "without_dead_token"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.effects import (
+from brokerd.core.machine.effects import (
     Effect,
     ExchangeToken,
     IdentifyUser,
@@ -20,9 +20,8 @@ from brokerd.core.effects import (
     RequestDeviceCode,
     SaveLogin,
 )
-from brokerd.core.modes import mode_for, refusal_of
-from brokerd.core.renewal import has_expired, is_due
-from brokerd.core.states import (
+from brokerd.core.machine.renewal import has_expired, is_due
+from brokerd.core.machine.states import (
     AwaitingUser,
     Exchanging,
     Identifying,
@@ -33,10 +32,11 @@ from brokerd.core.states import (
     Saving,
     SignedOut,
 )
+from brokerd.core.modes import mode_for, refusal_of
 
 
 if TYPE_CHECKING:
-    from brokerd.core.states import State, Step
+    from brokerd.core.machine.states import State, Step
 
 
 __all__ = ["App", "is_asked_again", "prepared", "question"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from brokerd.core.device_grant import Pacing
-    from brokerd.core.refresh import Retry
+    from brokerd.core.machine.device_grant import Pacing
+    from brokerd.core.machine.refresh import Retry
     from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, Login
     from brokerd.errors import Failure
 

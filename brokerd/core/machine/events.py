@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from brokerd.core.device_grant import NotGranted
+    from brokerd.core.machine.device_grant import NotGranted
     from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, Login, User
     from brokerd.errors import Failure
 

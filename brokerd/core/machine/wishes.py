@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.events import FresherTokenWanted, LeaseWanted, LoginKept, TokenGiven
-from brokerd.core.refresh import Retry, backoff, is_old_enough
-from brokerd.core.renewal import meanwhile
-from brokerd.core.states import Exchanging, Identifying, Loading, Minting, Ready, SignedOut
+from brokerd.core.machine.events import FresherTokenWanted, LeaseWanted, LoginKept, TokenGiven
+from brokerd.core.machine.refresh import Retry, backoff, is_old_enough
+from brokerd.core.machine.renewal import meanwhile
+from brokerd.core.machine.states import Exchanging, Identifying, Loading, Minting, Ready, SignedOut
 from brokerd.errors import ErrorClass, Failure
 
 
 if TYPE_CHECKING:
-    from brokerd.core.events import RefreshRequested
-    from brokerd.core.states import State
+    from brokerd.core.machine.events import RefreshRequested
+    from brokerd.core.machine.states import State
 
 
 __all__ = [

@@ -11,8 +11,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from brokerd.core.refresh import Retry
-from brokerd.core.states import Exchanging, Minting, Ready, Renewing
+from brokerd.core.machine.refresh import Retry
+from brokerd.core.machine.states import Exchanging, Minting, Ready, Renewing
 
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from brokerd.core.device_grant import refusal
-from brokerd.core.events import (
+from brokerd.core.machine.device_grant import refusal
+from brokerd.core.machine.events import (
     Answer,
     Event,
     FresherTokenWanted,
@@ -49,12 +49,11 @@ from brokerd.core.events import (
     TokenRejected,
     Wish,
 )
-from brokerd.core.modes import mode_for
-from brokerd.core.outcomes import followed
-from brokerd.core.questions import App, is_asked_again, prepared, question
-from brokerd.core.renewal import meanwhile
-from brokerd.core.setbacks import NO_ANSWER, failed
-from brokerd.core.states import (
+from brokerd.core.machine.outcomes import followed
+from brokerd.core.machine.questions import App, is_asked_again, prepared, question
+from brokerd.core.machine.renewal import meanwhile
+from brokerd.core.machine.setbacks import NO_ANSWER, failed
+from brokerd.core.machine.states import (
     AwaitingUser,
     Exchanging,
     Identifying,
@@ -65,7 +64,7 @@ from brokerd.core.states import (
     Saving,
     SignedOut,
 )
-from brokerd.core.wishes import (
+from brokerd.core.machine.wishes import (
     DOUBT_PAUSE,
     YOUNG,
     begun,
@@ -75,14 +74,15 @@ from brokerd.core.wishes import (
     rejected,
     resumed,
 )
+from brokerd.core.modes import mode_for
 from brokerd.errors import Failure
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from brokerd.core.effects import Effect
-    from brokerd.core.states import State
+    from brokerd.core.machine.effects import Effect
+    from brokerd.core.machine.states import State
 
 
 __all__ = ["ANSWER_TIMEOUT", "TokenMachine"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.device_grant import Pacing, is_pending, refusal, sane_expires_in
-from brokerd.core.effects import (
+from brokerd.core.machine.device_grant import Pacing, is_pending, refusal, sane_expires_in
+from brokerd.core.machine.effects import (
     Effect,
     ExchangeToken,
     IdentifyUser,
@@ -17,7 +17,7 @@ from brokerd.core.effects import (
     RequestDeviceCode,
     SaveLogin,
 )
-from brokerd.core.events import (
+from brokerd.core.machine.events import (
     DeviceCodeIssued,
     DeviceGranted,
     DeviceNotGranted,
@@ -27,10 +27,10 @@ from brokerd.core.events import (
     TokenIssued,
     UserIdentified,
 )
-from brokerd.core.refresh import Retry, is_alive, refresh_delay
-from brokerd.core.renewal import expiry_of_kept, expiry_of_new, lead, renewed
-from brokerd.core.setbacks import without_dead_token
-from brokerd.core.states import (
+from brokerd.core.machine.refresh import Retry, is_alive, refresh_delay
+from brokerd.core.machine.renewal import expiry_of_kept, expiry_of_new, lead, renewed
+from brokerd.core.machine.setbacks import without_dead_token
+from brokerd.core.machine.states import (
     AwaitingUser,
     Exchanging,
     Identifying,
@@ -46,10 +46,10 @@ from brokerd.errors import ErrorClass, Failure
 
 
 if TYPE_CHECKING:
-    from brokerd.core.device_grant import NotGranted
-    from brokerd.core.events import Answer
-    from brokerd.core.questions import App
-    from brokerd.core.states import State
+    from brokerd.core.machine.device_grant import NotGranted
+    from brokerd.core.machine.events import Answer
+    from brokerd.core.machine.questions import App
+    from brokerd.core.machine.states import State
     from brokerd.core.tokens import CopilotToken, GitHubToken, User
 
 
