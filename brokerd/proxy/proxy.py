@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from brokerd.core.hints import addressed
 from brokerd.core.pacing.model_name import model_of
 from brokerd.core.refusals import MODEL_NOT_SUPPORTED, explain, is_limit, with_terms
 from brokerd.core.settings import DEFAULT_ACCOUNT
-from brokerd.errors import BrokerError, TransientError
+from brokerd.errors import BrokerError, PermanentError, TransientError
 from brokerd.proxy.answer import Answer, WatchedAnswer
 from brokerd.proxy.begun import Begun
 from brokerd.proxy.lender import MIN_VALID
@@ -37,7 +38,7 @@ from brokerd.proxy.whose import Whose
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from brokerd.core.completions import CompletionRequest
     from brokerd.core.quota_header import QuotaSnapshot
@@ -271,14 +272,16 @@ class Proxy:
         Older where GitHub does not tell for now: `failure` says why. A refused token is replaced
         and the question asked once more. Raises BrokerError.
         """
-        return await self._models.listed(account, fresh=fresh)
+        with _about(account):
+            return await self._models.listed(account, fresh=fresh)
 
     async def enable_model(self, account: str | None, model: str) -> tuple[str, str]:
         """Accept a model's terms for the person; return the account's name and the policy's state.
 
         Raises BrokerError: PermanentError USAGE `unknown_model` for one that Copilot has not.
         """
-        return await self._models.enable(account, model)
+        with _about(account):
+            return await self._models.enable(account, model)
 
     # -- what is known of an account ----------------------------------------------------------
 
@@ -305,6 +308,18 @@ class Proxy:
         self._models.forget(account)
         self._tokens.forget(account)
         self._pacer.forget(account)
+
+
+@contextmanager
+def _about(account: str | None) -> Iterator[None]:
+    """Let the next steps of failures name the account that was asked for."""
+    try:
+        yield
+    except BrokerError as error:
+        if account is None:  # the default one
+            raise
+        kind = TransientError if isinstance(error, TransientError) else PermanentError
+        raise kind(addressed(error.failure, account)) from error
 
 
 async def _peeked(reply: Reply, ticket: Ticket) -> PeekedReply:

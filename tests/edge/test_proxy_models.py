@@ -379,3 +379,14 @@ async def test_what_github_has_against_it_is_told():
     copilot.enable_answers = [unknown]
     assert (await failure_of(proxy.enable_model(None, "m"))).code == "unknown_model"
     assert (await proxy.models(None)).models == A, "the list stays"
+
+
+async def test_what_is_said_of_a_named_account_names_it():
+    refused = PermanentError(
+        Failure(ErrorClass.DENIED, "upstream_403", "no", "Choose another: copilot-cred models")
+    )
+    proxy, copilot, _, _ = at_rest()
+    copilot.enable_answers = [refused, refused]
+    named = await failure_of(proxy.enable_model("default", "m"))
+    assert named.hint == "Choose another: copilot-cred models --account default"
+    assert (await failure_of(proxy.enable_model(None, "m"))).hint == refused.failure.hint

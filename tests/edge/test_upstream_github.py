@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-import traceback
 from email.utils import formatdate
 
 import pytest
 
 from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
-from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientError
+from brokerd.errors import ErrorClass, PermanentError, TransientError
 from brokerd.upstream.notifications import NOTIFICATIONS
+from fakes.canned_github import CANARY, failure_of
 from fakes.simulated import CLIENT_ID, EXCHANGE, simulated
 
 
-CANARY = "canary-5ca1ab1e-token"
 CODE = DeviceCode(CANARY, "WDJB-MJHT", "https://github.com/login/device", 900, 5)
 POLL = "/login/oauth/access_token"
 GOOD = {"token": "t=1:mac", "expires_at": 2_000_000_000, "refresh_in": 1500}
@@ -25,21 +24,6 @@ GOOD = {"token": "t=1:mac", "expires_at": 2_000_000_000, "refresh_in": 1500}
 async def it():
     async with simulated(device_interval=0) as pair:
         yield pair
-
-
-async def failure_of(awaitable, kind: type[BrokerError] = BrokerError):
-    with pytest.raises(kind) as caught:
-        await awaitable
-    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-    assert CANARY not in shown
-    assert caught.value.__context__ is None
-    failure = caught.value.failure
-    transient = failure.error_class is ErrorClass.TEMPORARY
-    assert transient == isinstance(caught.value, TransientError)
-    assert failure.message
-    assert failure.hint
-    assert not failure.message.endswith(".")
-    return failure
 
 
 # The device authorization grant.
