@@ -83,7 +83,7 @@ _LATER: Final = "Ask again later; meanwhile: copilot-cred status"
 _OTHER_MODEL: Final = "Another model may answer now, choose one: copilot-cred models"
 _SHORTEN: Final = "Send less, or choose a model that takes more: copilot-cred models"
 _BUDGET: Final = "What is left, and until when: copilot-cred status"
-_WEEKLY: Final = "The Auto model may still answer; until when it lasts: copilot-cred status"
+_WEEKLY: Final = "It ends with the week: nothing is sent before; until when: copilot-cred status"
 _TOO_LONG: Final = _Row(ErrorClass.USAGE, "the prompt is too long for the model", _SHORTEN)
 _FILTERED: Final = _Row(
     ErrorClass.DENIED,

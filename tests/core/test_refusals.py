@@ -62,7 +62,7 @@ def coded(code, message="Because", **more):
         (413, "request_too_large", USAGE, "nothing", "Send less"),
         (429, "user_model_rate_limited", TEMPORARY, "model", "Another model"),
         (429, "model_overloaded", TEMPORARY, "model", "Another model"),
-        (429, "user_weekly_rate_limited", TEMPORARY, "account", "Auto model"),
+        (429, "user_weekly_rate_limited", TEMPORARY, "account", "with the week"),
         *[(429, code, TEMPORARY, "account", "copilot-cred status") for code in LIMIT_CODES],
     ],
 )
@@ -219,9 +219,9 @@ def test_an_outage_that_names_a_time_is_left_alone_so_long(status):
 
 def test_the_limit_of_the_week_is_known_by_its_key():
     key = {"x-ratelimit-exceeded": "global-chat:global-cogs-7-day-key:user"}
-    assert "Auto model" in failure(429, coded("rate_limited"), GITHUB | key).hint
+    assert "with the week" in failure(429, coded("rate_limited"), GITHUB | key).hint
     key = {"x-ratelimit-exceeded": "x:global-usage-5-hour-key:y"}
-    assert "Auto model" not in failure(429, coded("rate_limited"), GITHUB | key).hint
+    assert "with the week" not in failure(429, coded("rate_limited"), GITHUB | key).hint
 
 
 # Whoever answered.

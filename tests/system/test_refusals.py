@@ -161,7 +161,7 @@ OF_COPILOT = {
         7, "user_global_rate_limited", LIMIT, LATER, None, MINUTE
     ),
     "429_user_weekly_rate_limited": Said(
-        7, "user_weekly_rate_limited", LIMIT, "Auto model", None, DAYS
+        7, "user_weekly_rate_limited", LIMIT, "with the week", None, DAYS
     ),
     "429_integration_rate_limited": Said(
         7, "integration_rate_limited", LIMIT, LATER, None, MINUTE
@@ -178,7 +178,7 @@ OF_COPILOT = {
     "429_extension_blocked": Said(
         7, "extension_blocked", "temporarily blocked", LATER, None, MINUTE
     ),
-    "429_long": Said(7, "user_weekly_rate_limited", "weekly", "Auto model", None, DAYS),
+    "429_long": Said(7, "user_weekly_rate_limited", "weekly", "with the week", None, DAYS),
     "466": Said(5, "upstream_466", "API version is no longer supported", "copilot_api_version"),
     "499": Said(7, "upstream_499", "cancelled the request", LATER),
     "500": Said(7, "upstream_500", "internal server error", LATER),
