@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["BOM", "MAX_MESSAGE", "MAX_READ", "Words", "github_page", "read_words", "words_of"]
+__all__ = [
+    "BOM",
+    "MAX_MESSAGE",
+    "MAX_READ",
+    "Words",
+    "github_page",
+    "is_page",
+    "read_words",
+    "words_of",
+]
 
 MAX_MESSAGE: Final = 400
 """Characters of upstream's words in a message; longer ones are a page, not a sentence."""
@@ -56,6 +65,11 @@ class Words:
     """A page of GitHub's, or where a remote agent wants to be authorized (`authorize_url`)."""
     is_sign_in: bool = False
     """Whether it is the latter."""
+
+
+def is_page(body: bytes) -> bool:
+    """Whether it is a web page: Copilot's own refusals are JSON or plain text."""
+    return body[:MAX_READ].removeprefix(BOM).lstrip().startswith(b"<")
 
 
 def read_words(body: bytes) -> Words:

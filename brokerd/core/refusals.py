@@ -24,7 +24,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from brokerd.core.answers import wants_own_login
-from brokerd.core.refusal_words import BOM, MAX_READ, Words, github_page, read_words, words_of
+from brokerd.core.refusal_words import (
+    BOM,
+    MAX_READ,
+    Words,
+    github_page,
+    is_page,
+    read_words,
+    words_of,
+)
 from brokerd.core.retry_after import http_date, seconds
 from brokerd.errors import ErrorClass, Failure
 
@@ -251,6 +259,14 @@ _HIDDEN_AGENT: Final = (
     "A remote agent wants a sign-in of its own, at an address that cannot be shown: sign in where "
     "it was set up, then: copilot-cred chat"
 )
+_INTERCEPTED: Final = _Row(
+    ErrorClass.TEMPORARY,
+    "a proxy or firewall in between answered {} in GitHub Copilot's place",
+    "Sign in to this network if it wants that, or have its administrator let Copilot's host "
+    "through, then: copilot-cred chat",
+    code="intercepted",
+)
+"""A web page without GitHub's request id: Copilot has none."""
 _PROXY: Final = "A proxy or firewall may have answered in GitHub's place. "
 
 
@@ -267,9 +283,13 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
     is_guess = retry_after is None and row.limits != "nothing"
     if is_guess:
         retry_after = PROVIDER_WAIT if status == 503 else DEFAULT_WAIT
-    hint = row.hint
-    if 400 <= status < 500 and not headers.get("x-github-request-id"):
-        hint = _PROXY + hint
+    is_githubs = not 400 <= status < 500 or bool(headers.get("x-github-request-id"))
+    if not is_githubs and is_page(body):
+        message = _INTERCEPTED.meaning.format(status)
+        error_class, code = _INTERCEPTED.error_class, _INTERCEPTED.code
+        failure = Failure(error_class, code, message, _INTERCEPTED.hint, None, retry_after)
+        return Refusal(failure, row.limits, is_guess)
+    hint = row.hint if is_githubs else _PROXY + row.hint
     code = words.code or row.code or f"upstream_{status}"
     url = words.url
     if row is _SINGLE_SIGN_ON:

@@ -234,6 +234,16 @@ def test_a_4xx_that_is_not_githubs_names_the_proxy_in_between(status):
     assert said.error_class is failure(status).error_class, "the status still acts"
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 407])
+@pytest.mark.parametrize("page", [b"<html>sign in", b"\xef\xbb\xbf\r\n <!DOCTYPE html>"])
+def test_a_web_page_without_githubs_id_is_nobodys_verdict(status, page):
+    said = failure(status, page, {"server": "squid"})
+    assert (said.code, said.error_class) == ("intercepted", TEMPORARY)
+    assert f"in between answered {status} in GitHub Copilot's place" in said.message
+    assert failure(status, page).code != "intercepted", "it bears the id"
+    assert failure(502, page, {}).code == "upstream_502"
+
+
 def rest(status):
     return failure(status, b"blocked").hint
 

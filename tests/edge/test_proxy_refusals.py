@@ -91,7 +91,8 @@ async def test_what_is_no_refusal_is_not_read(both_ways, status):
 async def test_an_answer_that_is_not_githubs_says_so():
     proxy, _, _ = proxy_of(FakeReply(403, {"server": "squid"}, [b"<html>blocked"]))
     refusal = (await proxy.open(request())).refusal
-    assert refusal.hint.startswith("A proxy or firewall")
+    assert refusal.code == "intercepted"
+    assert refusal.message.startswith("a proxy or firewall in between answered 403")
     assert "html" not in refusal.message
 
 

@@ -245,7 +245,8 @@ def test_a_blocked_completion_is_told_as_a_firewalls(daemon: Session, github: Gi
     good(daemon, "login")
     fault(github, CHAT, "proxy_403")
     error = refused(daemon, *HELLO)
-    assert error["hint"].startswith("A proxy or firewall may have answered in GitHub's place.")
+    assert error["code"] == "intercepted"
+    assert "a proxy or firewall in between answered 403" in error["message"]
     assert "hello" in good(daemon, *HELLO)
 
 

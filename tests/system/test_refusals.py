@@ -184,7 +184,7 @@ OF_COPILOT = {
     "500": Said(7, "upstream_500", "internal server error", LATER),
     "502_html": Said(7, "upstream_502", "out of order", LATER),
     "503": Said(7, "upstream_503", "upstream provider limit", OTHER, None, 10),
-    "proxy_403": Said(5, "upstream_403", "403", "A proxy or firewall may have answered"),
+    "proxy_403": Said(7, "intercepted", "a proxy or firewall in between", "Sign in to this network"),
     "reset_before_head": Said(7, "upstream_cut", "without an answer", "Ask again"),
     "close_before_head": Said(7, "upstream_cut", "without an answer", "Ask again"),
     "reset_after_head": Said(7, "upstream_cut", CUT, "Ask again"),
