@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core.refusal_words import MAX_MESSAGE, MAX_READ, MAX_URL, read_words
 from brokerd.core.refusals import explain, explain_event, explain_whole, with_terms
+from brokerd.core.refusals.words import MAX_MESSAGE, MAX_READ, MAX_URL, read_words
 from brokerd.errors import ErrorClass, Failure
 
 
