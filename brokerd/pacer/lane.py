@@ -1,24 +1,16 @@
-"""The pacing gate: one for all tools of a person, so that upstream's limits bind everybody.
-
-Accounts are names, and a person may have several: those share one gate. The rules are
-`core.pacing`'s; here are the clock, the waiters and their wake-ups. As long as upstream has
-nothing against a person, a request costs a look-up and a counter. Only while somebody waits, or
-all of an account cools down, one task per person naps until the next moment at which something
-changes by itself.
-"""
+"""One person's lane to upstream: who may go, who waits, and who looks at the clock meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.core.pacing import AccountGate, FairQueue, queue_full, queued_too_long
 from brokerd.core.pacing.fair_queue import MAX_WAIT, MAX_WAITING
 from brokerd.core.pacing.refused import cooling_down
 from brokerd.errors import TransientError
-from brokerd.views import PacingView
+from brokerd.pacer.ticket import Ticket
 
 
 if TYPE_CHECKING:
@@ -29,7 +21,7 @@ if TYPE_CHECKING:
     from brokerd.ports import Clock
 
 
-__all__ = ["Pacer", "Ticket"]
+__all__ = ["Lane", "Waiter"]
 
 log = logging.getLogger(__name__)
 
@@ -37,212 +29,12 @@ MAX_NAP = 30.0
 """Seconds without a look at the clock: a suspend is noticed soon, however long a cool-down is."""
 
 
-class Ticket:
-    """Leave to send one request; whoever got it closes it when the answer is over."""
-
-    __slots__ = ("_body", "_is_held", "_is_probe", "_lane", "_round")
-
-    def __init__(self, lane: _Lane, body: bytes, *, is_probe: bool = False) -> None:
-        """For the pacer only, which has counted it."""
-        self._lane: _Lane | None = lane
-        self._body = body
-        self._round = lane.gate.round
-        self._is_probe = is_probe
-        self._is_held = False
-
-    def again(self) -> None:
-        """Ask anew before the request is sent once more, or long after leave was given.
-
-        Raises TransientError `cooling_down`, when others have been refused meanwhile.
-        """
-        if self._lane is not None and not self._lane.gate.is_quiet:
-            self._lane.check(self._body)
-
-    def limited(self) -> None:
-        """Say that an answer's head tells of a limit, whose body will tell which.
-
-        Until `answered` or `close` nothing else is sent: it would come too soon.
-        """
-        if self._lane is not None and not self._is_held:
-            self._is_held = True
-            self._lane.gate.hold()
-
-    def answered(self, status: int, refusal: Refusal | None) -> None:
-        """Say what upstream answered, as soon as that is known; again for a replay's answer."""
-        lane = self._lane
-        if lane is None:
-            return
-        self._release(lane)
-        if not lane.gate.is_quiet or refusal is not None or status >= 500:
-            is_probe, self._is_probe = self._is_probe, False
-            lane.answered(status, refusal, self._body, round_=self._round, is_probe=is_probe)
-        if status < 400:
-            self._body = b""  # its answer may go on for minutes
-
-    def lost(self) -> None:
-        """Say that there was no answer: the network, or a cut before the head."""
-        if self._lane is not None:
-            is_probe, self._is_probe = self._is_probe, False
-            self._lane.lost(is_probe=is_probe)
-
-    def close(self) -> None:
-        """Make room for the next one; twice is no error."""
-        lane, self._lane = self._lane, None
-        if lane is None:
-            return
-        self._body = b""
-        self._release(lane)
-        if lane.gate.is_quiet:
-            lane.gate.in_flight -= 1
-        else:
-            lane.closed(is_probe=self._is_probe)
-
-    def _release(self, lane: _Lane) -> None:
-        if self._is_held:
-            self._is_held = False
-            lane.gate.release()
-
-
-def _named(account: str) -> Hashable:
-    return account
-
-
-class Pacer:
-    """All accounts' gates."""
-
-    def __init__(self, clock: Clock, person: Callable[[str], Hashable] = _named) -> None:
-        """`person` says whose an account is; it is asked when the name is first seen.
-
-        Names of one person share one gate, for upstream limits persons.
-        """
-        self._clock = clock
-        self._person = person
-        self._lanes: dict[str, _Lane] = {}
-        self._of_persons: dict[Hashable, _Lane] = {}
-        self._callbacks: list[Callable[[], None]] = []
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back, from the loop, when an account's cool-down begins, changes or is lifted."""
-        self._callbacks.append(callback)
-
-    def enter(self, account: str, peer: int, body: bytes) -> Ticket | None:  # noqa: ARG002 - as turn
-        """Return leave to send at once; None: it has to wait its turn, ask `turn`.
-
-        `peer` is the process that waiting requests take turns by. `body` is only read for its
-        model while some model cools down, and kept until it is answered. Raises
-        TransientError with `retry_after`: `cooling_down` while upstream wants nothing of this
-        account (or model), `upstream_down` while it fails.
-        """
-        lane = self._lanes.get(account)
-        if lane is None:
-            lane = self._first_seen(account)
-        gate = lane.gate
-        if gate.is_quiet:
-            gate.in_flight += 1
-            return Ticket(lane, body)
-        return lane.enter(body)
-
-    async def turn(self, account: str, peer: int, body: bytes) -> Ticket:
-        """Wait for leave; processes take turns. Raises as `enter`, and when it takes too long.
-
-        These are TransientErrors too: `queue_full` and `queued_too_long`.
-        """
-        ticket = self.enter(account, peer, body)
-        if ticket is not None:
-            return ticket
-        return await self._lanes[account].wait(account, peer, body)
-
-    def cooldown(self, account: str) -> float | None:
-        """Seconds until upstream wants requests of this account again; None: it does."""
-        found = self.cooling(account)
-        return None if found is None else found[0]
-
-    def cooling(self, account: str) -> tuple[float, Failure] | None:
-        """Return the same, and upstream's reason."""
-        lane = self._find(account)
-        if lane is None or lane.gate.is_quiet:
-            return None
-        now = self._clock.boottime()
-        found = lane.gate.cooldown(now)
-        return None if found is None else (found.until - now, found.reason)
-
-    def restore(self, account: str, seconds: float, reason: Failure) -> None:
-        """Know of a cool-down that began before a restart, and lasts so long yet."""
-        lane = self._lanes.get(account) or self._first_seen(account)
-        lane.restore(replace(reason, retry_after=seconds))
-
-    def view(self, account: str) -> PacingView:
-        """Show how it stands."""
-        lane = self._find(account)
-        if lane is None:
-            return PacingView(None, {}, "closed", None, 0, 0, None)
-        gate, now = lane.gate, self._clock.boottime()
-        found = gate.cooldown(now)
-        return PacingView(
-            cooldown_in=None if found is None else found.until - now,
-            models=gate.models(now),
-            circuit=gate.circuit,
-            limit=gate.limit(now),
-            in_flight=gate.in_flight,
-            queued=len(lane.queue),
-            reason=gate.reason(now),
-        )
-
-    def forget(self, account: str) -> None:
-        """Start anew: somebody else is signed in under that name.
-
-        Requests under way count for the one before; those that wait are the next one's.
-        """
-        lane = self._lanes.pop(account, None)
-        if lane is None:
-            return
-        was_cooling = lane.gate.cooldown(self._clock.boottime()) is not None
-        waiters = lane.leave(account)
-        if not lane.names:
-            del self._of_persons[lane.person]
-        for waiter in waiters:
-            try:
-                ticket = self.enter(account, waiter.peer, waiter.body)
-                if ticket is None:
-                    self._lanes[account].line_up(waiter)
-                else:
-                    waiter.future.set_result(ticket)
-            except TransientError as error:
-                waiter.future.set_exception(error)
-        if was_cooling:
-            self._changed()
-
-    def close(self) -> None:
-        """Stop napping, at the end of the loop; twice is no error."""
-        for lane in self._lanes.values():
-            lane.stop()
-
-    def _first_seen(self, account: str) -> _Lane:
-        person = self._person(account)
-        lane = self._of_persons.get(person)
-        if lane is None:
-            lane = self._of_persons[person] = _Lane(person, self._clock, self._changed)
-        lane.names.append(account)
-        self._lanes[account] = lane
-        return lane
-
-    def _find(self, account: str) -> _Lane | None:
-        """Return its lane, if it has one; who only asks makes none."""
-        return self._lanes.get(account) or self._of_persons.get(self._person(account))
-
-    def _changed(self) -> None:
-        """Tell it on the loop's next round: who listens can neither break nor re-enter us."""
-        loop = asyncio.get_running_loop()
-        for callback in self._callbacks:
-            loop.call_soon(callback)
-
-
-class _Waiter:
+class Waiter:
     """A request in the queue; its future is done when it may go, or must not."""
 
     __slots__ = ("account", "body", "future", "lane", "peer", "since")
 
-    def __init__(self, lane: _Lane, account: str, peer: int, body: bytes, since: float) -> None:
+    def __init__(self, lane: Lane, account: str, peer: int, body: bytes, since: float) -> None:
         self.lane = lane
         self.account = account
         self.peer = peer
@@ -256,7 +48,7 @@ class _Waiter:
         return self.since + MAX_WAIT
 
 
-class _Lane:
+class Lane:
     """One person: the gate, who waits before it, and the task that looks at the clock."""
 
     __slots__ = (
@@ -280,9 +72,10 @@ class _Lane:
         """The end of the cool-down that was told of last."""
         self._nap: asyncio.Task[None] | None = None
         self.gate = AccountGate()
-        self.queue: FairQueue[_Waiter] = FairQueue()
+        self.queue: FairQueue[Waiter] = FairQueue()
 
     def enter(self, body: bytes) -> Ticket | None:
+        """Return leave at once; None: there is no room. Raises TransientError as `Pacer.enter`."""
         now = self._clock.boottime()
         failure = self.gate.refuse(body, now)
         if failure is not None:
@@ -295,12 +88,14 @@ class _Lane:
         return Ticket(self, body, is_probe=self.gate.admit())
 
     def check(self, body: bytes) -> None:
+        """Raise TransientError `cooling_down` while such a request must not be sent."""
         failure = self.gate.cooling(body, self._clock.boottime())
         if failure is not None:
             raise TransientError(failure)
 
     async def wait(self, account: str, peer: int, body: bytes) -> Ticket:
-        waiter = _Waiter(self, account, peer, body, self._clock.boottime())
+        """Line up, and return leave when it is there. Raises TransientError as `Pacer.turn`."""
+        waiter = Waiter(self, account, peer, body, self._clock.boottime())
         self.line_up(waiter)
         try:
             return await waiter.future
@@ -309,7 +104,8 @@ class _Lane:
                 _give_back(waiter.future)
             raise
 
-    def line_up(self, waiter: _Waiter) -> None:
+    def line_up(self, waiter: Waiter) -> None:
+        """Take its place in the queue; TransientError `queue_full`."""
         if len(self.queue) >= MAX_WAITING:
             raise TransientError(queue_full(self.gate.reason(self._clock.boottime())))
         waiter.lane = self
@@ -320,6 +116,7 @@ class _Lane:
     def answered(
         self, status: int, refusal: Refusal | None, body: bytes, *, round_: int, is_probe: bool
     ) -> None:
+        """Take what upstream answered; those who wait go on, or are told."""
         now = self._clock.boottime()
         is_told = self.gate.answered(
             status, refusal, body, round_=round_, is_probe=is_probe, now=now
@@ -330,11 +127,13 @@ class _Lane:
             self._pump(now)
 
     def lost(self, *, is_probe: bool) -> None:
+        """Know that no answer came."""
         now = self._clock.boottime()
         if self.gate.lost(is_probe=is_probe, now=now):
             self._refused(None, now)
 
     def closed(self, *, is_probe: bool) -> None:
+        """Know that a request is over, and let the next one go."""
         if is_probe:
             self.gate.abandoned()  # neither answered nor lost: its caller has left
         self.gate.closed()
@@ -342,12 +141,13 @@ class _Lane:
             self._pump(self._clock.boottime())
 
     def restore(self, reason: Failure) -> None:
+        """Go on with a cool-down of an earlier process."""
         now = self._clock.boottime()
         self.gate.restore(reason, now)
         self._look(now)
         self._watch()
 
-    def leave(self, account: str) -> list[_Waiter]:
+    def leave(self, account: str) -> list[Waiter]:
         """Let a name go, and return who waits under it; stop after the last."""
         self.names.remove(account)
         if not self.names:
@@ -358,6 +158,7 @@ class _Lane:
         return [waiter for waiter in waiters if not waiter.future.done()]
 
     def stop(self) -> None:
+        """Nap no more; twice is no error."""
         nap, self._nap = self._nap, None
         if nap is not None:
             nap.cancel()
@@ -397,7 +198,7 @@ class _Lane:
                 if not waiter.future.done():
                     waiter.future.set_exception(TransientError(failure))
 
-    def _hopeless(self, waiter: _Waiter, now: float) -> Failure | None:
+    def _hopeless(self, waiter: Waiter, now: float) -> Failure | None:
         """Return why its turn cannot come in time any more."""
         if now >= waiter.deadline:
             return queued_too_long(self.gate.reason(now))
