@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["MAX_SECONDS", "MIN_SECONDS", "http_date", "seconds"]
+__all__ = ["MAX_SECONDS", "MIN_SECONDS", "UNNAMED", "http_date", "seconds"]
 
 MIN_SECONDS: Final = 1.0
 """Zero, negative numbers and dates gone by mean "now": asking again at once would be a loop."""
 
 MAX_SECONDS: Final = 31 * 86400.0
 """Days have been seen; more than a month is no time to wait but a mistake."""
+
+UNNAMED: Final = 60.0
+"""Seconds to leave alone what limits us and names no time: a minute at least, says GitHub's
+documentation ("Rate limits for the REST API")."""
 
 _OWN_NAMES: Final = (
     "retry-after",

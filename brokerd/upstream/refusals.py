@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core import retry_after
+from brokerd.core import retry_after, single_sign_on
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream.bodies import bears_request_id, fields_of, is_intercepted
 from brokerd.upstream.notifications import no_entitlement
@@ -33,8 +33,6 @@ UPDATE_HINT = (
     "copilot-cred refresh"
 )
 TOO_OLD = ("client_not_supported", "GitHub no longer supports this client's version", UPDATE_HINT)
-# GitHub's documentation: at least a minute when a limit names no time.
-DEFAULT_RETRY_AFTER = 60.0
 # GitHub locks all logins of a person out "for a while" after several bad ones.
 LOCKOUT_RETRY_AFTER = 900.0
 # A portal is signed in to, or a proxy mended, by a person.
@@ -74,11 +72,11 @@ def refusal(answer: Answer, permitted: OriginAllowList) -> BrokerError:
             _wait(answer, LOCKOUT_RETRY_AFTER),
         )
     if answer.status in (403, 404):
-        single_sign_on = _single_sign_on(answer, message, permitted)
-        if single_sign_on is not None:
-            return single_sign_on
+        error = _single_sign_on(answer, message, permitted)
+        if error is not None:
+            return error
     if _is_limited(answer, message):
-        wait = _wait(answer, DEFAULT_RETRY_AFTER) or DEFAULT_RETRY_AFTER
+        wait = _wait(answer, retry_after.UNNAMED) or retry_after.UNNAMED
         # No duration in the sentence: it is read again when much of it is over.
         text = "GitHub limits the rate of requests"
         return _transient("rate_limited", text, RETRY_HINT, wait)
@@ -134,14 +132,10 @@ def _single_sign_on(
     answer: Answer, message: str, permitted: OriginAllowList
 ) -> PermanentError | None:
     """Return the error for a login that an organization's SAML keeps out, None for others."""
-    word, *parameters = answer.headers.get("x-github-sso", "").split(";")
-    page = None
-    if word.strip().lower() == "required":  # tolerant: GitHub writes it all in lower case, bare
-        pairs = (each.partition("=") for each in parameters)
-        named = (value.strip() for name, _, value in pairs if name.strip().lower() == "url")
-        page = permitted.shown_page(next(named, "").strip('"'))
-    elif not _says(message, SAML):  # a 404 that hides what is protected has the sentence only
-        return None
+    named = single_sign_on.page_of(answer.headers.get(single_sign_on.HEADER, ""))
+    if named is None and not _says(message, SAML):
+        return None  # (a 404 that hides what is protected has the sentence only)
+    page = permitted.shown_page(named or "")
     step = (
         "Open the page and authorize the login: its link lives one hour"
         if page

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brokerd.core.retry_after import UNNAMED
 from brokerd.core.tokens import GitHubToken
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.upstream import parsing
 from brokerd.upstream.bodies import fields_of, is_intercepted
-from brokerd.upstream.refusals import DEFAULT_RETRY_AFTER, LOGIN_HINT, RETRY_HINT, with_proxy_hint
+from brokerd.upstream.refusals import LOGIN_HINT, RETRY_HINT, with_proxy_hint
 
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ async def renew(side: Side, client_id: str, token: GitHubToken) -> GitHubToken:
                 "renewal_delayed",
                 f"GitHub does not renew the login just now ({word})",
                 RETRY_HINT,
-                retry_after=DEFAULT_RETRY_AFTER,
+                retry_after=UNNAMED,
             )
         )
     if word in SPENT:

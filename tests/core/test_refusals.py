@@ -154,8 +154,9 @@ def test_too_long_a_prompt_is_known_under_another_name():
         ("", False),
     ],
 )
-def test_single_sign_on_names_its_page(page, shown):
-    headers = {"x-github-sso": f"required; url={page}"}
+@pytest.mark.parametrize("header", ["required; url={}", 'Required; URL="{}"'])
+def test_single_sign_on_names_its_page(page, shown, header):
+    headers = {"x-github-sso": header.format(page)}
     said = failure(403, b"Resource protected", headers | GITHUB)
     assert (said.code, said.error_class) == ("sso_required", DENIED)
     assert said.url == (page if shown else None)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core import single_sign_on
 from brokerd.core.answers import wants_own_login
 from brokerd.core.refusals.rows import (
     AGENT,
@@ -26,7 +27,7 @@ from brokerd.core.refusals.rows import (
     Row,
 )
 from brokerd.core.refusals.words import Words, github_page, is_page, read_words
-from brokerd.core.retry_after import http_date, seconds
+from brokerd.core.retry_after import UNNAMED, http_date, seconds
 from brokerd.errors import Failure
 
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Refusal", "explain", "is_limit", "with_terms"]
-
-DEFAULT_WAIT: Final = 60.0
-"""Seconds to leave an account alone when a limit names no time (GitHub's documentation)."""
 
 PROVIDER_WAIT: Final = 10.0
 """Seconds after a 503, which names no time: so long the official client pauses completions."""
@@ -69,7 +67,7 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
     retry_after = seconds(headers, http_date(headers.get("date", "")) or now)
     is_guess = retry_after is None and row.limits != "nothing"
     if is_guess:
-        retry_after = PROVIDER_WAIT if status == 503 else DEFAULT_WAIT
+        retry_after = PROVIDER_WAIT if status == 503 else UNNAMED
     is_githubs = not 400 <= status < 500 or bool(headers.get("x-github-request-id"))
     if not is_githubs and is_page(body):
         message = INTERCEPTED.meaning.format(status)
@@ -80,7 +78,7 @@ def explain(status: int, headers: Mapping[str, str], body: bytes, *, now: float)
     code = words.code or row.code or f"upstream_{status}"
     url = words.url
     if row is SINGLE_SIGN_ON:
-        url = github_page(headers["x-github-sso"].partition("url=")[2].partition(";")[0].strip())
+        url = github_page(single_sign_on.page_of(headers[single_sign_on.HEADER]))
     message = f"GitHub Copilot answered {status}: {words.message or row.meaning}"
     failure = Failure(row.error_class, code, message, hint, url, retry_after)
     limits = row.limits
@@ -105,7 +103,7 @@ def _row(status: int, headers: Mapping[str, str], words: Words, body: bytes) -> 
     if status == 401 and wants_own_login(body):
         hint = AGENT if words.is_sign_in else HIDDEN_AGENT
         return BY_STATUS[401]._replace(hint=hint, meaning="a remote agent wants a sign-in")
-    if status == 403 and headers.get("x-github-sso", "").startswith("required"):
+    if status == 403 and _wants_single_sign_on(headers):
         return SINGLE_SIGN_ON
     if status == 403 and _is_limit(headers):
         return LIMITED
@@ -117,6 +115,10 @@ def _row(status: int, headers: Mapping[str, str], words: Words, body: bytes) -> 
     if 300 <= status < 400:
         return REDIRECT
     return OTHER_4XX if 400 <= status < 500 else OTHER
+
+
+def _wants_single_sign_on(headers: Mapping[str, str]) -> bool:
+    return single_sign_on.page_of(headers.get(single_sign_on.HEADER, "")) is not None
 
 
 def _is_limit(headers: Mapping[str, str]) -> bool:
