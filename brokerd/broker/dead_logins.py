@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from brokerd.broker.remembering import remember
 from brokerd.core.machine.outcomes import REFUSED_BEFORE
-from brokerd.errors import BrokerError, PermanentError
+from brokerd.errors import PermanentError
 
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["DEAD_CODES", "DeadLogins"]
-
-log = logging.getLogger(__name__)
 
 DEAD_CODES = frozenset({"bad_credentials", "bad_refresh_token"})
 """Failures that say so of the token itself, and not of the app or of this moment."""
@@ -71,17 +69,13 @@ class DeadLogins:
         """Remember that GitHub has refused the login of that name; all names heed it."""
         entry, dead = self._index.entries().get(name), login.token.fingerprint
         if entry is not None and entry.key == login.key and entry.refused != dead:
-            self._put(name, replace(entry, refused=dead))
+            self._remember(name, replace(entry, refused=dead))
 
     def clear(self, login: Login) -> None:
         """Forget it: GitHub has just told whose it is."""
         for name, entry in self._index.entries().items():
             if entry.key == login.key and entry.refused == login.token.fingerprint:
-                self._put(name, replace(entry, refused=""))
+                self._remember(name, replace(entry, refused=""))
 
-    def _put(self, name: str, entry: IndexEntry) -> None:
-        try:
-            self._index.put(name, entry)
-        except BrokerError as error:
-            code = error.failure.code
-            log.warning("refusal not recorded", extra={"ACCOUNT": name, "ERROR_CODE": code})
+    def _remember(self, name: str, entry: IndexEntry) -> None:
+        remember(self._index, name, entry, "refusal not recorded")

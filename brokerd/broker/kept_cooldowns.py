@@ -11,8 +11,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from brokerd.broker.remembering import remember
+from brokerd.core.pacing.refused import HINT
 from brokerd.core.tokens import KeptCooldown
-from brokerd.errors import BrokerError, ErrorClass, Failure
+from brokerd.errors import ErrorClass, Failure
 
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ LASTING = 60.0
 
 SLACK = 2
 """Seconds between two ends that are one: each is worked out from two clocks."""
-
-HINT = "Nothing was sent; ask again then. See: copilot-cred status"
 
 
 class KeptCooldowns:
@@ -70,13 +70,9 @@ class KeptCooldowns:
         """Write down what has changed. A failing write is logged: the next refusal mends it."""
         for name, entry in self._index.entries().items():
             wanted = self._wanted(name, entry.cooldown)
-            if wanted == entry.cooldown:
-                continue
-            try:
-                self._index.put(name, replace(entry, cooldown=wanted))
-            except BrokerError as error:
-                code = error.failure.code
-                log.warning("cool-down not recorded", extra={"ACCOUNT": name, "ERROR_CODE": code})
+            if wanted != entry.cooldown:
+                changed = replace(entry, cooldown=wanted)
+                remember(self._index, name, changed, "cool-down not recorded")
 
     def _wanted(self, name: str, kept: KeptCooldown | None) -> KeptCooldown | None:
         found = self._cooling(name)

@@ -12,6 +12,7 @@ from brokerd.broker.dead_logins import DeadLogins
 from brokerd.broker.failures import error_for, unknown_account
 from brokerd.broker.login_attempt import LoginAttempt
 from brokerd.broker.refused_logins import RefusedLogins
+from brokerd.broker.remembering import remember
 from brokerd.broker.revocation import revoke_login
 from brokerd.core import modes
 from brokerd.core.machine.effects import SaveLogin
@@ -292,11 +293,8 @@ class Logins:
         if entry is None or not is_this or entry.is_direct:
             return
         log.info("login is used directly from now on", extra={"ACCOUNT": name})
-        try:
-            self._roster.index.put(name, replace(entry, is_direct=True))
-        except BrokerError as error:
-            code = error.failure.code
-            log.warning("direct use not recorded", extra={"ACCOUNT": name, "ERROR_CODE": code})
+        direct = replace(entry, is_direct=True)
+        remember(self._roster.index, name, direct, "direct use not recorded")
 
     async def _forget(self, name: str, entry: IndexEntry) -> None:
         if not self._roster.names_sharing(name, entry):

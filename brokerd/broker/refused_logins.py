@@ -6,9 +6,10 @@ too. A dead token in a shell's profile that signs in at each start must not do t
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import TYPE_CHECKING
+
+from brokerd.core.tokens import GitHubToken
 
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class RefusedLogins:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._refused: dict[bytes, tuple[float, Failure]] = {}
+        self._refused: dict[tuple[str, str], tuple[float, Failure]] = {}
 
     def note(self, host: str, token: str, failure: Failure) -> None:
         """Remember a failed login, if it failed because the token is wrong."""
@@ -39,14 +40,14 @@ class RefusedLogins:
             return
         if len(self._refused) >= MAX_REMEMBERED:
             self._refused.clear()
-        self._refused[_digest(host, token)] = self._clock.boottime() + REMEMBERED, failure
+        self._refused[_named(host, token)] = self._clock.boottime() + REMEMBERED, failure
 
     def find(self, host: str, token: str) -> Failure | None:
         """Return what GitHub said of it a moment ago; None: ask."""
-        until, failure = self._refused.get(_digest(host, token), (-math.inf, None))
+        until, failure = self._refused.get(_named(host, token), (-math.inf, None))
         return failure if self._clock.boottime() < until else None
 
 
-def _digest(host: str, token: str) -> bytes:
+def _named(host: str, token: str) -> tuple[str, str]:
     # Another host may know it: whoever named the wrong one tries again at once.
-    return hashlib.sha256(f"{host}\0{token}".encode(errors="replace")).digest()
+    return host, GitHubToken(token).fingerprint

@@ -20,6 +20,7 @@ from brokerd.broker.failures import (
 from brokerd.core.hints import addressed, anew
 from brokerd.core.machine.effects import RenewToken, SaveLogin
 from brokerd.core.machine.events import Resumed
+from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -44,8 +45,6 @@ SAVE_GRACE = 5.0
 """Seconds that a login being renewed or saved gets when we stop: cut short, it would be lost."""
 TURN_WAIT = 20.0
 """Seconds that a renewal waits for one of the same login under another name."""
-DEFAULT_ACCOUNT = "default"
-"""What a login is called when nobody names it."""
 
 
 class Roster:

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from brokerd.core.retry_after import MIN_SECONDS
 from brokerd.errors import BrokerError, ErrorClass, TransientError
 from brokerd.views import ModelList
 
@@ -104,7 +105,7 @@ class ModelLists:
     def _shown(self, account: str, kept: _Kept) -> ModelList:
         now, failure = self._seconds(), kept.failure
         if failure is not None and failure.retry_after is not None:
-            failure = replace(failure, retry_after=max(1.0, kept.ask_at - now))
+            failure = replace(failure, retry_after=max(MIN_SECONDS, kept.ask_at - now))
         if kept.models is None:
             assert failure is not None
             raise TransientError(failure)

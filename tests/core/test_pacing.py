@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokerd.core.pacing import AccountGate, Circuit, Cooldowns, FairQueue, Limit, model_of
-from brokerd.core.pacing.cooldowns import LONGEST, LONGEST_GUESS, MAX_MODELS
+from brokerd.core.pacing.cooldowns import LONGEST_GUESS, MAX_MODELS
 from brokerd.core.pacing.limit import PATIENCE, QUIET
 from brokerd.core.pacing.refused import queue_full, queued_too_long
 from brokerd.core.refusals import Refusal, explain
+from brokerd.core.retry_after import MAX_SECONDS
 from brokerd.errors import ErrorClass, Failure
 
 
@@ -109,7 +110,7 @@ class TestCooldowns:
         cooldowns.begin(None, failure(0), 0.0, is_new=True)
         assert cooldowns.account(0.0).until == 1.0
         cooldowns.begin(None, failure(1e12), 0.0, is_new=True)
-        assert cooldowns.account(0.0).until == LONGEST
+        assert cooldowns.account(0.0).until == MAX_SECONDS
 
     def test_callers_cannot_grow_it_by_names_of_models(self):
         cooldowns = Cooldowns()

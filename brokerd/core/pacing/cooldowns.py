@@ -10,25 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brokerd.core.pacing.model_name import model_of
+from brokerd.core.retry_after import MAX_SECONDS, MIN_SECONDS
 
 
 if TYPE_CHECKING:
     from brokerd.errors import Failure
 
 
-__all__ = ["FIRST_GUESS", "LONGEST", "LONGEST_GUESS", "MAX_MODELS", "Cooldown", "Cooldowns"]
+__all__ = ["FIRST_GUESS", "LONGEST_GUESS", "MAX_MODELS", "Cooldown", "Cooldowns"]
 
 FIRST_GUESS = 10.0
 """Seconds to wait where neither upstream nor the refusal's explanation says how long."""
 
 LONGEST_GUESS = 300.0
 """Seconds that such guesses double up to: a tool must not sleep through upstream's recovery."""
-
-SHORTEST = 1.0
-"""Seconds: `Retry-After` counts in whole ones (RFC 9110 §10.2.3), so 0 means less than one."""
-
-LONGEST = 31 * 86_400.0
-"""Seconds; a month, as quotas count. What asks for more is nonsense from something in between."""
 
 MAX_MODELS = 64
 """Models that cool down at a time; there are fewer, and their names are the callers' words."""
@@ -81,7 +76,7 @@ class Cooldowns:
         else:
             self._streaks.pop(model, None)
             pause = asked
-        pause = min(max(pause, SHORTEST), LONGEST)
+        pause = min(max(pause, MIN_SECONDS), MAX_SECONDS)
         until = now + pause
         before = self._account if model is None else self._models.get(model)
         if before is not None and before.until >= until:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from brokerd.core.pacing.cooldowns import Cooldown
 
 
-__all__ = ["cooling_down", "queue_full", "queued_too_long", "upstream_down"]
+__all__ = ["HINT", "cooling_down", "queue_full", "queued_too_long", "upstream_down"]
 
 _NAME_SHOWN = 64
 """Characters of a model's name repeated back to the caller."""
@@ -22,7 +22,7 @@ _NAME_SHOWN = 64
 _QUEUE_REST = 5.0
 """Seconds until asking again: some of those under way will have ended."""
 
-_HINT = "Nothing was sent; ask again then. See: copilot-cred status"
+HINT = "Nothing was sent; ask again then. See: copilot-cred status"
 
 
 def cooling_down(cooldown: Cooldown, model: str | None, now: float) -> Failure:
@@ -36,7 +36,7 @@ def cooling_down(cooldown: Cooldown, model: str | None, now: float) -> Failure:
         "cooling_down",
         f"Copilot wants no requests for {what} for another {in_words(rest)} "
         f"({_reason(cooldown.reason)})",
-        _HINT,
+        HINT,
         cooldown.reason.url,
         _rounded(rest),
     )
@@ -49,7 +49,7 @@ def upstream_down(trouble: str, rest: float) -> Failure:
         "upstream_down",
         f"the Copilot API failed again and again ({trouble}) and is left alone for another "
         f"{in_words(rest)}",
-        _HINT,
+        HINT,
         retry_after=_rounded(rest),
     )
 
