@@ -133,8 +133,9 @@ def _single_sign_on(
 ) -> PermanentError | None:
     """Return the error for a login that an organization's SAML keeps out, None for others."""
     named = single_sign_on.page_of(answer.headers.get(single_sign_on.HEADER, ""))
+    # A 404 that hides what is protected has the sentence only.
     if named is None and not _says(message, SAML):
-        return None  # (a 404 that hides what is protected has the sentence only)
+        return None
     page = permitted.shown_page(named or "")
     step = (
         "Open the page and authorize the login: its link lives one hour"
