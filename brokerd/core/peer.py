@@ -50,6 +50,16 @@ class Peer:
     number afterwards, or is missing: somebody else may have had that number by then."""
     unit: str = ""
     """systemd unit of the process' cgroup, "" if unknown. The peer can choose it: a label."""
+    label: str = ""
+    """Security label (SO_PEERSEC: AppArmor, SELinux, Smack) without its mode; "" if unknown."""
+    sandbox: str = ""
+    """`none`, `flatpak`, `snap` or `container`, as cgroup and label tell; "" if unknown. A program
+    outside of any sandbox can look like one inside: this only ever lowers rights."""
+    comm: str = ""
+    """The process' own name for itself (proc(5), comm), for the audit log; "" if unknown."""
+    exe: str = ""
+    """Path of its program, for the audit log and never a grant: whoever connects can exec another
+    one afterwards. "" where it cannot be read, as under Landlock."""
     gone: bool = False
     """The kernel itself said that the process had ended before we asked."""
 
