@@ -15,7 +15,12 @@ import pytest
 
 
 ROOT = Path(__file__).resolve().parents[1]
-UNITS = ("copilot-broker.service", "copilot-broker.socket", "copilot-broker-http.socket")
+UNITS = (
+    "copilot-broker.service",
+    "copilot-broker.socket",
+    "copilot-broker-http.socket",
+    "copilot-broker@.socket",
+)
 
 # Each of these makes a user namespace around a user service, in systemd 252 or a later one, and a
 # user namespace makes the memory of the process readable by every program of the same user.
@@ -108,6 +113,7 @@ def test_no_unit_makes_a_user_namespace_or_owns_a_directory(unit: str) -> None:
     [
         ("copilot-broker.socket", "rpc", "%t/copilot-broker/broker.sock"),
         ("copilot-broker-http.socket", "http", "%t/copilot-broker/http.sock"),
+        ("copilot-broker@.socket", "%i", "%t/copilot-broker/%i.sock"),
     ],
 )
 def test_sockets(unit: str, name: str, path: str) -> None:
