@@ -71,7 +71,17 @@ TRIES: Final = 3
 """How often a call that may be repeated is sent when a restarting broker hangs up."""
 
 _REPEATABLE: Final = frozenset(
-    {"account.list", "broker.hello", "broker.status", "models.list", "token.get"}
+    {
+        "account.list",
+        "broker.doctor",
+        "broker.hello",
+        "broker.status",
+        "grant.explain",
+        "grant.list",
+        "models.list",
+        "quota.get",
+        "token.get",
+    }
 )
 """Methods that change nothing: asking twice is asking once. A completion costs each time, a
 model's terms are accepted once, and a second logout might meet a new login."""

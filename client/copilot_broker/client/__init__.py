@@ -155,6 +155,63 @@ class Client:
         result = self._map("account.logout", account=account, revoke=revoke or None)
         return bool(result.get("revoked"))
 
+    def grants(self) -> dict[str, Any]:
+        """`{"rules": [...], "listeners": [names], "connections": n}`: what is in force."""
+        return self._map("grant.list")
+
+    def explain_grant(
+        self,
+        pid: int | None = None,
+        *,
+        unit: str | None = None,
+        label: str | None = None,
+        sandbox: str | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        listener: str | None = None,
+    ) -> dict[str, Any]:
+        """Tell what a process may do on a listener, and by which rules.
+
+        Without arguments it is about this very connection, which anybody may ask. Else about the
+        process `pid`, or about one that would be as the others say. The result has `admitted`,
+        `scope`, `models`, `accounts`, `requests_per_minute`, `peer`, `listener` and `steps`; for
+        who is not admitted also `error`.
+        """
+        params = {"pid": pid, "unit": unit, "label": label, "sandbox": sandbox}
+        params |= {"uid": uid, "gid": gid, "listener": listener}
+        return self._map("grant.explain", **params)
+
+    def doctor(self) -> dict[str, Any]:
+        """Have the broker examine itself: `{"checks": [{"name", "verdict", "told", "mend"}]}`.
+
+        Verdicts are `ok`, `warning` and `error`; `mend` ends in a command, or is empty.
+        """
+        return self._map("broker.doctor")
+
+    def quota(
+        self,
+        account: str | None = None,
+        fresh: bool = False,
+        pat: str | None = None,
+        tier: str | None = None,
+    ) -> dict[str, Any]:
+        """Tell what is left of an account's plan, who says so, and who did not answer.
+
+        The broker keeps it for five minutes; `fresh` has it ask GitHub anew. `pat` is a
+        fine-grained token that may read the plan, for this call only, where the account keeps none
+        of its own; `tier` names the plan where nobody else does.
+        """
+        given = {"account": account, "fresh": fresh or None, "pat": pat, "tier": tier}
+        return self._map("quota.get", **given)
+
+    def set_pat(self, pat: str, account: str | None = None) -> dict[str, Any]:
+        """Keep a fine-grained token that may read the plan, beside the account's login."""
+        return self._map("quota.set_pat", pat=pat, account=account)
+
+    def forget_pat(self, account: str | None = None) -> dict[str, Any]:
+        """Forget the token that `set_pat` has kept."""
+        return self._map("quota.forget_pat", account=account)
+
     def hello(self) -> dict[str, Any]:
         """Tell name, version, features and what we may do."""
         return self._map("broker.hello", **calls.hello_params(self._name))
