@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 
-__all__ = ["EVENTS", "AuditEvent"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+__all__ = ["BY_MESSAGE_ID", "EVENTS", "PEER_FIELDS", "AuditEvent", "flaws"]
 
 PEER_FIELDS: Final = (
     "LISTENER",
@@ -39,6 +43,16 @@ class AuditEvent:
     fields: tuple[str, ...]
     """The fields it has besides MESSAGE_ID; those of a peer come with `is_of_peer`."""
     is_of_peer: bool = True
+
+    def extra(
+        self, peer: Mapping[str, object] | None = None, /, **fields: object
+    ) -> dict[str, object]:
+        """Return what goes with the message: `log.info(EVENT.message, extra=EVENT.extra(…))`.
+
+        `peer` are the fields of `PEER_FIELDS`. Whether all are there, and no others, is checked by
+        the tests (`flaws`): a record too much or too little must not stop what it tells of.
+        """
+        return {"MESSAGE_ID": self.message_id, **(peer or {}), **fields}
 
 
 PEER_DENIED: Final = AuditEvent(
@@ -177,3 +191,20 @@ UNLOCKED: Final = AuditEvent(
 
 EVENTS: Final = tuple(event for event in globals().values() if isinstance(event, AuditEvent))
 """All of them, in the order above."""
+
+BY_MESSAGE_ID: Final = {event.message_id: event for event in EVENTS}
+"""To recognise a record: it passes every sink, whatever level is configured."""
+
+
+def flaws(message: str, fields: Mapping[str, object]) -> list[str]:
+    """Return what is wrong with a record that has one of our ids; none if it has not.
+
+    `fields` are all of its fields whose names are in capitals.
+    """
+    event = BY_MESSAGE_ID.get(str(fields.get("MESSAGE_ID", "")))
+    if event is None:
+        return []
+    wanted = {"MESSAGE_ID", *event.fields, *(PEER_FIELDS if event.is_of_peer else ())}
+    found = [f"{event.name}: says {message!r}"] if message != event.message else []
+    found += [f"{event.name}: lacks {name}" for name in sorted(wanted - fields.keys())]
+    return found + [f"{event.name}: has {name}" for name in sorted(fields.keys() - wanted)]
