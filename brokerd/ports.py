@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         GitHubToken,
         IndexEntry,
         Login,
+        Pat,
         User,
     )
     from brokerd.errors import BrokerError, Failure
@@ -203,7 +204,10 @@ class CopilotApi(Protocol):
 
 
 class LoginStore(Protocol):
-    """Where logins rest: Secret Service, file or memory."""
+    """Where logins rest: Secret Service, file or memory.
+
+    Beside a login may rest a personal access token; each is kept, replaced and deleted alone.
+    """
 
     @property
     def kind(self) -> str:
@@ -224,6 +228,21 @@ class LoginStore(Protocol):
 
     async def keys(self) -> Sequence[AccountKey]:
         """Whose logins are kept."""
+        ...
+
+    async def save_pat(self, key: AccountKey, pat: Pat) -> None:
+        """Keep the personal access token of that account, replacing one; durable on return."""
+        ...
+
+    async def load_pat(self, key: AccountKey) -> Pat | None:
+        """Return what is kept, None when surely nothing is; errors when that is not known.
+
+        PermanentError STORE_UNAVAILABLE `pat_broken` or `store_newer` when it cannot be used.
+        """
+        ...
+
+    async def delete_pat(self, key: AccountKey) -> None:
+        """Forget it; nothing kept is no error."""
         ...
 
 

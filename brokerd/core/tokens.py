@@ -14,6 +14,7 @@ __all__ = [
     "IndexEntry",
     "KeptCooldown",
     "Login",
+    "Pat",
     "User",
 ]
 
@@ -83,6 +84,16 @@ class Login:
     def key(self) -> AccountKey:
         """(host, user id)."""
         return AccountKey(self.host, self.user.id)
+
+
+@dataclass(frozen=True)
+class Pat:
+    """A personal access token that the person gave for reading their bill; kept beside the login.
+
+    It is never lent and never exchanged: GitHub's billing API is all that it is sent to.
+    """
+
+    value: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, Tra
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from brokerd.core.tokens import Login
+    from brokerd.core.login_record import RecordKind
+    from brokerd.core.tokens import Login, Pat
 
 
 __all__ = ["SCHEMA", "SecretServiceStore"]
@@ -112,7 +113,10 @@ class SecretServiceStore:
 
     async def save(self, login: Login) -> None:
         """Keep it; on the keyring's disk when this returns."""
-        await self._run(lambda bus: _Keyring(bus).save(login))
+        label = f"copilot-broker: {login.user.login}@{login.host}"
+        attributes = _attributes(login.key, login_record.LOGIN)
+        record = login_record.encode(login)
+        await self._run(lambda bus: _Keyring(bus).save(attributes, label, record))
 
     async def load(self, key: AccountKey) -> Login | None:
         """Return it, None when the open keyring surely has none.
@@ -120,32 +124,42 @@ class SecretServiceStore:
         PermanentError when the item is from a newer broker (`store_newer`) or no login
         (`store_broken`); the item is left as it is until a new login replaces it.
         """
-        data = await self._run(lambda bus: _Keyring(bus).load(key))
-        if data is None:
-            return None
-        try:
-            login = login_record.decode(data)
-            if login.key != key:
-                raise ValueError("it belongs to another account")  # noqa: TRY301 - one way out
-        except login_record.NewerRecordError as error:
-            text = f"cannot use the login in the keyring: {error}"
-            hint = "Install the newer copilot-broker again, or sign in anew: copilot-cred login"
-            failure = Failure(ErrorClass.STORE_UNAVAILABLE, "store_newer", text, hint)
-        except ValueError as error:
-            text = f"the login in the keyring is broken: {error}"
-            hint = "Sign in again: copilot-cred login"
-            failure = Failure(ErrorClass.LOGIN_REQUIRED, "store_broken", text, hint)
-        else:
-            return login
-        raise PermanentError(failure)
+        return await self._load(key, login_record.LOGIN)
 
     async def delete(self, key: AccountKey) -> None:
         """Forget it; nothing kept is no error."""
-        await self._run(lambda bus: _Keyring(bus).delete(key))
+        attributes = _attributes(key, login_record.LOGIN)
+        await self._run(lambda bus: _Keyring(bus).delete(attributes))
 
     async def keys(self) -> Sequence[AccountKey]:
         """Whose logins the open keyring has."""
         return await self._run(lambda bus: _Keyring(bus).keys())
+
+    async def save_pat(self, key: AccountKey, pat: Pat) -> None:
+        """Keep it; on the keyring's disk when this returns."""
+        label = f"copilot-broker: personal access token of user {key.user_id} at {key.host}"
+        attributes = _attributes(key, login_record.PAT)
+        record = login_record.encode_pat(key, pat)
+        await self._run(lambda bus: _Keyring(bus).save(attributes, label, record))
+
+    async def load_pat(self, key: AccountKey) -> Pat | None:
+        """Return it, None when the open keyring surely has none; errors as `load`."""
+        return await self._load(key, login_record.PAT)
+
+    async def delete_pat(self, key: AccountKey) -> None:
+        """Forget it; nothing kept is no error."""
+        attributes = _attributes(key, login_record.PAT)
+        await self._run(lambda bus: _Keyring(bus).delete(attributes))
+
+    async def _load(self, key: AccountKey, kind: RecordKind[T]) -> T | None:
+        attributes = _attributes(key, kind)
+        data = await self._run(lambda bus: _Keyring(bus).load(attributes))
+        if data is None:
+            return None
+        try:
+            return kind.read_for(key, data)
+        except ValueError as error:
+            raise PermanentError(kind.unusable(error, "the keyring")) from error
 
     async def _run(self, work: Callable[[Bus], T]) -> T:
         try:
@@ -176,25 +190,23 @@ class _Keyring:
             raise TransientError(_LOCKED)
         return path
 
-    def save(self, login: Login) -> None:
+    def save(self, attributes: dict[str, str], label: str, record: bytes) -> None:
         from gi.repository import GLib  # noqa: PLC0415
 
         collection = self._bus.get(_NAME, self.open_default(), _COLLECTION)
         properties = {
-            f"{_ITEM}.Label": GLib.Variant(
-                "s", f"copilot-broker: {login.user.login}@{login.host}"
-            ),
-            f"{_ITEM}.Attributes": GLib.Variant("a{ss}", _attributes(login.key)),
+            f"{_ITEM}.Label": GLib.Variant("s", label),
+            f"{_ITEM}.Attributes": GLib.Variant("a{ss}", attributes),
         }
         session = self._open_session()
-        secret = (session, b"", login_record.encode(login), "application/json")
+        secret = (session, b"", record, "application/json")
         _, prompt = collection.CreateItem(properties, secret, True, timeout=CALL_TIMEOUT)
         self._close_session(session)
         if prompt != _NOWHERE:  # it wants to ask the user first: not from a background service
             raise TransientError(_LOCKED)
 
-    def load(self, key: AccountKey) -> bytes | None:
-        items = self._search(_attributes(key))
+    def load(self, attributes: dict[str, str]) -> bytes | None:
+        items = self._search(attributes)
         if not items:
             return None
         session = self._open_session()
@@ -205,15 +217,15 @@ class _Keyring:
         _, _, value, _ = secrets[items[0]]
         return bytes(value)  # pydbus gives a list of ints
 
-    def delete(self, key: AccountKey) -> None:
-        for path in self._search(_attributes(key)):
+    def delete(self, attributes: dict[str, str]) -> None:
+        for path in self._search(attributes):
             prompt = self._bus.get(_NAME, path, _ITEM).Delete(timeout=CALL_TIMEOUT)
             if prompt != _NOWHERE:
                 raise TransientError(_LOCKED)
 
     def keys(self) -> list[AccountKey]:
         found: dict[AccountKey, None] = {}
-        for path in self._search({"xdg:schema": SCHEMA, "kind": login_record.KIND}):
+        for path in self._search({"xdg:schema": SCHEMA, "kind": login_record.LOGIN.name}):
             attributes = self._bus.get_property(_NAME, path, _ITEM, "Attributes")
             host, user_id = attributes.get("host", ""), attributes.get("user_id", "")
             if host and user_id.isdecimal():
@@ -246,11 +258,11 @@ class _Keyring:
             session.Close(timeout=CALL_TIMEOUT)
 
 
-def _attributes(key: AccountKey) -> dict[str, str]:
+def _attributes(key: AccountKey, kind: RecordKind[T]) -> dict[str, str]:
     """Return what an item is found by: never a secret."""
     return {
         "xdg:schema": SCHEMA,
-        "kind": login_record.KIND,
+        "kind": kind.name,
         "host": key.host,
         "user_id": str(key.user_id),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brokerd.core.tokens import AccountKey, Login
+    from brokerd.core.tokens import AccountKey, Login, Pat
 
 
 __all__ = ["MemoryStore"]
@@ -21,6 +21,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._logins: dict[AccountKey, Login] = {}
+        self._pats: dict[AccountKey, Pat] = {}
 
     async def check(self) -> None:
         """Return: memory is always there."""
@@ -40,3 +41,15 @@ class MemoryStore:
     async def keys(self) -> Sequence[AccountKey]:
         """Whose logins are kept."""
         return list(self._logins)
+
+    async def save_pat(self, key: AccountKey, pat: Pat) -> None:
+        """Keep it until the process ends."""
+        self._pats[key] = pat
+
+    async def load_pat(self, key: AccountKey) -> Pat | None:
+        """Return what is kept, None when nothing is."""
+        return self._pats.get(key)
+
+    async def delete_pat(self, key: AccountKey) -> None:
+        """Forget it; nothing kept is no error."""
+        self._pats.pop(key, None)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from brokerd.core import login_record
+from brokerd.core.tokens import Pat
 from brokerd.errors import ErrorClass, PermanentError
 from brokerd.stores import private_files
 from brokerd.stores.file import FileStore
@@ -167,6 +168,40 @@ async def test_what_a_newer_broker_wrote_is_left_alone(file_store, path):
     assert path.read_bytes().startswith(b'{"version": 2')
 
 
+async def test_a_broken_personal_access_token_is_set_aside_and_the_login_works_on(
+    file_store, folder, path
+):
+    pat = folder / "583231@github.com.pat"
+    await file_store.save_pat(LOGIN.key, Pat("github_pat_x"))
+    assert stat.S_IMODE(pat.stat().st_mode) == 0o600
+    for content, code in [
+        (b'{"version": 1, "kind": "pat", "value": "canary"}', "pat_broken"),
+        (login_record.encode_pat(make_login(1).key, Pat("canary")), "pat_broken"),
+        (login_record.encode(make_login(token="canary")), "pat_broken"),
+        (b'{"version": 2, "kind": "pat", "value": "canary"}', "store_newer"),
+    ]:
+        pat.touch(0o600)  # it was set aside in the round before
+        pat.write_bytes(content)
+        with pytest.raises(PermanentError, match="copilot-cred quota set-pat") as caught:
+            await file_store.load_pat(LOGIN.key)
+        assert caught.value.failure.code == code
+        assert caught.value.failure.error_class is ErrorClass.STORE_UNAVAILABLE
+        assert "canary" not in str(caught.value)
+        assert pat.exists() is (code == "store_newer")
+        assert await file_store.load(LOGIN.key) == LOGIN
+        assert await file_store.keys() == [LOGIN.key]
+    await file_store.save_pat(LOGIN.key, Pat("github_pat_y"))
+    assert await file_store.load_pat(LOGIN.key) == Pat("github_pat_y")
+
+
+async def test_a_personal_access_token_open_to_others_is_refused(file_store, folder, path):
+    await file_store.save_pat(LOGIN.key, Pat("github_pat_x"))
+    pat = folder / "583231@github.com.pat"
+    pat.chmod(0o640)
+    with pytest.raises(PermanentError, match=f"chmod 600 {pat}"):
+        await file_store.load_pat(LOGIN.key)
+
+
 @pytest.mark.parametrize(
     "host", ["../../etc", "a/b", "", ".hidden", "GitHub.com", "a\nb", "x" * 300]
 )
@@ -174,6 +209,8 @@ async def test_a_host_is_never_a_path(file_store, host):
     for operation in (
         file_store.save(make_login(host=host)),
         file_store.load(make_login(host=host).key),
+        file_store.save_pat(make_login(host=host).key, Pat("github_pat_x")),
+        file_store.load_pat(make_login(host=host).key),
     ):
         with pytest.raises(PermanentError) as caught:
             await operation

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from brokerd.core.tokens import AccountKey
+from brokerd.core.tokens import AccountKey, Pat
 from brokerd.dbus.bus import SessionBus
 from brokerd.dbus.secret_service import SecretServiceStore
 from brokerd.stores.file import FileStore
@@ -87,22 +87,79 @@ async def test_saves_of_many_accounts_at_once_are_all_kept(store):
 
 async def test_a_saved_login_outlives_the_process_that_saved_it(tmp_path, keyring):
     login = make_login()
+    pat = Pat("github_pat_x")
     await FileStore(tmp_path / "logins").save(login)
+    await FileStore(tmp_path / "logins").save_pat(login.key, pat)
     assert await FileStore(tmp_path / "logins").load(login.key) == login
+    assert await FileStore(tmp_path / "logins").load_pat(login.key) == pat
 
     bus = SessionBus(keyring.address)
     await SecretServiceStore(bus).save(login)
+    await SecretServiceStore(bus).save_pat(login.key, pat)
     bus.close()
     keyring.kill_keyring()  # with SIGKILL: what save() left to be written later is lost
     keyring.start_keyring()
     bus = SessionBus(keyring.address)
     assert await SecretServiceStore(bus).load(login.key) == login
+    assert await SecretServiceStore(bus).load_pat(login.key) == pat
     bus.close()
+
+
+async def test_a_personal_access_token_comes_back(store):
+    key = make_login().key
+    assert await store.load_pat(key) is None
+    await store.save_pat(key, Pat("github_pat_é"))
+    assert await store.load_pat(key) == Pat("github_pat_é")
+    await store.save_pat(key, Pat("github_pat_second"))
+    assert await store.load_pat(key) == Pat("github_pat_second")
+    await store.delete_pat(key)
+    assert await store.load_pat(key) is None
+
+
+async def test_personal_access_tokens_do_not_mix(store):
+    keys = [
+        AccountKey("github.com", 7),
+        AccountKey("github.com", 70),
+        AccountKey("octo.ghe.com", 7),
+    ]
+    for number, key in enumerate(keys):
+        await store.save_pat(key, Pat(f"github_pat_{number}"))
+    await store.delete_pat(AccountKey("github.com", 404))
+    await store.delete_pat(keys[1])
+    pats = [await store.load_pat(key) for key in keys]
+    assert pats == [Pat("github_pat_0"), None, Pat("github_pat_2")]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_login_and_its_personal_access_token_never_shadow_each_other(store, is_first):
+    login, pat = make_login(), Pat("github_pat_x")
+    if is_first:
+        await store.save_pat(login.key, pat)
+        assert await store.load(login.key) is None
+        assert list(await store.keys()) == [], "an account is where a login is"
+    await store.save(login)
+    await store.save_pat(login.key, pat)
+    assert (await store.load(login.key), await store.load_pat(login.key)) == (login, pat)
+    assert list(await store.keys()) == [login.key]
+    await store.delete(login.key)
+    assert (await store.load(login.key), await store.load_pat(login.key)) == (None, pat)
+    await store.save(login)
+    await store.delete_pat(login.key)
+    assert (await store.load(login.key), await store.load_pat(login.key)) == (login, None)
+
+
+async def test_no_host_name_makes_one_kind_look_like_the_other(store):
+    await store.save_pat(AccountKey("github.com", 7), Pat("github_pat_x"))
+    for host in ("github.com.pat", "github.com.json", "pat"):
+        assert await store.load(AccountKey(host, 7)) is None
+        assert await store.load_pat(AccountKey(host, 7)) is None
+    assert list(await store.keys()) == []
 
 
 async def test_nothing_printable_shows_a_token(store):
     login = make_login(refresh_token="ghr_canary_value")
     await store.save(login)
-    loaded = await store.load(login.key)
+    await store.save_pat(login.key, Pat("github_pat_canary"))
+    loaded = (await store.load(login.key), await store.load_pat(login.key))
     assert "canary" not in f"{loaded!r} {await store.keys()!r} {vars(store)!r}"
     assert all("canary" not in value for value in os.environ.values())

@@ -6,6 +6,9 @@ from brokerd.errors import ErrorClass, Failure, PermanentError
 from fakes.github import no_checkpoint
 
 
+METHODS = ("save", "save again", "load", "delete", "save_pat", "load_pat", "delete_pat")
+
+
 class FakeStore:
     """ports.LoginStore; `faults[method]` are raised first.
 
@@ -16,7 +19,8 @@ class FakeStore:
 
     def __init__(self, checkpoint=no_checkpoint):
         self.items = {}
-        self.faults = {"save": [], "save again": [], "load": [], "delete": []}
+        self.pats = {}
+        self.faults = {method: [] for method in METHODS}
         self.calls = []
         self.checkpoint = checkpoint
 
@@ -44,6 +48,18 @@ class FakeStore:
 
     async def keys(self):
         return list(self.items)
+
+    async def save_pat(self, key, pat):
+        await self._called("save_pat")
+        self.pats[key] = pat
+
+    async def load_pat(self, key):
+        await self._called("load_pat")
+        return self.pats.get(key)
+
+    async def delete_pat(self, key):
+        await self._called("delete_pat")
+        self.pats.pop(key, None)
 
 
 class FakeStores:
