@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import pairwise
 
 import msgpack
@@ -14,6 +15,7 @@ from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import (
     Connection,
     ConnectionEnded,
+    Ignored,
     NotificationReceived,
     RequestReceived,
     ResponseReceived,
@@ -182,7 +184,7 @@ def test_shapes_of_no_params(params):
 def test_odd_params_are_refused_and_the_connection_goes_on(params):
     server = Connection(Role.SERVER)
     server.receive_data(msgpack.packb([0, 7, "token.get", params]), 0.0)
-    assert events_of(server) == []
+    assert events_of(server) == [Ignored()]
     kind, msgid, error, result = msgpack.unpackb(server.data_to_send())
     assert (kind, msgid, error["class"], error["code"], result) == (1, 7, 2, "bad_params", None)
     server.receive_data(msgpack.packb([0, 7, "token.get", [{}]]), 0.0)
@@ -193,7 +195,7 @@ def test_unknown_notifications_and_keys_are_ignored():
     pair = ConnectionPair()
     pair.server.receive_data(msgpack.packb([2, "from.the.future", [{"a": 1}]]), 0.0)
     pair.server.receive_data(msgpack.packb([2, "stream.cancel", [{"stream": 99}]]), 0.0)
-    assert events_of(pair.server) == []
+    assert events_of(pair.server) == [Ignored(), Ignored()]
     pair.client.receive_data(msgpack.packb([2, "from.the.future", [{"a": 1}]]), 0.0)
     assert events_of(pair.client) == [NotificationReceived("from.the.future", {"a": 1})]
 
@@ -390,6 +392,26 @@ def test_frames_are_decoded_no_faster_than_events_are_fetched():
     assert server.requests_in_flight <= Limits().queued_events
     assert server.deadline() is None
     assert [event.msgid for event in events_of(server)] == list(range(1000))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [[2, "", []], [2, "from.the.future", [{}]], [2, "stream.credit", [{"stream": 9}]], [2, "", 1]],
+)
+def test_what_is_ignored_is_decoded_no_faster_either(message):
+    server = Connection(Role.SERVER)
+    frame = msgpack.packb(message)
+    server.receive_data(frame * 1000, 0.0)
+    assert server.buffered == (1000 - Limits().queued_events) * len(frame)
+    assert events_of(server) == [Ignored()] * 1000
+
+
+def test_what_is_refused_at_once_is_decoded_no_faster_either():
+    server = Connection(Role.SERVER)
+    server.receive_data(b"".join(msgpack.packb([0, i, "m", 1]) for i in range(1000)), 0.0)
+    answers = list(msgpack.Unpacker(io.BytesIO(server.data_to_send())))
+    assert len(answers) == Limits().queued_events
+    assert events_of(server) == [Ignored()] * 1000
 
 
 def test_role_decides_what_may_be_sent():

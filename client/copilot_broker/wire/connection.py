@@ -30,6 +30,7 @@ from copilot_broker.wire.errors import LocalProtocolError, RemoteProtocolError
 from copilot_broker.wire.events import (
     ConnectionEnded,
     Event,
+    Ignored,
     NotificationReceived,
     RequestCancel,
     RequestReceived,
@@ -61,6 +62,7 @@ __all__ = [
     "Connection",
     "ConnectionEnded",
     "Event",
+    "Ignored",
     "NotificationReceived",
     "RequestCancel",
     "RequestReceived",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 
 _MSGIDS: Final = 1 << 32
+_IGNORED: Final = Ignored()
 _SHORT_DEPTH: Final = 4
 """How deep a `short_request` goes: message, params, map, map within."""
 _LARGE: Final = frozenset(
@@ -441,11 +444,11 @@ class Connection:
                 self._take_response(message)
             case Notification(method, params):
                 found = params_of(params)
-                if found is None:
-                    return  # of a shape we do not know: ignored, like an unknown name
+                # One of a shape we do not know is ignored, like an unknown name.
                 if self._role is Role.SERVER:
-                    self._take_wish(method, found)
-                else:
+                    wish = None if found is None else self._take_wish(method, found)
+                    self._events.append(wish or _IGNORED)
+                elif found is not None:
                     self._take_news(method, found)
             case _:
                 raise RemoteProtocolError("wrong_direction", "this side never sends that")
@@ -461,6 +464,7 @@ class Connection:
             self.send_error(
                 request.msgid, ErrorInfo(ErrorClass.USAGE, "bad_params", message, hint)
             )
+            self._events.append(_IGNORED)
             return
         self._events.append(RequestReceived(request.msgid, request.method, params))
 
@@ -475,22 +479,22 @@ class Connection:
                 self._incoming_streams[stream] = 0
         self._events.append(ResponseReceived(response.msgid, response.result, error))
 
-    def _take_wish(self, method: str, params: dict[str, Any]) -> None:
+    def _take_wish(self, method: str, params: dict[str, Any]) -> Event | None:
         if method == "request.cancel":
-            if _is_count(msgid := params.get("msgid")) and msgid in self._unanswered:
-                self._events.append(RequestCancel(msgid))
-            return
+            msgid = params.get("msgid")
+            return RequestCancel(msgid) if _is_count(msgid) and msgid in self._unanswered else None
         stream = params.get("stream")
         found = self._streams.get(stream) if _is_count(stream) else None
         if found is None:
-            return  # an unknown notification, or a wish that crossed with the stream's end
+            return None  # an unknown notification, or a wish that crossed with the stream's end
         granted = params.get("bytes")
         if method == "stream.credit" and _is_count(granted):
             found.credit = min(found.credit + granted, MAX_CREDIT)
-            self._events.append(StreamCredit(found.stream, granted))
-        elif method == "stream.cancel":
+            return StreamCredit(found.stream, granted)
+        if method == "stream.cancel":
             self.end_stream(found.stream)
-            self._events.append(StreamCancel(found.stream))
+            return StreamCancel(found.stream)
+        return None
 
     def _take_news(self, method: str, params: dict[str, Any]) -> None:
         stream = params.get("stream")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConnectionEnded",
     "Event",
+    "Ignored",
     "NotificationReceived",
     "RequestCancel",
     "RequestReceived",
@@ -39,6 +40,14 @@ class RequestCancel:
     """Server: nobody waits for this answer any more; it is given all the same, as an error."""
 
     msgid: int
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Server: a message that leads to nothing, or is answered already.
+
+    It is told so that a turn of bounded events is one of bounded work, whatever the peer sends.
+    """
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ class ConnectionEnded:
 Event = (
     RequestReceived
     | RequestCancel
+    | Ignored
     | ResponseReceived
     | NotificationReceived
     | StreamData
