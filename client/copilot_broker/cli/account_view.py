@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker.cli.display import print_table, wrapped
-from copilot_broker.cli.quota import print_quota
+from copilot_broker.cli.quota_bars import print_quota
 from copilot_broker.cli.report import Refusal, printable, words
 from copilot_broker.cli.times import duration, pause
 

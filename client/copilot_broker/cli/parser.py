@@ -19,6 +19,7 @@ from copilot_broker.cli import (
     login,
     logout,
     models,
+    quota,
     refresh,
     status,
     watch,
@@ -79,7 +80,7 @@ def build() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     verbs.add_parser("get", help="print a token")  # never parsed here: see cli/__init__.py
-    for family in (login, logout, status, watch, refresh, account, models, chat, api):
+    for family in (login, logout, status, watch, refresh, account, models, quota, chat, api):
         family.add(verbs)
     return parser
 

@@ -261,7 +261,7 @@ QUOTA = {
     "over": quota(0.0, overage=12.5),
     "billed": quota(0.0, overage_permitted=True, resets_at=1796083200),
     "odd": {"percent_remaining": "many", "entitlement": True},
-    "wild": quota(float("inf"), resets_at=1e300),
+    "wild": quota(float("inf"), entitlement=float("nan"), resets_at=1e300),
     "no": 7,
 }
 
