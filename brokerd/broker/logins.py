@@ -268,11 +268,23 @@ class Logins:
         if self._roster.index.default is None and is_meant:
             self._roster.index.default = name
         if old is not None and (old.key, old.store) != (entry.key, entry.store):
+            if old.key == entry.key:
+                await self._carry_pat(name, old, store)
             try:
                 await self._forget(name, old)
             except BrokerError as error:
                 code = error.failure.code
                 log.warning("old login not deleted", extra={"ACCOUNT": name, "ERROR_CODE": code})
+
+    async def _carry_pat(self, name: str, old: IndexEntry, store: LoginStore) -> None:
+        """Let the person's access token follow the login to its new store."""
+        try:
+            pat = await self._stores.get(old.store).load_pat(old.key)
+            if pat is not None:
+                await store.save_pat(old.key, pat)
+        except BrokerError as error:
+            code = error.failure.code
+            log.warning("access token not moved", extra={"ACCOUNT": name, "ERROR_CODE": code})
 
     def _cooldown_of(self, key: AccountKey) -> KeptCooldown | None:
         """Return what upstream said to this person under whatever name: a login lifts nothing."""
@@ -298,4 +310,6 @@ class Logins:
 
     async def _forget(self, name: str, entry: IndexEntry) -> None:
         if not self._roster.names_sharing(name, entry):
-            await self._stores.get(entry.store).delete(entry.key)
+            store = self._stores.get(entry.store)
+            await store.delete(entry.key)
+            await store.delete_pat(entry.key)

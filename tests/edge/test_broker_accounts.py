@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from brokerd.core.settings import AccountSettings
-from brokerd.core.tokens import GitHubToken
+from brokerd.core.tokens import AccountKey, GitHubToken, Pat
 from brokerd.errors import ErrorClass
 from fakes.broker_world import REQUEST, ask, collect, failure_of
 from fakes.github import bad_credentials, permanent, transient
+from fakes.store import FakeStore
 
 
 async def test_logout_forgets_here_and_in_the_store(ready):
@@ -27,6 +28,58 @@ async def test_a_logout_the_store_fails_is_not_called_a_success(ready):
     assert (await failure_of(ready.broker.lease(None))).code == "login_required"
     await ready.broker.logout(None)
     assert not ready.store.items
+
+
+async def test_logout_forgets_the_personal_access_token_too(ready):
+    (key,) = ready.store.items
+    ready.store.pats = {key: Pat("github_pat_x"), AccountKey("github.com", 404): Pat("another")}
+    ready.store.faults["delete_pat"] = [transient("keyring_died")]
+    assert (await failure_of(ready.broker.logout(None))).code == "keyring_died"
+    await ready.broker.logout(None)
+    assert list(ready.store.pats.values()) == [Pat("another")]
+
+
+async def test_a_personal_access_token_stays_until_the_last_name_for_its_login_is_gone(world):
+    key = world.keep_login("a").key
+    world.keep_login("b")
+    world.store.pats[key] = Pat("github_pat_x")
+    broker = await world.start()
+    await broker.logout("a")
+    assert world.store.pats
+    await broker.logout("b")
+    assert not world.store.pats
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+async def test_a_personal_access_token_follows_its_login_to_another_store(
+    world, is_broken, caplog
+):
+    key = world.keep_login("default", 42).key
+    other = FakeStore()
+    other.kind = "file"
+    world.store.pats[key] = Pat("github_pat_x")
+    if is_broken:
+        world.store.faults["load_pat"] = [permanent("pat_broken", ErrorClass.STORE_UNAVAILABLE)]
+    broker = await world.start()
+    world.stores.get = {"memory": world.store, "file": other}.__getitem__
+    world.stores.store = other
+    call = await ask(collect(broker.login(replace(REQUEST, store="file"))))
+    await world.clock.advance(7.0)
+    await call
+    assert (list(other.items), world.store.items, world.store.pats) == ([key], {}, {})
+    assert other.pats == ({} if is_broken else {key: Pat("github_pat_x")})
+    assert ("access token not moved" in caplog.text) is is_broken
+
+
+async def test_anothers_login_under_the_same_name_ends_the_personal_access_token(world):
+    key = world.keep_login("default", 7).key
+    world.store.pats[key] = Pat("github_pat_x")
+    broker = await world.start()
+    call = await ask(collect(broker.login(REQUEST)))
+    await world.clock.advance(7.0)
+    await call
+    assert [key.user_id for key in world.store.items] == [42]
+    assert not world.store.pats
 
 
 async def test_logout_ends_a_prompt(world):
@@ -185,7 +238,7 @@ async def test_every_account_asks_for_itself(world, caplog):
     assert [lease.account for lease in leases] == ["home", "work"]
     assert [lease.is_direct for lease in leases] == [False, True]
     assert leases[0].token_id != leases[1].token_id
-    issued = [r for r in caplog.records if r.getMessage() == "token issued"]
+    issued = [r for r in caplog.records if r.getMessage() == "token refreshed"]
     assert {r.ACCOUNT: r.MODE for r in issued} == {"home": "exchange", "work": "direct"}
 
 
