@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from brokerd.errors import ErrorClass, Failure, PermanentError
+from brokerd.host.descriptors import refuse_descriptors
 
 
 __all__ = ["BACKLOG", "ListenError", "OwnSocket", "bind_own"]
@@ -181,6 +182,7 @@ def _bind(sock: socket.socket, fresh: Path, folder_fd: int) -> None:
         sock.bind(str(fresh))
     finally:
         os.umask(before)
+    refuse_descriptors(sock)
     sock.listen(BACKLOG)
     sock.setblocking(False)
     try:

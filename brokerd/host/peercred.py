@@ -1,22 +1,26 @@
 """Ask the kernel who connected: uid first, then a hold on the very process.
 
-Order matters (SPIRE, polkit): take the pidfd, read the cgroup by number, and only then poll the
-pidfd. If the process still lives, the number was its own all the while, so what was read is too.
+Order matters (SPIRE, polkit): take the pidfd, read by number what there is to read, and only then
+poll the pidfd. If the process still lives, the number was its own all the while, so what was read
+is too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import select
 import socket
 import struct
 from pathlib import Path
 
 from brokerd.core.peer import Peer
+from brokerd.errors import ErrorClass, Failure, PermanentError
+from brokerd.host.peer_labels import Labels, labels_of, peer_label, process_label
+from brokerd.host.pidfd import PidFd, info_of
 
 
-__all__ = ["SO_PEERPIDFD", "PidFd", "peer_of"]
+__all__ = ["SO_PEERPIDFD", "peer_by_pid", "peer_of"]
 
 SO_PEERPIDFD = 77
 """<asm-generic/socket.h>, Linux 6.5; Python's socket module does not name it."""
@@ -24,41 +28,8 @@ SO_PEERPIDFD = 77
 _UCRED = struct.Struct("3i")
 """`struct ucred {pid, uid, gid}` (unix(7))."""
 
-_CGROUP_MAX = 16 * 1024
-"""Bytes of /proc/PID/cgroup that are read: one line a hierarchy, paths up to PATH_MAX."""
-
-_UNIT_SUFFIXES = (".service", ".scope", ".socket")
-
-
-class PidFd:
-    """A pidfd (pidfd_open(2)) that closes once; it becomes readable when the process ends."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._poll: select.poll | None = None
-        """Made once: a busy caller's process is looked at before each token."""
-
-    def fileno(self) -> int:
-        """Return the descriptor; -1 once closed."""
-        return self._fd
-
-    def is_alive(self) -> bool:
-        """Poll without waiting: readable means ended. A closed one counts as ended."""
-        if self._fd < 0:
-            return False
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self._fd, select.POLLIN)
-        return not self._poll.poll(0)
-
-    def close(self) -> None:
-        """Close it; twice is no error."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
+_STATUS_MAX = 16 * 1024
+"""Bytes of /proc/PID/status that are read; the ids stand near its start."""
 
 
 def peer_of(sock: socket.socket) -> Peer:
@@ -73,12 +44,62 @@ def peer_of(sock: socket.socket) -> Peer:
     pid, uid, gid = _UCRED.unpack(raw)
     uid, gid = uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
     pidfd, weak, gone = _hold(sock, pid)
-    unit = ""
-    if pidfd is not None:
-        unit = _unit_of(pid)
-        if not pidfd.is_alive():  # what was read may be somebody else's
-            unit = ""
-    return Peer(pid=pid, uid=uid, gid=gid, pidfd=pidfd, weak=weak, unit=unit, gone=gone)
+    labels = Labels() if pidfd is None else _labels(pidfd, pid, uid, peer_label(sock))
+    return _peer(pid, uid, gid, pidfd, labels, weak=weak, gone=gone)
+
+
+def peer_by_pid(pid: int) -> Peer:
+    """Return the process that has this number now, as if it had connected; for explanations.
+
+    Its identity is weak. The result holds a file descriptor: close it. Raises PermanentError
+    (USAGE, `no_such_process`), and OSError when the kernel has no pidfds or no descriptor left.
+    """
+    try:
+        pidfd = PidFd(os.pidfd_open(pid))
+    except (ProcessLookupError, OverflowError):
+        raise _no_such_process(pid) from None
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):  # below 1; a thread's number
+            raise
+        raise _no_such_process(pid) from None
+    with contextlib.ExitStack() as undo:
+        undo.callback(pidfd.close)
+        uid, gid = _ids_of(pid)
+        labels = _labels(pidfd, pid, uid, process_label(pid))
+        _refuse_if_ended(pidfd, pid)
+        undo.pop_all()
+    return _peer(pid, uid, gid, pidfd, labels, weak=True, gone=False)
+
+
+def _peer(
+    pid: int, uid: int, gid: int, pidfd: PidFd | None, labels: Labels, *, weak: bool, gone: bool
+) -> Peer:
+    return Peer(
+        pid=pid,
+        uid=uid,
+        gid=gid,
+        pidfd=pidfd,
+        weak=weak,
+        unit=labels.unit,
+        label=labels.label,
+        sandbox=labels.sandbox,
+        comm=labels.comm,
+        exe=labels.exe,
+        gone=gone,
+    )
+
+
+def _labels(pidfd: PidFd, pid: int, uid: int, label: str) -> Labels:
+    """Read what is told of the process behind `pidfd`; nothing if it may be somebody else's.
+
+    Nothing either when it has another number here or another uid by now: a label that is unknown
+    takes away what any rule about such labels takes away.
+    """
+    info = info_of(pidfd)
+    if info is not None and not info.is_of(pid, uid):
+        return Labels()
+    labels = labels_of(pid, label)
+    return labels if pidfd.is_alive() else Labels()
 
 
 def _hold(sock: socket.socket, pid: int) -> tuple[PidFd | None, bool, bool]:
@@ -105,18 +126,28 @@ def _hold_by_number(pid: int) -> tuple[PidFd | None, bool, bool]:
         return None, True, False
 
 
-def _unit_of(pid: int) -> str:
-    """Return the innermost systemd unit in the process' cgroup path; "" if there is none."""
+def _ids_of(pid: int) -> tuple[int, int]:
+    """Return the effective uid and gid of a process by number (proc(5), status)."""
     try:
-        with Path(f"/proc/{pid}/cgroup").open("rb") as file:
-            lines = file.read(_CGROUP_MAX).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    # cgroup v2 is the line `0::/path`; on a hybrid machine systemd's is `1:name=systemd:/path`.
-    for prefix in ("0::", "1:name=systemd:"):
-        for line in lines:
-            if line.startswith(prefix):
-                for part in reversed(line.removeprefix(prefix).split("/")):
-                    if part.endswith(_UNIT_SUFFIXES):
-                        return part
-    return ""
+        with Path(f"/proc/{pid}/status").open("rb") as file:
+            lines = file.read(_STATUS_MAX).splitlines()
+        ids = {line[:4]: int(line.split()[2]) for line in lines if line[:4] in (b"Uid:", b"Gid:")}
+        return ids[b"Uid:"], ids[b"Gid:"]
+    except (OSError, LookupError, ValueError):
+        raise _no_such_process(pid) from None
+
+
+def _refuse_if_ended(pidfd: PidFd, pid: int) -> None:
+    if not pidfd.is_alive():
+        raise _no_such_process(pid)
+
+
+def _no_such_process(pid: int) -> PermanentError:
+    return PermanentError(
+        Failure(
+            ErrorClass.USAGE,
+            "no_such_process",
+            f"No process with pid {pid} runs here",
+            "See which do: ps -u $USER",
+        )
+    )

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from brokerd.host.descriptors import refuse_descriptors
+
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 
 __all__ = ["STATUS_MAX", "ServiceManager"]
@@ -19,6 +26,9 @@ log = logging.getLogger(__name__)
 
 STATUS_MAX = 300
 """Characters of a status line: it is one line of `systemctl status`."""
+
+_LISTENER_NAME = re.compile(r"[a-z0-9-]{1,64}")
+"""What a socket may be called (FileDescriptorName=): rules, logs and commands repeat it."""
 
 
 class ServiceManager:
@@ -75,20 +85,26 @@ class ServiceManager:
     def adopted_sockets(self) -> dict[str, socket.socket]:
         """Take the listening sockets the manager opened for us, by FileDescriptorName=.
 
-        Non-blocking and close-on-exec. Can be asked once: the variables are removed, so that no
-        child takes the sockets for its own. Later sockets of the same name and ones that do not
-        listen are closed with a warning.
+        All of them, however many: which are known is for the caller to say. Non-blocking,
+        close-on-exec, and no descriptors come in through them. Can be asked once: the variables
+        are removed, so that no child takes the sockets for its own. Later sockets of the same
+        name, ones that do not listen and ones whose name is not of 1 to 64 small letters, digits
+        and dashes are closed with a warning.
         """
         if self._daemon is None:
             return {}
         adopted: dict[str, socket.socket] = {}
         for fd, name in sorted(self._listen_fds().items()):
             sock = _listening_socket(fd)
-            if sock is None or name in adopted:
-                log.warning("adopted descriptor is of no use", extra={"FD_NAME": name})
+            reason = _useless(name, sock, adopted)
+            if sock is None or reason:
+                log.warning(
+                    "adopted descriptor is of no use", extra={"FD_NAME": name, "REASON": reason}
+                )
                 if sock is not None:
                     sock.close()
                 continue
+            refuse_descriptors(sock)
             adopted[name] = sock
         return adopted
 
@@ -129,6 +145,17 @@ def _import_systemd() -> Any:
 def _one_line(text: str) -> str:
     """Fold to one line: a line feed would start a new assignment in sd_notify's protocol."""
     return " ".join(text.split())[:STATUS_MAX]
+
+
+def _useless(name: str, sock: socket.socket | None, adopted: Container[str]) -> str:
+    """Say why it cannot be served; "" if it can."""
+    if sock is None:
+        return "no listening Unix socket"
+    if name in adopted:
+        return "another one has that name"
+    if not _LISTENER_NAME.fullmatch(name):
+        return "name is not of a-z, 0-9 and -: set FileDescriptorName= in its unit"
+    return ""
 
 
 def _listening_socket(fd: int) -> socket.socket | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import socket
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from brokerd.core.peer import Peer
+from brokerd.errors import ErrorClass, PermanentError
 from brokerd.host import peercred
-from brokerd.host.peercred import SO_PEERPIDFD, PidFd, peer_of
+from brokerd.host.peer_labels import labels_of
+from brokerd.host.peercred import SO_PEERPIDFD, peer_by_pid, peer_of
+from brokerd.host.pidfd import PidFd, ProcessInfo
 
 
 def kernel_has_peerpidfd() -> bool:
@@ -201,29 +205,95 @@ def test_only_unix_sockets_have_peers():
         peer.close()
 
 
-CGROUPS = [
-    ("0::/user.slice/user@1000.service/app.slice/my-tool.service\n", "my-tool.service"),
-    ("0::/user.slice/user-1000.slice/session-2.scope\n", "session-2.scope"),
-    ("0::/user.slice/user@1000.service/app.slice/a.service/inner/b\n", "a.service"),
-    ("4:cpu:/x.service\n1:name=systemd:/user.slice/b.service\n0::/\n", "b.service"),
-    ("0::/\n", ""),
-    ("", ""),
-    ("0::/user.slice/x.slice\n", ""),
-]
+def test_what_is_told_of_the_peer(child):
+    process, sock = child
+    peer = peer_of(sock)
+    assert peer.comm == Path(f"/proc/{process.pid}/comm").read_text().strip() != ""
+    assert peer.exe == str(Path(f"/proc/{process.pid}/exe").readlink())
+    assert peer.sandbox != ""  # the cgroup can always be read
+    peer.close()
 
 
-@pytest.mark.parametrize(("text", "unit"), CGROUPS)
-def test_the_unit_is_read_from_the_cgroup(text, unit, tmp_path, monkeypatch):
-    (tmp_path / "proc" / "77").mkdir(parents=True)
-    (tmp_path / "proc" / "77" / "cgroup").write_text(text)
-    real = Path
+def test_who_has_a_number_now(child):
+    process, sock = child
+    connected, asked = peer_of(sock), peer_by_pid(process.pid)
+    assert (asked.weak, asked.is_alive()) == (True, True)
+    assert asked == dataclasses.replace(connected, weak=True)
+    process.communicate(b"go\n", timeout=30)
+    assert not asked.is_alive()
+    asked.close()
+    connected.close()
 
-    def elsewhere(path):
-        return real(f"{tmp_path}{path}")
 
-    monkeypatch.setattr(peercred, "Path", elsewhere)
-    assert peercred._unit_of(77) == unit
-    assert peercred._unit_of(78) == ""
+@pytest.mark.parametrize("pid", [0, -1, 2**22 + 1, 2**31 - 1, 2**70])
+def test_nobody_has_that_number(pid):
+    with pytest.raises(PermanentError, match=f"No process with pid {pid} runs here") as caught:
+        peer_by_pid(pid)
+    assert caught.value.failure.code == "no_such_process"
+    assert caught.value.failure.error_class is ErrorClass.USAGE
+
+
+def test_a_process_that_ends_while_we_look_is_nobody(child, monkeypatch):
+    process, _ = child
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(peercred, "labels_of", then(process, labels_of))
+    with pytest.raises(PermanentError, match="No process with pid"):
+        peer_by_pid(process.pid)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1  # the pipe to it is closed
+
+
+def then(process, function):
+    """The same function, and right after it the process has ended and its number is free."""
+
+    def read_and_ended(*arguments):
+        result = function(*arguments)
+        process.communicate(b"go\n", timeout=30)
+        return result
+
+    return read_and_ended
+
+
+def test_what_was_read_of_a_process_that_ended_meanwhile_is_thrown_away(child, monkeypatch):
+    process, sock = child
+    monkeypatch.setattr(peercred, "labels_of", then(process, labels_of))
+    peer = peer_of(sock)
+    assert told(peer) == NOTHING
+    assert not peer.is_alive()
+    peer.close()
+
+
+NOTHING = ("", "", "", "", "")
+
+
+def told(peer) -> tuple[str, ...]:
+    return (peer.unit, peer.label, peer.sandbox, peer.comm, peer.exe)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        ProcessInfo(0, (-1, -1, -1)),  # outside our pid namespace
+        ProcessInfo(1, (os.getuid(),) * 3),  # another number
+        "another uid",
+    ],
+)
+def test_no_labels_of_a_process_that_the_kernel_does_not_confirm(child, monkeypatch, info):
+    process, sock = child
+    if info == "another uid":
+        info = ProcessInfo(process.pid, (os.getuid() + 1,) * 3)
+    monkeypatch.setattr(peercred, "info_of", lambda _pidfd: info)
+    peer = peer_of(sock)
+    assert told(peer) == NOTHING
+    assert peer.is_alive()  # it stays the peer, and is held
+    peer.close()
+
+
+def test_a_kernel_without_the_question_tells_labels_all_the_same(child, monkeypatch):
+    _, sock = child
+    monkeypatch.setattr(peercred, "info_of", lambda _pidfd: None)
+    peer = peer_of(sock)
+    assert peer.comm
+    peer.close()
 
 
 def test_a_peer_is_a_value():

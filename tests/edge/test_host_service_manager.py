@@ -123,7 +123,13 @@ ADOPTER = textwrap.dedent(
     """
     import json, logging, os, socket, subprocess, sys
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    from brokerd.host.descriptors import SO_PASSRIGHTS
     from brokerd.host.service_manager import ServiceManager
+    def takes_descriptors(sock):
+        try:
+            return sock.getsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS)
+        except OSError:
+            return 0  # before Linux 6.16: nobody can say no
     manager = ServiceManager()
     adopted = manager.adopted_sockets()
     left = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
@@ -131,6 +137,7 @@ ADOPTER = textwrap.dedent(
         "sockets": {name: sock.getsockname() for name, sock in adopted.items()},
         "blocking": [sock.getblocking() for sock in adopted.values()],
         "inheritable": [sock.get_inheritable() for sock in adopted.values()],
+        "takes_descriptors": [takes_descriptors(sock) for sock in adopted.values()],
         "again": list(manager.adopted_sockets()),
         "left": [line for line in left.splitlines() if line.startswith("LISTEN_")],
         "python": [name for name in os.environ if name.startswith("LISTEN_")],
@@ -182,6 +189,7 @@ def test_sockets_are_adopted_by_name(listening, tmp_path):
         "sockets": {"http": str(tmp_path / "rpc"), "rpc": str(tmp_path / "http")},
         "blocking": [False, False],
         "inheritable": [False, False],
+        "takes_descriptors": [0, 0],
         "again": [],
         "left": [],
         "python": [],
@@ -194,6 +202,25 @@ def test_what_is_no_listening_unix_socket_is_dropped(listening, tmp_path):
         told, warned = adopt(listening[0], deaf, tcp, listening[1], names="rpc:deaf:tcp:rpc")
     assert told["sockets"] == {"rpc": str(tmp_path / "rpc")}
     assert warned.count("adopted descriptor is of no use") == 3
+
+
+def test_further_names_are_kept(listening, tmp_path):
+    told, warned = adopt(*listening, names=f"rpc:sandbox-2:{'a' * 64}")
+    assert told["sockets"] == {
+        "rpc": str(tmp_path / "rpc"),
+        "sandbox-2": str(tmp_path / "http"),
+        "a" * 64: str(tmp_path / "again"),
+    }
+    assert warned == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["Sandbox", "a.b", "copilot-broker@x.socket", "a" * 65, "", "a b", "ä"]
+)
+def test_other_names_are_refused(listening, tmp_path, name):
+    told, warned = adopt(*listening[:2], names=f"{name}:rpc")
+    assert told["sockets"] == {"rpc": str(tmp_path / "http")}
+    assert warned.count("adopted descriptor is of no use") == 1
 
 
 def test_sockets_meant_for_another_process_are_not_taken(listening):
