@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from brokerd.broker.dead_logins import DEAD_CODES
 from brokerd.broker.failures import as_of_now
+from brokerd.core.machine.effects import Effect, ExchangeToken, PrepareDirect
 from brokerd.core.machine.events import Event, QuestionFailed
 from brokerd.core.machine.states import (
     Exchanging,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brokerd.broker.asker import Asker
-    from brokerd.core.machine.effects import Effect
+    from brokerd.broker.prompts import Prompt
     from brokerd.core.machine.token_machine import TokenMachine
     from brokerd.core.tokens import AccountKey, Login
     from brokerd.ports import Clock
@@ -56,18 +57,21 @@ class AccountRunner:
         asker: Asker,
         *,
         clock: Clock,
+        prompt: Prompt,
         on_direct: Callable[[Login], None],
-        on_refused: Callable[[Login], None],
+        on_refused: Callable[[Login, str], None],
         on_change: Callable[[], None],
     ) -> None:
         """`on_direct` is told of a login once the exchange turns out not to know its token.
 
-        `on_refused` is told of one that GitHub has refused as dead, before the next question.
+        `on_refused` is told of one that GitHub has refused as dead, and of the failure's code,
+        before the next question.
         """
         self.name = asker.name
         self.machine = machine
         self._asker = asker
         self._clock = clock
+        self._prompt = prompt
         self._on_direct = on_direct
         self._on_refused = on_refused
         self._on_change = on_change
@@ -91,6 +95,11 @@ class AccountRunner:
         self._asked = None
         for task in self._tasks:
             task.cancel()
+
+    def end(self) -> None:
+        """Give up for good: nobody wants this account's machine driven any more."""
+        self.cancel()
+        self._prompt.cancel()
 
     @property
     def is_busy(self) -> bool:
@@ -142,10 +151,11 @@ class AccountRunner:
         if login is not None and login.is_direct and self._asker.learn_direct(login):
             self._on_direct(login)
         if self.machine.state is not before[0]:
+            self._prompt.follow(self.machine.state)
             match self.machine.state:
                 case Exchanging(step=Loading(refused=dead, reason=why)) if dead and why:
                     if why.code in DEAD_CODES:
-                        self._on_refused(dead)
+                        self._on_refused(dead, why.code)
                 case _:
                     pass
         question = self.machine.question
@@ -166,15 +176,16 @@ class AccountRunner:
         except BrokerError as error:
             is_permanent = isinstance(error, PermanentError)
             answer = QuestionFailed(generation, error.failure, is_permanent)
-            log.warning(
-                "question failed",
-                extra={
-                    "ACCOUNT": self.name,
-                    "QUESTION": type(question).__name__,
-                    "ERROR_CODE": error.failure.code,
-                    "PERMANENT": is_permanent,
-                },
-            )
+            if not isinstance(question, ExchangeToken | PrepareDirect):  # these have a record
+                log.warning(
+                    "question failed",
+                    extra={
+                        "ACCOUNT": self.name,
+                        "QUESTION": type(question).__name__,
+                        "ERROR_CODE": error.failure.code,
+                        "PERMANENT": is_permanent,
+                    },
+                )
         except Exception:
             # A defect of an edge must not end the loop that every tool depends on.
             log.exception(

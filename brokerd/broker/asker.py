@@ -6,11 +6,13 @@ one is dead; and a login that somebody else has saved meanwhile is dearer still.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from brokerd.broker.failures import RENEWAL_WAITS
+from brokerd.core.audit import LOGIN_RENEWED, REFRESH_FAILED, REFRESHED, microseconds
 from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.machine.effects import (
     Effect,
@@ -34,7 +36,7 @@ from brokerd.core.machine.events import (
     TokenIssued,
     UserIdentified,
 )
-from brokerd.errors import PermanentError, TransientError
+from brokerd.errors import BrokerError, PermanentError, TransientError
 
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ ASKED_WITHIN = 40.0
 """Seconds from the question to GitHub's being asked for a new pair of tokens. The machine gives a
 question up after 90, and the answer must have come by then: there is no second one."""
 
+GIVEN_UP = "given_up"
+"""ERROR_CODE of an exchange that is cut off: by a logout, a suspend, a stop."""
+
 
 class Asker:
     """The edges, as one account sees them."""
@@ -69,13 +74,14 @@ class Asker:
         kept: IndexEntry | None = None,
         renewal_turn: Callable[[AccountKey], Awaitable[None]],
         dead_logins: DeadLogins,
+        token_id: Callable[[CopilotToken], str],
         on_saved: Callable[[Login, LoginStore], Awaitable[None]],
     ) -> None:
         """`open_store` is called once, before anybody is troubled for a login it cannot keep.
 
         `kept` is what the index knows of the login that there is already. `renewal_turn` returns
         when no other name of this login is renewing it. `dead_logins` are those of its host.
-        `on_saved` makes the rest of a new login
+        `token_id` names a token without telling it. `on_saved` makes the rest of a new login
         durable; it counts as saved when that has returned.
         """
         self.name = name
@@ -94,6 +100,7 @@ class Asker:
         """How the login came about whose token the exchange does not know."""
         self._renewal_turn = renewal_turn
         self._dead_logins = dead_logins
+        self._token_id = token_id
         self._on_saved = on_saved
         self._renewed: tuple[str, str] | None = None
         """GitHub tokens: the one that was renewed last, and what for."""
@@ -122,26 +129,48 @@ class Asker:
             case RenewToken(client_id=client_id, token=token):
                 return LoginRenewed(generation, await self._renew_in_turn(client_id, token))
             case ExchangeToken(token=token):
-                async with self._dead_logins.proven(token):
-                    minted = await self._github().exchange(token, self._settings().plan)
-                return self._issued(generation, minted)
+                return TokenIssued(generation, await self._mint(token, self._github().exchange))
             case PrepareDirect(token=token):
-                async with self._dead_logins.proven(token):
-                    found = await self._github().direct(token, self._settings().plan)
-                return self._issued(generation, found)
+                return TokenIssued(generation, await self._mint(token, self._github().direct))
             case _:
                 assert_never(question)
 
-    def _issued(self, generation: int, token: CopilotToken) -> TokenIssued:
-        log.info(
-            "token issued",
-            extra={
-                "ACCOUNT": self.name,
-                "MODE": "direct" if token.is_direct else "exchange",
-                "LIFETIME": f"{token.lifetime:.0f}",
-            },
+    async def _mint(
+        self, token: GitHubToken, ask: Callable[[GitHubToken, str], Awaitable[CopilotToken]]
+    ) -> CopilotToken:
+        """Ask GitHub; each time it is asked, one record tells how that went."""
+        async with self._dead_logins.proven(token):
+            began_at = self._clock.boottime()
+            try:
+                minted = await ask(token, self._settings().plan)
+            except BaseException as error:
+                self._tell_not_refreshed(error, began_at)
+                raise
+        extra = REFRESHED.extra(
+            ACCOUNT=self.name,
+            TOKEN_FP=self._token_id(minted),
+            MODE="direct" if minted.is_direct else "exchange",
+            LIFETIME=f"{minted.lifetime:.0f}",
+            LATENCY_USEC=microseconds(self._clock.boottime() - began_at),
         )
-        return TokenIssued(generation, token)
+        log.info(REFRESHED.message, extra=extra)
+        return minted
+
+    def _tell_not_refreshed(self, error: BaseException, began_at: float) -> None:
+        if isinstance(error, BrokerError):
+            code = error.failure.code
+        else:
+            code = GIVEN_UP if isinstance(error, asyncio.CancelledError) else "defect"
+        extra = REFRESH_FAILED.extra(
+            ACCOUNT=self.name,
+            ERROR_CODE=code,
+            LATENCY_USEC=microseconds(self._clock.boottime() - began_at),
+        )
+        log.log(
+            logging.INFO if code == GIVEN_UP else logging.WARNING,
+            REFRESH_FAILED.message,
+            extra=extra,
+        )
 
     def learn_direct(self, login: Login) -> bool:
         """Remember that the exchange does not know it; return whether that is news."""
@@ -193,9 +222,12 @@ class Asker:
             client_id, token = kept.client_id, kept.token
         if self._clock.boottime() > by:
             raise TransientError(RENEWAL_WAITS)
+        began_at = self._clock.boottime()
         renewed = self._dated(await self._github().renew(client_id, token))
         self._renewed = (token.value, renewed.value)
-        log.info("login renewed", extra={"ACCOUNT": self.name})
+        took = microseconds(self._clock.boottime() - began_at)
+        extra = LOGIN_RENEWED.extra(ACCOUNT=self.name, LATENCY_USEC=took)
+        log.info(LOGIN_RENEWED.message, extra=extra)
         return renewed
 
     async def _proven_kept(self, token: GitHubToken) -> Login | None:

@@ -82,6 +82,7 @@ class Broker:
             stores=stores,
             settings=settings,
             view=self._view,
+            token_id=self._leases.token_id,
             chance=(random or random_module.SystemRandom()).random,
         )
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.remembering import remember
+from brokerd.core.audit import LOGIN_REFUSED
 from brokerd.core.machine.outcomes import REFUSED_BEFORE
 from brokerd.errors import PermanentError
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["DEAD_CODES", "DeadLogins"]
+
+log = logging.getLogger(__name__)
 
 DEAD_CODES = frozenset({"bad_credentials", "bad_refresh_token"})
 """Failures that say so of the token itself, and not of the app or of this moment."""
@@ -65,10 +69,15 @@ class DeadLogins:
             if count > 1:
                 self._turns[name] = lock, count - 1
 
-    def note(self, name: str, login: Login) -> None:
-        """Remember that GitHub has refused the login of that name; all names heed it."""
+    def note(self, name: str, login: Login, code: str) -> None:
+        """Remember that GitHub has refused the login of that name; all names heed it.
+
+        `code` is that of the failure.
+        """
         entry, dead = self._index.entries().get(name), login.token.fingerprint
         if entry is not None and entry.key == login.key and entry.refused != dead:
+            extra = LOGIN_REFUSED.extra(ACCOUNT=name, ERROR_CODE=code)
+            log.warning(LOGIN_REFUSED.message, extra=extra)
             self._remember(name, replace(entry, refused=dead))
 
     def clear(self, login: Login) -> None:

@@ -11,10 +11,12 @@ from brokerd.broker.asker import Asker
 from brokerd.broker.dead_logins import DeadLogins
 from brokerd.broker.failures import error_for, unknown_account
 from brokerd.broker.login_attempt import LoginAttempt
+from brokerd.broker.prompts import Prompt
 from brokerd.broker.refused_logins import RefusedLogins
 from brokerd.broker.remembering import remember
 from brokerd.broker.revocation import revoke_login
 from brokerd.core import modes
+from brokerd.core.audit import SIGNED_OUT
 from brokerd.core.machine.effects import SaveLogin
 from brokerd.core.machine.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
 from brokerd.core.machine.states import AwaitingUser
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.roster import Roster
     from brokerd.core.settings import AccountSettings
-    from brokerd.core.tokens import AccountKey, KeptCooldown, Login
+    from brokerd.core.tokens import AccountKey, CopilotToken, KeptCooldown, Login
     from brokerd.ports import GitHub, LoginStore, LoginStores
     from brokerd.views import AccountView, LoginProgress, LoginRequest
 
@@ -51,13 +53,16 @@ class Logins:
         stores: LoginStores,
         settings: Callable[[str], AccountSettings],
         view: Callable[[str], AccountView],
+        token_id: Callable[[CopilotToken], str],
         chance: Callable[[], float],
     ) -> None:
+        """`token_id` names a token without telling it."""
         self._roster = roster
         self._github = github
         self._stores = stores
         self._settings = settings
         self._view = view
+        self._token_id = token_id
         self._chance = chance
         self._refused = RefusedLogins(roster.clock)
         self._dead: dict[str, DeadLogins] = {}
@@ -149,7 +154,8 @@ class Logins:
             self._roster.index.remove(name)
         if runner is not None and self._roster.accounts.get(name) is runner:
             del self._roster.accounts[name]
-        log.info("signed out", extra={"ACCOUNT": name})
+        host = entry.host if entry else self._settings(name).host
+        log.info(SIGNED_OUT.message, extra=SIGNED_OUT.extra(ACCOUNT=name, HOST=host))
         self._roster.changed()
         return revoke
 
@@ -196,14 +202,16 @@ class Logins:
             kept=kept,
             renewal_turn=self._roster.renewal_turn,
             dead_logins=self._dead_logins(host),
+            token_id=self._token_id,
             on_saved=on_saved,
         )
         return AccountRunner(
             machine,
             asker,
             clock=self._roster.clock,
+            prompt=Prompt(name, host, client_id, self._roster.clock),
             on_direct=lambda login: self._remember_direct(name, login),
-            on_refused=lambda login: self._dead_logins(login.host).note(name, login),
+            on_refused=lambda login, code: self._dead_logins(login.host).note(name, login, code),
             on_change=self._roster.changed,
         )
 

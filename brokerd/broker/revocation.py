@@ -14,6 +14,7 @@ from brokerd.broker.failures import (
     nothing_to_revoke,
     unknown_account,
 )
+from brokerd.core.audit import LOGIN_REVOKED
 from brokerd.core.machine.effects import RenewToken, SaveLogin
 from brokerd.errors import BrokerError
 
@@ -61,7 +62,7 @@ async def revoke_login(
             failure = not_revoked(name, entry.host, error.failure)
             raise type(error)(roster.addressed(name, failure)) from error
         login = runner.login if runner else None
-    log.info("login revoked", extra={"ACCOUNT": name})
+    log.info(LOGIN_REVOKED.message, extra=LOGIN_REVOKED.extra(ACCOUNT=name, HOST=entry.host))
     for other in roster.names_sharing(name, entry):
         log.warning(
             "login of this account was revoked under another name",

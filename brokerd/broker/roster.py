@@ -10,6 +10,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from brokerd.broker.dead_logins import DEAD_CODES
 from brokerd.broker.failures import (
     PENDING,
     RENEWAL_WAITS,
@@ -17,6 +18,7 @@ from brokerd.broker.failures import (
     error_for,
     no_default_account,
 )
+from brokerd.core.audit import LOGIN_REFUSED, SIGNED_IN
 from brokerd.core.hints import addressed, anew
 from brokerd.core.machine.effects import RenewToken, SaveLogin
 from brokerd.core.machine.events import Resumed
@@ -210,12 +212,18 @@ class Roster:
             if name in self.accounts:
                 self._retire(self.accounts[name])
             self.accounts[name] = attempt.runner
-            log.info("signed in", extra={"ACCOUNT": name})
+            kept = self.index.entries().get(name)
+            store = kept.store if kept else ""
+            extra = SIGNED_IN.extra(ACCOUNT=name, HOST=attempt.request.host, STORE=store)
+            log.info(SIGNED_IN.message, extra=extra)
         else:
+            if isinstance(outcome, Failure) and outcome.code in DEAD_CODES:
+                extra = LOGIN_REFUSED.extra(ACCOUNT=name, ERROR_CODE=outcome.code)
+                log.warning(LOGIN_REFUSED.message, extra=extra)
             self._retire(attempt.runner)
 
     def _retire(self, runner: AccountRunner) -> None:
-        runner.cancel()
+        runner.end()
         self._retired.append(runner)
 
     async def close(self) -> None:
@@ -227,7 +235,7 @@ class Roster:
         self.changed()
         await self._see_saves_through()
         for runner in runners:
-            runner.cancel()
+            runner.end()
         for runner in runners:
             await runner.settle()
 

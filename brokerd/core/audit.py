@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["BY_MESSAGE_ID", "EVENTS", "PEER_FIELDS", "AuditEvent", "flaws"]
+__all__ = ["BY_MESSAGE_ID", "EVENTS", "PEER_FIELDS", "AuditEvent", "flaws", "microseconds"]
 
 PEER_FIELDS: Final = (
     "LISTENER",
@@ -194,6 +194,11 @@ EVENTS: Final = tuple(event for event in globals().values() if isinstance(event,
 
 BY_MESSAGE_ID: Final = {event.message_id: event for event in EVENTS}
 """To recognise a record: it passes every sink, whatever level is configured."""
+
+
+def microseconds(seconds: float) -> int:
+    """Return what goes into a field named `…_USEC`."""
+    return max(0, round(seconds * 1_000_000))
 
 
 def flaws(message: str, fields: Mapping[str, object]) -> list[str]:

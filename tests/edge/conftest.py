@@ -2,7 +2,16 @@
 
 import pytest
 
+from fakes.audit import listening
 from fakes.broker_world import World
+
+
+@pytest.fixture(autouse=True)
+def audit_trail():
+    """What the audit log has been told; whatever a test is about, its records are well-formed."""
+    with listening() as trail:
+        yield trail
+    assert trail.flaws == []
 
 
 @pytest.fixture

@@ -191,10 +191,10 @@ async def test_reload_is_all_or_nothing(place, github, daemon):
 
 async def test_a_reload_that_changes_the_mode_is_heeded_at_once(place, github, daemon):
     await sign_in(place)
-    await said(daemon, "token issued")
+    await said(daemon, "token refreshed")
     place.configure(github.url, '[accounts.default]\nmode = "direct"\n')
     daemon.send_signal(signal.SIGHUP)
-    await said(daemon, "token issued")
+    await said(daemon, "token refreshed")
     async with place.client() as client:
         assert (await client.status())["accounts"][0]["mode"] == "direct"
 

@@ -194,7 +194,7 @@ def test_each_record_about_an_account_names_it(two: Session, github: GitHub) -> 
     assert {message: about.get(message) for message in of_work} == {
         message: {"work"} for message in of_work
     }
-    assert about["question failed"] == {"default"}
+    assert about["token not refreshed"] == {"default"}
     of_nobody = {message for message, named in about.items() if None in named}
     assert of_nobody <= {
         "connection closed", "configuration reloaded", "ready",
