@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from brokerd.core.completions import UpstreamCall
     from brokerd.core.machine.device_grant import NotGranted
+    from brokerd.core.quota import Report
     from brokerd.core.tokens import (
         AccountKey,
         CopilotToken,
@@ -93,6 +94,22 @@ class GitHub(Protocol):
 
     async def direct(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
         """Return the GitHub token as its own bearer, with the Copilot host that takes it."""
+        ...
+
+    async def seat(self, token: GitHubToken) -> Report:
+        """Read what the person's seat says of its quotas: `GET /copilot_internal/user`.
+
+        Raises PermanentError LOGIN_REQUIRED `bad_credentials` for a dead token, DENIED
+        `seat_hidden` where GitHub does not show the seat to the token's app.
+        """
+        ...
+
+    async def billing(self, pat: Pat, login: str, now: float) -> Report:
+        """Read what the person called `login` has used in the month (UTC) of `now`, Unix seconds.
+
+        Raises PermanentError DENIED, and says what to change about the token: `pat_refused`
+        (401), `pat_permission` (403), `pat_user_unknown` (404).
+        """
         ...
 
     async def revoke(self, token: GitHubToken) -> None:

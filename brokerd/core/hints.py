@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["addressed", "anew", "meanwhile"]
 
 _COMMAND: Final = re.compile(
-    r"copilot-cred (?:chat|get|login|logout(?: --revoke)?|models(?: enable [^\s;,)]+)?|refresh|"
-    r"status)(?![-\w])(?! (?:--help|--account))"
+    r"copilot-cred (?:chat|get|login|logout(?: --revoke)?|models(?: enable [^\s;,)]+)?|"
+    r"quota(?: (?:set|forget)-pat)?|refresh|status)(?![-\w])(?! (?:--help|--account))"
 )
 """The verbs that take an account."""
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from brokerd.core.quota import Quota
 
 
 __all__ = [
@@ -151,3 +156,5 @@ class CopilotToken:
     """Origin of the host for fill-in-the-middle completions: `endpoints.proxy`, checked."""
     is_direct: bool = False
     """True: it is the GitHub token itself, and is never lent to anybody."""
+    quota: tuple[Quota, ...] = ()
+    """What the exchange says is left of a free plan, as of then."""

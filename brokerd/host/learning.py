@@ -14,7 +14,8 @@ from brokerd.host.redaction import register_secret
 
 if TYPE_CHECKING:
     from brokerd.core.machine.device_grant import NotGranted
-    from brokerd.core.tokens import CopilotToken, DeviceCode, User
+    from brokerd.core.quota import Report
+    from brokerd.core.tokens import CopilotToken, DeviceCode, Pat, User
     from brokerd.ports import GitHub
 
 
@@ -67,6 +68,16 @@ class LearningGitHub:
         found = await self._inner.direct(token, plan)
         register_secret(found.value)
         return found
+
+    async def seat(self, token: GitHubToken) -> Report:
+        """Learn a token that came from a store."""
+        _learn(token)
+        return await self._inner.seat(token)
+
+    async def billing(self, pat: Pat, login: str, now: float) -> Report:
+        """Learn a personal access token, kept or just brought along."""
+        register_secret(pat.value)
+        return await self._inner.billing(pat, login, now)
 
     async def revoke(self, token: GitHubToken) -> None:
         """Learn a token that came from a store, and may never have been used."""

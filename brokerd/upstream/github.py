@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from brokerd.core.modes import EXCHANGE_NOT_FOUND, kind_of
 from brokerd.core.tokens import User
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from brokerd.upstream import direct, parsing, revocation, sign_in
+from brokerd.upstream import billing, direct, parsing, revocation, seat, sign_in
 from brokerd.upstream.bodies import bears_request_id
 from brokerd.upstream.copilot import CLOSE_PATIENCE, Copilot
 from brokerd.upstream.hosts import OriginAllowList, UpstreamSettings, urls_for
@@ -23,7 +23,8 @@ from brokerd.upstream.tls import Trust
 
 if TYPE_CHECKING:
     from brokerd.core.machine.device_grant import NotGranted
-    from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken
+    from brokerd.core.quota import Report
+    from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, Pat
     from brokerd.upstream.hosts import Urls
 
 
@@ -99,6 +100,20 @@ class HttpGitHub:
     async def direct(self, token: GitHubToken, plan: str = "auto") -> CopilotToken:
         """Return the GitHub token as its own bearer, with the Copilot host that takes it."""
         return await direct.direct(self._side, token, plan)
+
+    async def seat(self, token: GitHubToken) -> Report:
+        """Read what the person's seat says of its quotas: `GET /copilot_internal/user`.
+
+        Raises PermanentError DENIED `seat_hidden` where the token's app may not see it.
+        """
+        return await seat.seat(self._side, token)
+
+    async def billing(self, pat: Pat, login: str, now: float) -> Report:
+        """Read what the person has used in the month (UTC) of `now`, Unix seconds.
+
+        Raises PermanentError DENIED `pat_refused`, `pat_permission` or `pat_user_unknown`.
+        """
+        return await billing.billing(self._side, pat, login, now)
 
     async def revoke(self, token: GitHubToken) -> None:
         """Have GitHub kill the token, and its refresh token, for good.

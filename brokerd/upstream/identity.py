@@ -14,7 +14,7 @@ from brokerd.errors import ErrorClass, Failure, PermanentError
 
 
 if TYPE_CHECKING:
-    from brokerd.core.tokens import GitHubToken
+    from brokerd.core.tokens import GitHubToken, Pat
 
 
 __all__ = ["VERSION", "Identity", "is_presentable", "presentable"]
@@ -75,6 +75,13 @@ class Identity:
         """Headers for GraphQL, which is documented with `Bearer`."""
         return self.for_login() | _authorization("Bearer", token)
 
+    def for_billing(self, pat: Pat, version: str) -> dict[str, str]:
+        """Headers for the billing pages, which are documented with `Bearer`; `version` of the API.
+
+        Raises PermanentError (USAGE) for a token that could not stand in a header.
+        """
+        return self._agent | REST | _billing(pat) | {"X-GitHub-Api-Version": version}
+
     def for_revocation(self) -> dict[str, str]:
         """Headers for `POST /credentials/revoke`, which takes no credential of who asks."""
         return self._agent | REST
@@ -95,6 +102,19 @@ class Identity:
 
 def _authorization(scheme: str, token: GitHubToken) -> dict[str, str]:
     return {"Authorization": f"{scheme} {presentable(token.value)}"}
+
+
+def _billing(pat: Pat) -> dict[str, str]:
+    if not is_presentable(pat.value):
+        raise PermanentError(
+            Failure(
+                ErrorClass.USAGE,
+                "bad_pat",
+                "the personal access token has characters that no token has",
+                "Give it again: copilot-cred quota set-pat",
+            )
+        )
+    return {"Authorization": f"Bearer {pat.value}"}
 
 
 def _filled(headers: dict[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokerd.core import token_string
 from brokerd.core.machine.device_grant import NotGranted
+from brokerd.core.quota import token_fields
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.upstream import bases
 from brokerd.upstream.bodies import fields_of
@@ -156,6 +157,7 @@ def copilot_token(
         api_base=chosen.copilot,
         sku=sku_of(fields.get("sku")) or told.sku,
         completions_base=chosen.completions,
+        quota=token_fields.read(fields),
     )
 
 

@@ -44,7 +44,7 @@ class CannedHttp:
         self._answers = list(answers)
         self.asked: list[Asked] = []
 
-    async def get(self, origin, path, headers):
+    async def get(self, origin, path, headers, manner=None):
         return self._answer("GET", origin + path, headers, None)
 
     async def post_form(self, origin, path, headers, form):
