@@ -16,6 +16,7 @@ from copilot_broker.cli import (
     account,
     api,
     chat,
+    grants,
     login,
     logout,
     models,
@@ -46,6 +47,20 @@ $XDG_RUNTIME_DIR/copilot-broker/broker.sock unless $COPILOT_BROKER_SOCKET names
 another. Unofficial: not made or endorsed by GitHub. One login is one person.
 """
 
+FAMILIES = (
+    login,
+    logout,
+    status,
+    watch,
+    refresh,
+    account,
+    models,
+    quota,
+    grants,
+    chat,
+    api,
+)
+"""In the order of `--help`."""
 
 _TOKENS = re.compile(r"(gh[a-z]_|github_pat_|tid=)[^\s'\"]+")
 
@@ -80,7 +95,7 @@ def build() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     verbs.add_parser("get", help="print a token")  # never parsed here: see cli/__init__.py
-    for family in (login, logout, status, watch, refresh, account, models, quota, chat, api):
+    for family in FAMILIES:
         family.add(verbs)
     return parser
 
