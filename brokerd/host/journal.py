@@ -3,6 +3,9 @@
 Every byte passes `redaction.redact` here, tracebacks and fields included. A message is constant
 and its fields come in `extra={"ACCOUNT": …}`; only names in capitals become fields
 (systemd.journal-fields(7)).
+
+Records of the audit log (`core.audit`) pass whatever level is configured. Without a journal that
+keeps their fields they go to a file too (`audit_log`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from brokerd.core.audit import BY_MESSAGE_ID
+from brokerd.host.audit_log import AuditLog
 from brokerd.host.redaction import redact
 
 
@@ -24,7 +29,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-__all__ = ["IDENTIFIER", "JournalSink", "LineSink", "configure", "is_journal", "log_uncaught"]
+__all__ = [
+    "IDENTIFIER",
+    "AuditSink",
+    "JournalSink",
+    "LineSink",
+    "configure",
+    "is_journal",
+    "log_uncaught",
+]
 
 IDENTIFIER = "copilot-brokerd"
 """SYSLOG_IDENTIFIER: what `journalctl -t` takes."""
@@ -124,11 +137,32 @@ class JournalSink(_Sink):
             self.handleError(record)
 
 
-def configure(level: str, stream: TextIO | None = None) -> logging.Handler:
+class AuditSink(_Sink):
+    """The records of the audit log, and no others, to a file."""
+
+    def __init__(self, audit_log: AuditLog) -> None:
+        super().__init__()
+        self._audit_log = audit_log
+        self.addFilter(_is_of_audit)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append the record."""
+        try:
+            fields = _fields(record)
+            event = BY_MESSAGE_ID[fields.pop("MESSAGE_ID")]
+            self._audit_log.append(record.created, event.name, self.text_of(record), fields)
+        except Exception:  # noqa: BLE001 (logging never stops the daemon)
+            self.handleError(record)
+
+
+def configure(
+    level: str, stream: TextIO | None = None, audit_log: Path | None = None
+) -> logging.Handler:
     """Send all logging to the journal, if `stream` (default stderr) is it, else to `stream`.
 
-    `level` is debug, info, warning or error. May be called again, on a reload: the former sink is
-    replaced. Returns the sink.
+    `level` is debug, info, warning or error. `audit_log` is the file for the audit log's records
+    where no journal takes them with their fields; None: none. May be called again, on a reload:
+    the former sinks are replaced. Returns the sink.
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()
@@ -137,9 +171,12 @@ def configure(level: str, stream: TextIO | None = None) -> logging.Handler:
             root.removeHandler(handler)
             handler.close()
     sink = _choose(stream)
-    root.addHandler(sink)
     number = logging.getLevelNamesMapping()[level.upper()]
-    root.setLevel(number)
+    sink.addFilter(lambda record: record.levelno >= number or _is_of_audit(record))
+    root.addHandler(sink)
+    if audit_log is not None and not isinstance(sink, JournalSink):
+        root.addHandler(AuditSink(AuditLog(audit_log)))
+    root.setLevel(min(number, logging.INFO))  # what a logger drops is never seen by a sink
     for name in _CHATTY:
         logging.getLogger(name).setLevel(number if number <= logging.DEBUG else logging.WARNING)
     return sink
@@ -190,6 +227,10 @@ def _choose(stream: TextIO) -> _Sink:
     if not _JOURNAL_SOCKET.exists():  # sd_journal_send(3) would drop records without a word
         return LineSink(stream, prefixed=True)
     return JournalSink(systemd.journal.send)
+
+
+def _is_of_audit(record: logging.LogRecord) -> bool:
+    return record.__dict__.get("MESSAGE_ID") in BY_MESSAGE_ID
 
 
 def _fields(record: logging.LogRecord) -> dict[str, str]:
