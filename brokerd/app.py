@@ -13,22 +13,24 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brokerd import __version__
 from brokerd.broker import Broker, LoginRequest
 from brokerd.broker.kept_cooldowns import KeptCooldowns
+from brokerd.core.audit import CONFINED
+from brokerd.core.checks import Verdict
 from brokerd.core.setting_checks import NotAllowedError, account_name, client_id, host, scope
 from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
 from brokerd.gateway.unavailable import UnavailableDoor
-from brokerd.host import journal, listeners, peercred
+from brokerd.host import journal, landlock, listeners, peercred
 from brokerd.host.clock import SystemClock
 from brokerd.host.file_limit import raise_file_limit
 from brokerd.host.learning import LearningGitHub
 from brokerd.host.service_manager import ServiceManager
+from brokerd.host.socket_path import default_socket
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
 from brokerd.rpc.server import RpcServer
@@ -42,8 +44,10 @@ from brokerd.upstream import Upstream, UpstreamSettings, preset_for
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Hashable, Mapping
+    from pathlib import Path
 
     from brokerd.config import AccountSettings, Config
+    from brokerd.core.checks import Check
     from brokerd.dbus.bus import SessionBus
     from brokerd.ports import GitHub
     from brokerd.stores.ladder import CheckedStore
@@ -62,6 +66,8 @@ DRAIN_TIMEOUT = 5.0
 STATUS_INTERVAL = 30.0
 """Seconds between looks at STATUS, which counts in minutes."""
 
+RESTART = "restart required: systemctl --user restart copilot-broker"
+
 RPC, HTTP = "rpc", "http"
 """FileDescriptorName= of the two socket units."""
 
@@ -77,8 +83,10 @@ class Setup:
     """Where to listen without a service manager; None: the runtime directory."""
     notice: str = ""
     """Said loudly at start and in `status`: what is unusual about this daemon."""
-    confinement: list[str] = field(default_factory=list)
-    """What `host.confinement` put in place."""
+    checks: list[Check] = field(default_factory=list)
+    """How far this process is confined."""
+    reach_covers: Callable[[Config], str] = lambda _: ""
+    """Say what a changed configuration needs that was given up at the start; "" for nothing."""
 
 
 def run(setup: Setup) -> int:
@@ -146,7 +154,8 @@ class _Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        log.info("starting", extra={"CONFINEMENT": ", ".join(self._setup.confinement)})
+        log.info("starting")
+        self._log_confinement()
         if self._setup.notice:
             log.warning(self._setup.notice)
         with contextlib.ExitStack() as stack:
@@ -174,7 +183,7 @@ class _Daemon:
         """Return the service manager's sockets by name, else our own."""
         sockets = self._manager.adopted_sockets()
         if not sockets:
-            rpc = self._setup.socket or _default_socket()
+            rpc = self._setup.socket or default_socket(os.environ)
             for name, path in ((RPC, rpc), (HTTP, rpc.with_name("http.sock"))):
                 sockets[name] = listeners.bind_own(path)
                 stack.enter_context(contextlib.closing(sockets[name]))
@@ -243,12 +252,13 @@ class _Daemon:
         self._manager.reloading()
         try:
             config = self._setup.load()
+            beyond = self._setup.reach_covers(config)
+            problem = f"{RESTART} ({beyond})" if beyond else ""
         except BrokerError as error:
-            self._config_problem = error.failure.message
-            log.error(  # noqa: TRY400 (a person's mistake, not ours: no traceback)
-                "configuration not reloaded, the old one stays",
-                extra={"REASON": error.failure.message},
-            )
+            problem = error.failure.message
+        if problem:
+            self._config_problem = problem
+            log.error("configuration not reloaded, the old one stays", extra={"REASON": problem})
         else:
             self._config, self._config_problem = config, ""
             self._stores.default = config.store.kind
@@ -261,6 +271,27 @@ class _Daemon:
             retiring.add_done_callback(self._retiring.discard)
             log.info("configuration reloaded")
         self._manager.ready(self._status_line())
+
+    def _log_confinement(self) -> None:
+        """Write down once what holds, and say of each of the rest why it does not."""
+        held = [check.name for check in self._setup.checks if check.holds]
+        lacking = [check for check in self._setup.checks if not check.holds]
+        log.info(
+            CONFINED.message,
+            extra={
+                "MESSAGE_ID": CONFINED.message_id,
+                "HOLDS": ", ".join(held),
+                "LACKS": ", ".join(check.name for check in lacking),
+            },
+        )
+        for check in lacking:
+            if (
+                check.verdict is Verdict.ERROR or check.name == landlock.FILES
+            ):  # ours to bring along
+                log.warning(
+                    "less confined than it could be",
+                    extra={"LAYER": check.name, "REASON": check.told, "MEND": check.mend},
+                )
 
     def _status_line(self) -> str:
         parts = [self._broker.summary()]
@@ -278,7 +309,7 @@ class _Daemon:
             "simulated": bool(self._setup.notice),
             "store": {"kind": self._config.store.kind},
             "config_problem": self._config_problem or None,
-            "confinement": self._setup.confinement,
+            "confinement": [check.name for check in self._setup.checks if check.holds],
         }
 
     def _secret_service(self) -> CheckedStore:
@@ -368,20 +399,3 @@ def _about_app(request: LoginRequest) -> Mapping[str, object]:
         "means": list(preset.means),
         "notice": notice,
     }
-
-
-def _default_socket() -> Path:
-    """$COPILOT_BROKER_SOCKET, else in the runtime directory."""
-    if explicit := os.environ.get("COPILOT_BROKER_SOCKET"):
-        return Path(explicit)
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    if not Path(runtime).is_dir():
-        raise PermanentError(
-            Failure(
-                ErrorClass.USAGE,
-                "no_runtime_dir",
-                f"there is no runtime directory ({runtime})",
-                "Log in through PAM, or choose a place: copilot-brokerd --socket PATH",
-            )
-        )
-    return Path(runtime) / "copilot-broker" / "broker.sock"

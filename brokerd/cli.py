@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brokerd import __version__
 from brokerd import config as configuration
+from brokerd.core.reach import reach_of
 from brokerd.errors import BrokerError
+from brokerd.host.socket_path import default_socket
+from brokerd.stores.private_files import make_folder, state_dir
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from brokerd.app import Setup
     from brokerd.config import Config
+    from brokerd.core.reach import Reach
+    from brokerd.simulator import SimulatorThread
 
 
 __all__ = ["main"]
@@ -94,47 +98,86 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     from brokerd.host import confinement  # noqa: PLC0415 (first of all: nothing secret before it)
 
-    held = confinement.before_secrets()
+    checks = confinement.before_secrets()
+    from brokerd.host.surroundings import surroundings  # noqa: PLC0415 (OpenSSL)
 
     def load() -> Config:
         return configuration.load(arguments.config, os.environ)
 
+    config_file = arguments.config or configuration.where(os.environ)
     if arguments.check_config:
         load()
-        print(f"{arguments.config or configuration.where(os.environ)}: good")
+        print(f"{config_file}: good")
         return 0
-
-    from brokerd import app  # noqa: PLC0415 (the edges are heavy; --help and --version need none)
-    from brokerd.stores.private_files import state_dir  # noqa: PLC0415
-
-    setup = app.Setup(load=load, state_dir=state_dir(os.environ), confinement=held)
-    if arguments.socket is not None:
-        setup = replace(setup, socket=arguments.socket)
     with ExitStack() as stack:
+        state, simulator = state_dir(os.environ), None
         if arguments.simulate:
-            setup = _simulated(setup, arguments.simulate, stack)
-        return app.run(setup)
+            simulator, load, state = _simulated(load, state, arguments.simulate)
+        socket = None if _is_handed_sockets() else arguments.socket or default_socket(os.environ)
+        _make_folders(config_file, state, socket)
+        around = surroundings(
+            os.environ,
+            config_file=config_file,
+            state_dir=state,
+            socket_dir=None if socket is None else socket.parent,
+        )
+
+        def reach(config: Config) -> Reach:
+            return reach_of(config, os.environ, around)
+
+        given = reach(load())
+        checks += confinement.confine(given)  # from here on: files and ports of `given`, no more
+        checks += confinement.from_outside()
+
+        from brokerd import app  # noqa: PLC0415 (the edges are heavy; --help needs none)
+
+        if simulator is not None:
+            stack.enter_context(simulator)
+            print(f"copilot-brokerd: {SIMULATED} ({simulator.url})", file=sys.stderr)
+        return app.run(
+            app.Setup(
+                load=load,
+                state_dir=state,
+                socket=socket,
+                notice="" if simulator is None else SIMULATED,
+                checks=checks,
+                reach_covers=lambda config: given.lacks(reach(config)),
+            )
+        )
 
 
-def _simulated(setup: Setup, approval: str, stack: ExitStack) -> Setup:
-    """Point the daemon at a simulator of its own: other URLs, another state folder, no more."""
-    from brokerd.simulator import SimulatorThread  # noqa: PLC0415 (aiohttp, only when asked for)
+def _is_handed_sockets() -> bool:
+    """Whether the service manager listens for us (sd_listen_fds(3))."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid())
 
-    simulator = stack.enter_context(
-        SimulatorThread(auto_approve=approval == "auto", device_interval=1.0)
-    )
 
-    def load() -> Config:
-        real = setup.load()
-        url = simulator.url
+def _make_folders(config_file: Path, state: Path, socket: Path | None) -> None:
+    """Make what can only be permitted once it is there; who uses it says what is wrong."""
+    if not os.environ.get("COPILOT_BROKER_CONFIG"):
+        with suppress(OSError):  # so that a configuration written later can be reloaded
+            config_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(BrokerError):
+        make_folder(state)
+    if socket is not None:
+        with suppress(OSError):
+            socket.parent.mkdir(mode=0o700)
+
+
+def _simulated(
+    load: Callable[[], Config], state: Path, approval: str
+) -> tuple[SimulatorThread, Callable[[], Config], Path]:
+    """Make a simulator that already has its port, what points the daemon there, and its state."""
+    from brokerd.simulator import SimulatorThread, listening_socket  # noqa: PLC0415 (aiohttp)
+
+    bound = listening_socket()
+    host, port = bound.getsockname()
+    url = f"http://{host}:{port}"
+    simulator = SimulatorThread(bound=bound, auto_approve=approval == "auto", device_interval=1.0)
+
+    def simulated() -> Config:
+        real = load()
         urls = replace(real.urls, login=url, api=url, copilot=url, completions=url)
         store = replace(real.store, kind="memory") if real.store.kind == "auto" else real.store
         return replace(real, urls=urls, store=store)
 
-    print(f"copilot-brokerd: {SIMULATED} ({simulator.url})", file=sys.stderr)
-    return replace(
-        setup,
-        load=load,
-        state_dir=setup.state_dir.with_name("copilot-broker-simulated"),
-        notice=SIMULATED,
-    )
+    return simulator, simulated, state.with_name("copilot-broker-simulated")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
     from brokerd.simulator.clock import Clock
 
 
-__all__ = ["Simulator", "SimulatorThread"]
+__all__ = ["Simulator", "SimulatorThread", "listening_socket"]
 
 HOST = "127.0.0.1"  # never anything else: it signs everybody in
 # A fault's body may be what a test calls far too big.
 MAX_CONTROL_BODY = 64 * 1024 * 1024
 START_TIMEOUT = 10.0
+
+
+def listening_socket() -> socket.socket:
+    """Take a free port now, for a simulator that is started when none may be taken any more."""
+    return socket.create_server((HOST, 0))
 
 
 class Simulator:
@@ -41,13 +47,21 @@ class Simulator:
     `async with Simulator(auto_approve=True) as simulator: simulator.url`
 
     `clock`: the time it lives by, this machine's by default. Delays within an answer are real time
-    in any case.
+    in any case. `bound`: listen on this socket instead of `port`, and close it at the end.
     """
 
-    def __init__(self, *, port: int = 0, clock: Clock | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        bound: socket.socket | None = None,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> None:
         self.world = World(Settings(**settings), clock)
         self.url = ""
         self._port = port
+        self._bound = bound
         self._login = LoginRoutes(self.world)
         self._github = GitHubRoutes(self.world)
         self._runner: web.AppRunner | None = None
@@ -65,7 +79,12 @@ class Simulator:
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         self._connections.watch(self._runner.server)
-        site = web.TCPSite(self._runner, HOST, self._port if port is None else port)
+        bound, self._bound = self._bound, None
+        site: web.BaseSite
+        if bound is None:
+            site = web.TCPSite(self._runner, HOST, self._port if port is None else port)
+        else:
+            site = web.SockSite(self._runner, bound)
         await site.start()
         self._port = self._runner.addresses[0][1]
         self.url = self._login.base_url = self._github.base_url = f"http://{HOST}:{self._port}"
@@ -91,9 +110,17 @@ class SimulatorThread:
     `with SimulatorThread(auto_approve=True) as simulator: simulator.url`
     """
 
-    def __init__(self, *, port: int = 0, clock: Clock | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        bound: socket.socket | None = None,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> None:
         self.url = ""
         self._port = port
+        self._bound = bound
         self._clock = clock
         self._settings = settings
         self._thread = threading.Thread(target=self._main, name="simulator", daemon=True)
@@ -135,7 +162,9 @@ class SimulatorThread:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with Simulator(port=self._port, clock=self._clock, **self._settings) as simulator:
+        async with Simulator(
+            port=self._port, bound=self._bound, clock=self._clock, **self._settings
+        ) as simulator:
             self.url = simulator.url
             self._started.set()
             await self._stop.wait()
