@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brokerd.core.policy import direct_mode
+from brokerd.core.access import direct_mode
 from brokerd.errors import PermanentError
 from brokerd.rpc.account_maps import account_map
 from brokerd.rpc.failures import error_of

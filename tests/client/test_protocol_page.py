@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from brokerd.core import completions
-from brokerd.core.policy import OPERATIONS, direct_mode
+from brokerd.core.access import OPERATIONS, direct_mode
 from brokerd.rpc.account_maps import account_map, full_account_map
 from brokerd.rpc.completion_stream import CHUNK_MAX
 from brokerd.rpc.failures import error_of

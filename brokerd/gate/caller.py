@@ -1,0 +1,225 @@
+"""One admitted connection: what it may do, what it was given, and the records of both.
+
+One record for every denial, one for every (connection, token) grant and one with the count when
+that token rotates or the connection closes. Completions are counted likewise, per (connection,
+account). Of requests that a rate refuses the first of a row is written down.
+
+A busy agent asks for its token again and again. So what the scope alone decides is decided once
+and remembered; whoever is limited further (`Rights.is_limited`) is looked at each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+from brokerd.core.access import COUNTED, OPERATIONS, Rates, Scope, peer_gone
+from brokerd.core.audit import (
+    COMPLETION_GRANTED,
+    COMPLETION_TOTAL,
+    OPERATION_DENIED,
+    OPERATION_GRANTED,
+    PEER_DENIED,
+    TOKEN_GRANTED,
+    TOKEN_TOTAL,
+)
+from brokerd.errors import Failure, PermanentError, TransientError
+from brokerd.gate.records import loggable_account, note, warn
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brokerd.core.access import Decision, Rights
+    from brokerd.core.audit import AuditEvent
+    from brokerd.core.peer import Peer
+
+
+__all__ = ["Caller", "Ground"]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all callers of one gate share."""
+
+    rates: Rates
+    clock: Callable[[], float]
+    default_account: Callable[[], str]
+    inside: set[Caller] = field(default_factory=set)
+    """Those who were admitted and not closed yet."""
+
+
+class Caller:
+    """See the module's docstring."""
+
+    def __init__(self, peer: Peer, listener: str, rights: Rights, ground: Ground) -> None:
+        self.peer = peer
+        self.listener = listener
+        self.rights = rights
+        self.models_matter = bool(rights.models)
+        """Whether `check` wants to know the model of a completion."""
+        self.on_revoked: Callable[[], None] | None = None
+        """The door's: called when new rules do not admit this peer any more; it closes."""
+        self._ground = ground
+        self._revoked: Failure | None = None
+        self._is_alive = peer.is_alive
+        self._granted: dict[str, tuple[str, int]] = {}
+        """account → (token_id, times lent); as many as there are accounts."""
+        self._completed: dict[str, int] = {}
+        """account → completions."""
+        self._allowed: set[str] = set()
+        """Operations that were asked about and are allowed whatever the account, model or rate."""
+        ground.inside.add(self)
+
+    @property
+    def scope(self) -> Scope:
+        """The highest scope it has."""
+        return self.rights.scope
+
+    def may(self, operation: str) -> bool:
+        """Whether its scope holds this; nothing is written down or counted.
+
+        Account, model and rate play no part here: `check` may still refuse them.
+        """
+        if operation in self._allowed:
+            return True
+        return self._revoked is None and self.rights.refuse_operation(operation) is None
+
+    def check(self, operation: str, account: object = None, model: object = None) -> None:
+        """Raise unless this connection may do that; call once a request, before it is done.
+
+        `account` and `model` are the peer's words for whose and which, of any type; None: it names
+        none. A completion has to say its model where `models_matter`. Raises PermanentError
+        (DENIED, or USAGE for what there is not), or TransientError (`request_rate`).
+        """
+        if operation not in self._allowed:
+            self._check_all(operation, account, model)
+        if OPERATIONS[operation] is Scope.ADMIN:
+            self._note(OPERATION_GRANTED, OPERATION=operation, ACCOUNT=loggable_account(account))
+
+    def grant(self, operation: str, account: str, token_id: str) -> None:
+        """Account for a token that is about to leave; call with no await before it is sent.
+
+        Raises PermanentError (DENIED) when the process has ended, or when rules that came after
+        `check` do not let it have this token.
+        """
+        self.prove_alive(operation)
+        if operation not in self._allowed:
+            failure = self._refuse(operation, account)
+            if failure is not None:
+                self._deny(operation, failure)
+        self._count(operation, account, token_id)
+
+    def grant_at_once(self, operation: str, account: str, token_id: str) -> bool:
+        """Do as `check` and `grant` together; where one would refuse, return False, write nothing.
+
+        For whoever can ask again by the long way, where the denial is told and written down.
+        """
+        if operation not in self._allowed and not self._allow_at_once(operation, account):
+            return False
+        if not self._is_alive():
+            return False
+        granted = self._granted.get(account)
+        if granted is not None and granted[0] == token_id:
+            self._granted[account] = (token_id, granted[1] + 1)
+        else:
+            self._count(operation, account, token_id)
+        return True
+
+    def complete(self, account: str) -> None:
+        """Account for a completion that upstream has begun to answer."""
+        count = self._completed.get(account, 0)
+        self._completed[account] = count + 1
+        if count == 0:
+            self._note(COMPLETION_GRANTED, OPERATION="completion.create", ACCOUNT=account)
+
+    def prove_alive(self, operation: str) -> None:
+        """Raise PermanentError (DENIED, `peer_gone`) when the peer's process has ended."""
+        if not self._is_alive():
+            self._deny(operation, peer_gone())
+
+    def decided(self, decision: Decision) -> None:
+        """Hold to a new decision from the next request on; the gate's to call."""
+        self._allowed.clear()
+        self._revoked = decision.failure
+        if decision.rights is not None:
+            self.rights = decision.rights
+            self.models_matter = bool(decision.rights.models)
+        elif decision.failure is not None:
+            warn(PEER_DENIED, self.peer, self.listener, None, REASON=decision.failure.code)
+            if self.on_revoked is not None:
+                self.on_revoked()
+
+    def close(self) -> None:
+        """Write the totals and let go of the peer's process; closing twice is no error."""
+        self._ground.inside.discard(self)
+        for account, (token_id, count) in self._granted.items():
+            self._note(TOKEN_TOTAL, ACCOUNT=account, TOKEN_FP=token_id, COUNT=count)
+        self._granted.clear()
+        for account, count in self._completed.items():
+            self._note(COMPLETION_TOTAL, ACCOUNT=account, COUNT=count)
+        self._completed.clear()
+        self.peer.close()
+
+    def tell_denied(self, operation: str, failure: Failure) -> None:
+        """Write down that it was refused, for whoever refuses by other rules than the gate's."""
+        known = operation if operation in OPERATIONS else "unknown"  # a peer's word stays outside
+        warn(
+            OPERATION_DENIED,
+            self.peer,
+            self.listener,
+            self.rights,
+            OPERATION=known,
+            REASON=failure.code,
+        )
+
+    # -- deciding -----------------------------------------------------------------------------
+
+    def _check_all(self, operation: str, account: object, model: object) -> None:
+        failure = self._refuse(operation, account, model)
+        if failure is not None:
+            self._deny(operation, failure)
+        if not self.rights.is_limited:
+            self._allowed.add(operation)
+        elif (refused := self._take(operation)) is not None:
+            failure, is_first = refused
+            if is_first:
+                self.tell_denied(operation, failure)
+            raise TransientError(failure)
+
+    def _allow_at_once(self, operation: str, account: str) -> bool:
+        if self._refuse(operation, account) is not None:
+            return False
+        if not self.rights.is_limited:
+            self._allowed.add(operation)
+            return True
+        return self._is_alive() and self._take(operation) is None
+
+    def _refuse(self, operation: str, account: object, model: object = None) -> Failure | None:
+        if self._revoked is not None:
+            return self._revoked
+        return self.rights.refuse(operation, account, model, self._ground.default_account)
+
+    def _take(self, operation: str) -> tuple[Failure, bool] | None:
+        limits = self.rights.limits
+        if not limits or operation not in COUNTED:
+            return None
+        return self._ground.rates.take(limits, self._ground.clock())
+
+    # -- writing down -------------------------------------------------------------------------
+
+    def _count(self, operation: str, account: str, token_id: str) -> None:
+        before, count = self._granted.get(account, (token_id, 0))
+        if before != token_id:
+            self._note(TOKEN_TOTAL, ACCOUNT=account, TOKEN_FP=before, COUNT=count)
+            count = 0
+        self._granted[account] = (token_id, count + 1)
+        if count == 0:
+            self._note(TOKEN_GRANTED, OPERATION=operation, ACCOUNT=account, TOKEN_FP=token_id)
+
+    def _deny(self, operation: str, failure: Failure) -> NoReturn:
+        self.tell_denied(operation, failure)
+        raise PermanentError(failure)
+
+    def _note(self, event: AuditEvent, **more: object) -> None:
+        note(event, self.peer, self.listener, self.rights, **more)
