@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from brokerd.gate import Caller
 
 
-__all__ = ["Answer", "Begun", "Call", "Later", "Rows"]
+__all__ = ["Answer", "Begun", "Call", "Chunks", "Later", "Rows"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class Later:
     """Does it. Raises BrokerError."""
 
 
-Begun: TypeAlias = "Answer | Later | AsyncGenerator[Answer, None]"
+Chunks: TypeAlias = "AsyncGenerator[Callable[[], Answer], None]"
+"""A stream of maps. Each is made in the moment it leaves, however long it had to wait for credit:
+a token is lent then, by the rights of then. Making it may raise BrokerError, which ends it."""
+
+Begun: TypeAlias = "Answer | Later | Chunks"
 """What a method returns: its answer, what there is to wait for, or the chunks of its stream."""
 
 Rows: TypeAlias = "dict[str, Callable[[Call], Begun]]"

@@ -1,10 +1,17 @@
-"""One non-blocking socket in the event loop, and the bytes that it has not taken yet."""
+"""One non-blocking socket in the event loop, and the bytes that it has not taken yet.
+
+No file descriptor comes in with them (unix(7), SCM_RIGHTS). Reading leaves no room for ancillary
+data, so that the kernel itself drops what was sent along and says MSG_CTRUNC (recvmsg(2)); who
+sends some is breaking the protocol. Listening sockets refuse them besides, where the kernel can.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from typing import TYPE_CHECKING
+
+from copilot_broker.wire.errors import RemoteProtocolError
 
 
 if TYPE_CHECKING:
@@ -44,14 +51,20 @@ class Channel:
         """Whether `on_readable` is called."""
 
     def receive(self, size: int) -> bytes | None:
-        """Return what has arrived, b"" at its end; None when nothing has, or all is lost."""
+        """Return what has arrived, b"" at its end; None when nothing has, or all is lost.
+
+        Raises RemoteProtocolError (`descriptors_refused`) when a descriptor was sent along.
+        """
         try:
-            return self._sock.recv(size)
+            data, _, flags, _ = self._sock.recvmsg(size)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
             self._on_lost()
             return None
+        if flags & socket.MSG_CTRUNC:
+            raise RemoteProtocolError("descriptors_refused", "a file descriptor was sent along")
+        return data
 
     def has_arrived(self) -> bool:
         """Whether bytes lie in the socket that nobody has got round to read."""

@@ -13,6 +13,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from brokerd.core.asked_model import asked_model
 from brokerd.rpc.call import Call, Later
 from brokerd.rpc.completions import Completions
 from brokerd.rpc.failures import (
@@ -26,9 +27,10 @@ from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import Coroutine
 
     from brokerd.gate import Caller
+    from brokerd.rpc.call import Chunks
     from brokerd.rpc.link import Link
     from brokerd.rpc.methods import Methods
     from copilot_broker.wire.connection import Connection
@@ -82,7 +84,7 @@ class InFlight:
             return
         call = Call(self._caller, request.method, request.params)
         try:
-            self._caller.check(call.method, call.params.get("account"))
+            self._caller.check(call.method, call.params.get("account"), self._model_of(call))
             if call.method == "broker.hello":
                 self._wire.apply_hello(request.params)
             if call.method == "completion.create":
@@ -98,6 +100,15 @@ class InFlight:
             self._wait_for(msgid, self._answer(msgid, call, begun))
         else:
             self._begin_stream(msgid, call, begun)
+
+    def _model_of(self, call: Call) -> str | None:
+        """Which model it is about; None where that plays no part in this caller's rights."""
+        if not self._caller.models_matter:
+            return None
+        if call.method == "completion.create":
+            return asked_model(call.params.get("body"))
+        model = call.params.get("model") if call.method == "models.enable" else None
+        return model if isinstance(model, str) else None
 
     def cancel_request(self, msgid: int) -> None:
         """Give up what still waits for its answer; it is answered with an error."""
@@ -210,17 +221,13 @@ class InFlight:
 
     # -- streams of maps ----------------------------------------------------------------------
 
-    def _begin_stream(
-        self, msgid: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
-    ) -> None:
+    def _begin_stream(self, msgid: int, call: Call, chunks: Chunks) -> None:
         stream = self._wire.open_stream(msgid)
         task = self._pumps[stream] = self._track(self._pump(stream, call, chunks))
         # In a callback, for the reason given above.
         task.add_done_callback(partial(self._end_pump, stream, call))
 
-    async def _pump(
-        self, stream: int, call: Call, chunks: AsyncGenerator[dict[str, object], None]
-    ) -> None:
+    async def _pump(self, stream: int, call: Call, chunks: Chunks) -> None:
         """Send chunks as fast as their receiver grants credit."""
         try:
             async for chunk in chunks:
@@ -228,7 +235,7 @@ class InFlight:
                     self._room.clear()
                     await self._room.wait()
                 self._caller.prove_alive(call.method)
-                self._wire.send_stream_data(stream, chunk)
+                self._wire.send_stream_data(stream, chunk())
                 self._link.transmit()
         finally:
             await chunks.aclose()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MIN_VALID",
     "completion_request",
+    "count_param",
     "flag_param",
     "needed_text",
     "number_param",
@@ -67,6 +68,14 @@ def number_param(params: Mapping[str, Any], name: str, default: float) -> float:
         if math.isfinite(number) and number >= 0:
             return number
     raise bad_params(f"{name} must be a number of seconds, 0 or more")
+
+
+def count_param(params: Mapping[str, Any], name: str) -> int | None:
+    """Return an optional whole number from 0 up. Raises PermanentError (USAGE)."""
+    value = params.get(name)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise bad_params(f"{name} must be a whole number, 0 or more")
 
 
 def token_params(params: Mapping[str, Any]) -> tuple[str | None, float, str | None]:

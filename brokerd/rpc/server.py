@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import resource
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -20,16 +21,19 @@ from typing import TYPE_CHECKING, Any
 from brokerd.errors import BrokerError
 from brokerd.rpc.express import ExpressLane
 from brokerd.rpc.methods import Methods
+from brokerd.rpc.methods.doctor import DoctorMethods
+from brokerd.rpc.methods.grants import GrantMethods
 from brokerd.rpc.session import Session
 from copilot_broker.wire.limits import CONNECTIONS, RESERVED_FILES, TOTAL_BUFFERS, Limits
 
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from brokerd.broker import Broker
-    from brokerd.core.peer import PeerOf
+    from brokerd.core.checks import Check
+    from brokerd.core.peer import Peer, PeerOf
     from brokerd.gate import Gate
     from brokerd.proxy import Proxy
     from brokerd.views import LoginRequest
@@ -67,6 +71,14 @@ def connections_bound(files: int) -> int:
     return max(MIN_CONNECTIONS, min(CONNECTIONS, room))
 
 
+def _nobody(_pid: int) -> Peer:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+async def _no_checks() -> Sequence[Check]:
+    return ()
+
+
 class RpcServer:
     """Serves `broker` on listening sockets that others own. One event loop, no threads."""
 
@@ -82,6 +94,9 @@ class RpcServer:
         login_request: Callable[[dict[str, Any]], LoginRequest],
         extra_status: Callable[[], Mapping[str, object]] = dict,
         about_app: Callable[[LoginRequest], Mapping[str, object]] = lambda _request: {},
+        peer_by_pid: Callable[[int], Peer] = _nobody,
+        checks: Callable[[], Awaitable[Sequence[Check]]] = _no_checks,
+        other_listeners: Callable[[], Iterable[str]] = tuple,
         limits: Limits | None = None,
         connections: int | None = None,
         buffers: int = TOTAL_BUFFERS,
@@ -91,10 +106,15 @@ class RpcServer:
         `headers_for_client` gives what callers should send upstream with a token; when that
         changes, call `reconfigured`.
         `about_app` gives what the login screen says of the app: what is being approved.
+        `peer_by_pid` finds a process as if it had connected, for `grant.explain`; `checks` is what
+        `broker.doctor` shows; `other_listeners` names the sockets of other doors.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
         self._gate = gate
         self._peer_of = peer_of
+        grants = GrantMethods(
+            gate, peer_by_pid, lambda: {*self._listeners.values(), *other_listeners()}
+        )
         self._methods = Methods(
             broker,
             proxy,
@@ -103,6 +123,7 @@ class RpcServer:
             login_request=login_request,
             extra_status=extra_status,
             about_app=about_app,
+            further=[grants.rows(), DoctorMethods(checks).rows()],
         )
         self._express = ExpressLane(broker, headers_for_client)
         self._limits = limits or Limits()
@@ -134,7 +155,7 @@ class RpcServer:
     async def serve(self, sock: socket.socket, listener: str = "rpc") -> None:
         """Start accepting on a listening socket, which stays the caller's; returns at once.
 
-        `listener` is the name its rights come from (`core.policy`).
+        `listener` is the name its rights come from (`core.access`).
         """
         sock.setblocking(False)
         self._listeners[sock] = listener

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from brokerd.rpc.channel import Channel
@@ -118,6 +119,7 @@ class Session:
         self._pidfd = -1 if caller.peer.pidfd is None else caller.peer.pidfd.fileno()
         if self._pidfd >= 0:  # readable once the process has ended (pidfd_open(2))
             self._loop.add_reader(self._pidfd, self._on_peer_gone)
+        caller.on_revoked = partial(self.close, "revoked")
         self._channel.read_on(True)
 
     # -- what the server asks -----------------------------------------------------------------
@@ -246,7 +248,11 @@ class Session:
             return
         quiet = wire.is_quiet
         size = RECV_CHUNK if quiet else max(RECV_CHUNK, min(wire.missing, RECV_LARGE))
-        data = channel.receive(size)
+        try:
+            data = channel.receive(size)
+        except RemoteProtocolError as error:
+            self._on_breach(error)
+            return
         if data is None:
             return
         self._owner.session_moved(self)

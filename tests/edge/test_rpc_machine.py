@@ -242,16 +242,40 @@ def _has_pidfds(path: Path) -> bool:
         return hasattr(os, "pidfd_open")
 
 
-async def test_a_descriptor_that_is_sent_along_is_not_taken(tmp_path):
+SO_PASSRIGHTS = 83
+"""<asm-generic/socket.h>, Linux 6.16: off, the kernel lets no descriptor be sent here."""
+
+
+def let_descriptors_through(listening: socket.socket) -> None:
+    """Take the kernel's own bar away, so that it is the door's which is tried."""
+    with contextlib.suppress(OSError):  # there was none before Linux 6.16
+        listening.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 1)
+
+
+@pytest.mark.parametrize("before", [b"", b"\x94\x00\x01\xa9tok"], ids=["first", "mid-frame"])
+async def test_who_sends_a_descriptor_along_is_closed_and_we_hold_no_more(
+    tmp_path, caplog, before
+):
     async with Door(tmp_path / "s") as door:
-        client = await door.knock()
-        await client.call("token.get")
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        client.wire.send_request("token.get", {})
+        let_descriptors_through(door.socket)
+        bystander, vandal = await door.knock(), await door.knock()
+        assert (await bystander.call("token.get")).error is None
+        await until(lambda: door.server.connections == 2)
+        await vandal.send(before)
+        await until(lambda: door.server.buffered == len(before))
+        door.broker.calls.clear()
         with Path("/dev/null").open() as extra:
-            rights = array.array("i", [extra.fileno()])
-            client.socket.sendmsg(
-                [client.wire.data_to_send()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+            open_before = set(os.listdir("/proc/self/fd"))
+            rights = array.array("i", [extra.fileno()] * 100)
+            vandal.wire.send_request("token.get", {})
+            vandal.socket.sendmsg(
+                [vandal.wire.data_to_send()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
             )
-        assert isinstance(await client.event(), ResponseReceived)
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+            assert await vandal.is_closed()
+            await until(lambda: door.server.connections == 1)
+            assert len(os.listdir("/proc/self/fd")) < len(open_before)  # its own have gone
+        assert door.broker.calls == []  # what came with it was not looked at
+        assert (await bystander.call("token.get")).error is None
+    assert [r.REASON for r in caplog.records if r.message == "protocol breached"] == [
+        "descriptors_refused"
+    ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from brokerd.core.access.refusals import unknown_method
+from brokerd.errors import PermanentError
 from brokerd.rpc.call import Call, Later
 from brokerd.rpc.methods.accounts import AccountMethods
 from brokerd.rpc.methods.brokers import FEATURES, PROTOCOL, BrokerMethods
@@ -17,7 +19,7 @@ from brokerd.rpc.methods.tokens import TokenMethods
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from brokerd.broker import Broker
     from brokerd.proxy import Proxy
@@ -41,8 +43,12 @@ class Methods:
         login_request: Callable[[dict[str, Any]], LoginRequest],
         extra_status: Callable[[], Mapping[str, object]],
         about_app: Callable[[LoginRequest], Mapping[str, object]],
+        further: Iterable[Rows] = (),
     ) -> None:
-        """`about_app` says what the person approves: `app`, `notice`, `client` and `means`."""
+        """`about_app` says what the person approves: `app`, `notice`, `client` and `means`.
+
+        `further` families need more than the broker and the proxy.
+        """
         self.proxy = proxy
         """For `completion.create`."""
         self._table: Rows = {
@@ -51,10 +57,16 @@ class Methods:
             **ModelMethods(proxy).rows(),
             **AccountMethods(broker, proxy, login_request, about_app).rows(),
         }
+        for rows in further:
+            self._table |= rows
 
     def begin(self, call: Call) -> Begun:
         """Answer at once, or return what there is to wait for; nothing has begun then.
 
-        Raises BrokerError, PermanentError (USAGE) for parameters that make no sense.
+        Raises BrokerError, PermanentError (USAGE) for parameters that make no sense, and for a
+        method that the gate knows of and this broker has not.
         """
-        return self._table[call.method](call)
+        row = self._table.get(call.method)
+        if row is None:
+            raise PermanentError(unknown_method(call.method))
+        return row(call)

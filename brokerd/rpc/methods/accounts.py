@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brokerd.rpc.account_maps import full_account_map
@@ -12,11 +13,11 @@ from brokerd.rpc.shapes import progress_map
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from brokerd.broker import Broker
     from brokerd.proxy import Proxy
-    from brokerd.rpc.call import Answer, Call, Rows
+    from brokerd.rpc.call import Answer, Call, Chunks, Rows
     from brokerd.views import LoginRequest
 
 
@@ -47,16 +48,16 @@ class AccountMethods:
             "account.use": self._use,
         }
 
-    def _login(self, call: Call) -> AsyncGenerator[Answer, None]:
+    def _login(self, call: Call) -> Chunks:
         for name in ("account", "host", "client_id", "scope", "token", "store"):
             text_param(call.params, name)
         request = self._login_request(dict(call.params))
         steps = self._broker.login(request)
 
-        async def chunks() -> AsyncGenerator[Answer, None]:
+        async def chunks() -> Chunks:
             async with Closing(steps):
                 async for step in steps:
-                    yield progress_map(step, self._about_app(request))
+                    yield partial(progress_map, step, self._about_app(request))
 
         return chunks()
 

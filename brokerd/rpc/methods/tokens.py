@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from brokerd.core.policy import direct_mode
+from brokerd.core.access import direct_mode
 from brokerd.rpc.call import Later
 from brokerd.rpc.closing import Closing
 from brokerd.rpc.params import text_param, token_params
@@ -13,11 +14,11 @@ from brokerd.rpc.shapes import token_map, watch_map
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from brokerd.broker import Broker
-    from brokerd.rpc.call import Answer, Call, Rows
-    from brokerd.views import LeasedToken
+    from brokerd.rpc.call import Answer, Call, Chunks, Rows
+    from brokerd.views import LeasedToken, WatchState
 
 
 __all__ = ["TokenMethods"]
@@ -57,17 +58,20 @@ class TokenMethods:
         call.caller.grant(call.method, lease.account, lease.token_id)
         return result
 
-    def _watch(self, call: Call) -> AsyncGenerator[Answer, None]:
+    def _watch(self, call: Call) -> Chunks:
         states = self._broker.watch(text_param(call.params, "account"))
 
-        async def chunks() -> AsyncGenerator[Answer, None]:
+        async def chunks() -> Chunks:
             async with Closing(states):
                 async for state in states:
-                    lease = state.lease
-                    if lease is not None and lease.is_direct:
-                        call.caller.tell_denied(call.method, direct_mode())
-                    elif lease is not None:
-                        call.caller.grant(call.method, lease.account, lease.token_id)
-                    yield watch_map(state, self._headers())
+                    yield partial(self._told, call, state)
 
         return chunks()
+
+    def _told(self, call: Call, state: WatchState) -> Answer:
+        lease = state.lease
+        if lease is not None and lease.is_direct:
+            call.caller.tell_denied(call.method, direct_mode())
+        elif lease is not None:
+            call.caller.grant(call.method, lease.account, lease.token_id)
+        return watch_map(state, self._headers())
