@@ -233,7 +233,7 @@ def test_no_descriptor_is_left_open(trail):
 
 # Through the sink.
 
-log = logging.getLogger("brokerd.test")
+log = logging.getLogger("audit.test")  # of no logger whose level the tests have set
 
 
 def told(event=audit.SIGNED_OUT, **fields):
