@@ -1,8 +1,9 @@
 # Sourced by the scripts beside it: which Debian packages are needed, and how they get installed.
 # shellcheck shell=bash
 
-# PyGObject and the D-Bus and journal bindings come from Debian: built against its own libraries.
-RUN_PACKAGES=(python3-venv python3-gi python3-pydbus python3-systemd dbus-user-session ca-certificates)
+# PyGObject, the D-Bus and journal bindings and cryptography come from Debian: built against its own libraries.
+RUN_PACKAGES=(python3-venv python3-gi python3-pydbus python3-systemd python3-cryptography dbus-user-session
+  ca-certificates)
 # What the tests drive besides: a real Secret Service, a real MessagePack-RPC client, a bus of their own, and the
 # compiler of the benchmark's load generator.
 TEST_PACKAGES=(gnome-keyring libsecret-tools neovim dbus systemd util-linux procps gcc libc6-dev)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-__all__ = ["CALL_TIMEOUT", "Bus", "DBusError", "SessionBus"]
+__all__ = ["CALL_TIMEOUT", "Bus", "DBusError", "SessionBus", "translate"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ class DBusError(Exception):
     TIMEOUT = _DBUS + "Timeout"
     NO_REPLY = _DBUS + "NoReply"
     UNKNOWN_OBJECT = _DBUS + "UnknownObject"
+    NOT_SUPPORTED = _DBUS + "NotSupported"
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{name}: {text}")
@@ -128,7 +129,7 @@ class SessionBus:
                 self._bus = Bus(_connect(self._find()))
             return work(self._bus)
         except GLib.Error as error:
-            raise _translate(error) from error
+            raise translate(error) from error
 
     def _find(self) -> str:
         if address := self._address or self._environ.get("DBUS_SESSION_BUS_ADDRESS"):
@@ -176,7 +177,7 @@ def _connect(address: str) -> Any:
     return PydbusBus(connection)
 
 
-def _translate(error: Any) -> DBusError:
+def translate(error: Any) -> DBusError:
     """Turn a GLib.Error into ours: the peer's own name, or libdbus's for what GLib found out."""
     from gi.repository import Gio, GLib  # noqa: PLC0415
 

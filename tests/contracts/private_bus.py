@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -122,6 +123,36 @@ class PrivateBus:
             yield bus
         finally:
             bus.con.close_sync(None)
+
+    @contextlib.contextmanager
+    def watched(self):
+        """Yield what crosses the bus meanwhile, as any program of the user can see it.
+
+        It is a bytearray of whole messages as they are on the wire, complete on leaving.
+        """
+        need("dbus-monitor")
+        monitor = subprocess.Popen(
+            ["dbus-monitor", "--address", self.address, "--binary"],
+            stdout=subprocess.PIPE,
+            env=self.environ,
+        )
+        seen = bytearray()
+
+        def read_until(mark: bytes) -> None:
+            while mark not in seen:
+                assert select.select([monitor.stdout], [], [], PATIENCE)[0], "nothing more is seen"
+                chunk = os.read(monitor.stdout.fileno(), 65536)
+                assert chunk, "dbus-monitor ended"
+                seen.extend(chunk)
+
+        try:
+            read_until(b"NameLost")  # it is a monitor from now on
+            yield seen
+            with self.connection() as bus:
+                bus.get("org.freedesktop.DBus", timeout=5).NameHasOwner("end.of.watch", timeout=5)
+            read_until(b"end.of.watch")
+        finally:
+            _end(monitor)
 
     def lock(self) -> None:
         with self.connection() as bus:

@@ -4,7 +4,9 @@
 
 MODE: `prompts` answers CreateItem and Delete with a prompt, and its items have no secrets;
 `no-keyring` has no default; `dead-alias` names one that is not there; `odd` fails with a name of
-its own.
+its own. None of these can encrypt. Of those that say they can, `denies` fails with a name of its
+own, `no-key` answers with no key, `key:HEX` with that one, and `garbles:IV:VALUE` (hex) with a good
+one and then with a secret that nobody has encrypted.
 """
 
 # ruff: noqa: N802, T201 - methods have their names of the specification; "ready" goes to a pipe
@@ -18,8 +20,11 @@ from gi.repository import GLib
 
 COLLECTION = "/org/freedesktop/secrets/collection/one"
 ITEM = COLLECTION + "/1"
+SESSION = "/org/freedesktop/secrets/session/1"
 PROMPT = "/org/freedesktop/secrets/prompt/1"
+GOOD_KEY = bytes([4])  # two to the second
 OddError = type("com.example.Odd", (Exception,), {})
+NotSupportedError = type("org.freedesktop.DBus.Error.NotSupported", (Exception,), {})
 
 
 class Service:
@@ -41,14 +46,25 @@ class Service:
             raise OddError("something odd")
         return {"no-keyring": "/", "dead-alias": COLLECTION + "/gone"}.get(self.mode, COLLECTION)
 
-    def OpenSession(self, _algorithm, _input):
-        return GLib.Variant("s", ""), "/org/freedesktop/secrets/session/1"
+    def OpenSession(self, algorithm, _input):
+        mode, *given = self.mode.split(":")
+        if algorithm != "plain" and mode == "denies":
+            raise OddError("no session for you")
+        if algorithm != "plain" and mode in ("key", "garbles"):
+            key = bytes.fromhex(given[0]) if mode == "key" else GOOD_KEY
+            return GLib.Variant("ay", key), SESSION
+        if algorithm != "plain" and mode != "no-key":
+            raise NotSupportedError("only plain")
+        return GLib.Variant("s", ""), SESSION
 
     def SearchItems(self, _):
-        return ([ITEM] if self.mode == "prompts" else []), []
+        return ([ITEM] if self.mode.startswith(("prompts", "garbles")) else []), []
 
     def GetSecrets(self, _items, _session):
-        return {}
+        if not self.mode.startswith("garbles"):
+            return {}
+        parameters, value = (bytes.fromhex(given) for given in self.mode.split(":")[1:])
+        return {ITEM: (SESSION, parameters, value, "application/json")}
 
 
 class Collection:

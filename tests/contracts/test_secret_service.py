@@ -7,21 +7,27 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from brokerd.core import login_record
+from brokerd.core.tokens import Pat
 from brokerd.dbus import bus as bus_module
+from brokerd.dbus import keyring as keyring_module
 from brokerd.dbus import secret_service as module
+from brokerd.dbus import secret_session
 from brokerd.dbus.bus import SessionBus
 from brokerd.dbus.secret_service import SCHEMA, SecretServiceStore
 from brokerd.errors import ErrorClass, PermanentError, TransientError
 from contracts.conftest import make_login
-from contracts.private_bus import NAME, PATH
+from contracts.private_bus import NAME, PATH, need
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:DynamicImporter:ImportWarning")
@@ -36,6 +42,9 @@ def operations(store):
         "load": lambda: store.load(LOGIN.key),
         "delete": lambda: store.delete(LOGIN.key),
         "keys": store.keys,
+        "save_pat": lambda: store.save_pat(LOGIN.key, Pat("github_pat_canary")),
+        "load_pat": lambda: store.load_pat(LOGIN.key),
+        "delete_pat": lambda: store.delete_pat(LOGIN.key),
     }
 
 
@@ -54,7 +63,7 @@ async def failures(store):
 @pytest.fixture
 def short_timeout(monkeypatch):
     monkeypatch.setattr(bus_module, "CALL_TIMEOUT", 0.3)
-    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.3)
+    monkeypatch.setattr(keyring_module, "CALL_TIMEOUT", 0.3)
 
 
 async def test_attributes_and_label_hold_no_secret(keyring, secret_service):
@@ -72,6 +81,20 @@ async def test_attributes_and_label_hold_no_secret(keyring, secret_service):
         "user_id": "583231",
     }
     assert found["Label"] == "copilot-broker: octocat@github.com"
+    assert "canary" not in repr(found)
+
+
+async def test_a_personal_access_token_is_an_item_of_its_own(keyring, secret_service):
+    await secret_service.save(LOGIN)
+    await secret_service.save_pat(LOGIN.key, Pat("github_pat_canary"))
+    with keyring.connection() as bus:
+        service = bus.get(NAME, PATH, timeout=5)["org.freedesktop.Secret.Service"]
+        (path,), _ = service.SearchItems({"xdg:schema": SCHEMA, "kind": "pat"}, timeout=5)
+        properties = bus.get(NAME, path, timeout=5)["org.freedesktop.DBus.Properties"]
+        found = properties.GetAll("org.freedesktop.Secret.Item", timeout=5)
+    expected = {"xdg:schema": SCHEMA, "kind": "pat", "host": "github.com", "user_id": "583231"}
+    assert found["Attributes"] == expected
+    assert found["Label"] == "copilot-broker: personal access token of user 583231 at github.com"
     assert "canary" not in repr(found)
 
 
@@ -256,6 +279,126 @@ async def test_a_service_that_would_prompt_counts_as_locked(service_in, name):
     assert caught.value.failure.code == "store_locked"
 
 
+async def test_an_encrypted_session_is_what_is_asked_for_first(secret_service, caplog):
+    assert secret_service.transport == ""
+    await secret_service.check()
+    assert (secret_service.transport, secret_service.why_plain) == ("encrypted", "")
+    assert not caplog.records
+
+
+async def test_a_service_that_cannot_encrypt_is_warned_of_once(service_in, caplog):
+    store = service_in("prompts")
+    for _ in range(3):
+        await store.check()
+    assert (store.transport, store.why_plain) == (
+        "plain",
+        "the Secret Service offers no encryption",
+    )
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message == "secrets cross the session bus unencrypted"
+    assert store.why_plain == record.REASON
+
+
+@pytest.mark.parametrize("error", [ImportError("no such module"), RuntimeError("no OpenSSL")])
+async def test_without_the_library_it_is_plain_and_says_so(
+    secret_service, monkeypatch, caplog, error
+):
+    def fail():
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keyring_module, "load_library", fail)
+        await secret_service.save(LOGIN)
+        assert await secret_service.load(LOGIN.key) == LOGIN
+    assert secret_service.transport == "plain"
+    why = f"the cryptography library cannot be used: {error}"
+    assert [record.REASON for record in caplog.records] == [why] == [secret_service.why_plain]
+    assert await secret_service.load(LOGIN.key) == LOGIN
+    assert (secret_service.transport, secret_service.why_plain) == ("encrypted", "")
+
+
+PRIME = f"{secret_session._PRIME:0256x}"
+
+
+@pytest.mark.parametrize(
+    "mode",
+    ["no-key", "denies", "key:", "key:00", "key:01", f"key:{PRIME[:-1]}e", f"key:{PRIME}",
+     "key:01" + 256 * "0"],
+)  # fmt: skip
+async def test_a_bad_answer_is_never_a_reason_to_send_it_plain(service_in, mode):
+    store = service_in(mode)
+    for operation in (store.check, lambda: store.save(LOGIN)):
+        with pytest.raises(TransientError) as caught:
+            await operation()
+        assert caught.value.failure.code == "store_failed"
+    assert store.transport == ""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value"),
+    [("", ""), (32 * "0", ""), (32 * "0", 30 * "0"), (30 * "0", 32 * "0"), (32 * "0", 32 * "0")],
+)
+async def test_a_secret_that_cannot_be_decrypted_is_asked_for_again(service_in, parameters, value):
+    store = service_in(f"garbles:{parameters}:{value}")
+    with pytest.raises(TransientError, match="cannot be decrypted") as caught:
+        await store.load(LOGIN.key)
+    assert caught.value.failure.code == "store_failed"
+
+
+def spellings(secret):
+    """Return the forms in which a secret may be seen on the bus; base64 for all three offsets."""
+    raw = secret.encode()
+    found = {raw, raw.hex().encode(), raw.hex().upper().encode(), raw.hex(" ").encode()}
+    found |= {raw.decode().encode("utf-16-le"), quote(secret).encode(), repr(list(raw)).encode()}
+    found |= {b64encode(bytes(n) + raw)[4 * n // 3 + 3 : -4] for n in range(3)}
+    found |= {
+        struct.pack(f"<{len(raw)}{kind}", *raw) for kind in "HIQ"
+    }  # arrays of wider integers
+    return found
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_who_watches_the_bus_sees_no_secret(keyring, secret_service, monkeypatch, is_plain):
+    """With `plain`, the control, the watcher sees everything."""
+    if is_plain:
+        monkeypatch.setattr(keyring_module, "_lacking_library", lambda: "this is the control")
+    token, refresh, pat = "gho_canary_value", "ghr_canary_value", "github_pat_canary_value"
+    login = make_login(token=token, refresh_token=refresh)
+    with keyring.watched() as seen:
+        await secret_service.save(login)
+        await secret_service.save_pat(login.key, Pat(pat))
+        assert await secret_service.load(login.key) == login
+        assert await secret_service.load_pat(login.key) == Pat(pat)
+        await secret_service.delete(login.key)
+    assert b"copilot-broker: octocat@github.com" in seen, "nothing was looked through"
+    assert (secret_session.DH_AES.encode() in seen) is not is_plain
+    for secret in (token, refresh, pat):
+        assert seen.count(secret.encode()) == (2 if is_plain else 0)
+        if not is_plain:
+            assert not [form for form in spellings(secret) if form in seen]
+    assert (b'"client_id"' in seen) is is_plain
+
+
+async def test_other_programs_read_what_we_kept_and_we_what_they_did(keyring, secret_service):
+    """libsecret's own client: that the keyring holds the record itself, not what crossed the bus."""
+    need("secret-tool")
+    await secret_service.save(LOGIN)
+    query = ["xdg:schema", SCHEMA, "kind", "login", "host", "github.com", "user_id", "583231"]
+
+    def tool(*arguments, given=b""):
+        command = ["secret-tool", *arguments, *query]
+        done = subprocess.run(
+            command, input=given, capture_output=True, check=True, env=keyring.environ, timeout=20
+        )
+        return done.stdout
+
+    assert await asyncio.to_thread(tool, "lookup") == login_record.encode(LOGIN)
+    other = login_record.encode(make_login(token="gho_é" * 1000))
+    await asyncio.to_thread(tool, "store", "--label=x", given=other)
+    assert (await secret_service.load(LOGIN.key)).token.value == "gho_é" * 1000
+
+
 async def test_items_that_are_not_ours_to_read_are_passed_over(service_in):
     assert await service_in("prompts").keys() == []
 
@@ -324,3 +467,28 @@ async def test_an_item_that_is_no_login(secret_service, monkeypatch, content, co
         assert "canary" not in str(caught.value)
     await secret_service.save(LOGIN)
     assert await secret_service.load(LOGIN.key) == LOGIN
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"\xff\x00 canary", "pat_broken"),
+        (login_record.encode(make_login(token="gho_canary")), "pat_broken"),
+        (login_record.encode_pat(make_login(1).key, Pat("canary")), "pat_broken"),
+        (b'{"version": 2, "value": "canary"}', "store_newer"),
+    ],
+)
+async def test_an_item_that_is_no_personal_access_token(
+    secret_service, monkeypatch, content, code
+):
+    await secret_service.save(LOGIN)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.login_record, "encode_pat", lambda *_: content)
+        await secret_service.save_pat(LOGIN.key, Pat("github_pat_x"))
+    with pytest.raises(PermanentError, match="copilot-cred quota set-pat") as caught:
+        await secret_service.load_pat(LOGIN.key)
+    assert caught.value.failure.code == code
+    assert "canary" not in str(caught.value)
+    assert await secret_service.load(LOGIN.key) == LOGIN
+    await secret_service.save_pat(LOGIN.key, Pat("github_pat_y"))
+    assert await secret_service.load_pat(LOGIN.key) == Pat("github_pat_y")
