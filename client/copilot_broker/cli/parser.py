@@ -16,6 +16,7 @@ from copilot_broker.cli import (
     account,
     api,
     chat,
+    doctor,
     grants,
     login,
     logout,
@@ -57,6 +58,7 @@ FAMILIES = (
     models,
     quota,
     grants,
+    doctor,
     chat,
     api,
 )
