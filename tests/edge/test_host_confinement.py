@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
+import resource
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from brokerd.host import confinement
 
 
 KEEPER = textwrap.dedent(
@@ -19,7 +24,7 @@ KEEPER = textwrap.dedent(
     holds = []
     if sys.argv[1] == "confined":
         from brokerd.host.confinement import before_secrets
-        holds = before_secrets()
+        holds = [check.name for check in before_secrets() if check.holds]
     before = os.umask(0)
     print(json.dumps({
         "address": ctypes.addressof(secret),
@@ -74,17 +79,25 @@ AS_USER = [*NOBODY, "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() ==
 
 REPO = Path(__file__).parents[2]
 
+MODULES = [
+    "core/checks.py",
+    "host/confinement.py",
+    "host/file_limit.py",
+    "host/landlock.py",
+    "host/landlock_probe.py",
+]
+
 
 @contextlib.contextmanager
 def keeper(mode: str, tmp_path: Path):
-    import json
     import shutil
 
-    # The other uid may be unable to read this checkout: it gets a copy of the one module.
-    for name in ("brokerd", "brokerd/host"):
+    # The other uid may be unable to read this checkout: it gets a copy of what is needed.
+    for name in ("brokerd", "brokerd/host", "brokerd/core"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
-    shutil.copy(REPO / "brokerd/host/confinement.py", tmp_path / "brokerd/host")
+    for name in MODULES:
+        shutil.copy(REPO / "brokerd" / name, tmp_path / "brokerd" / name)
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_mode & 0o005 != 0o005:
             folder.chmod(folder.stat().st_mode | 0o055)
@@ -147,48 +160,158 @@ def test_the_same_uid_reads_nothing(tmp_path):
         assert b"confined" in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert told["core"] == [0, 0]
     assert told["umask"] == 0o077
-    assert {"umask 077", "not dumpable", "no core"} <= set(told["holds"])
+    assert {"umask", "not-dumpable", "no-core", "no-new-privileges"} <= set(told["holds"])
 
 
-def test_nothing_is_said_to_hold_that_does_not():
-    """prctl refused (here: by a libc without it) is told as such, and stops nothing."""
-    program = """
-        import ctypes, logging, sys
-        logging.basicConfig(stream=sys.stdout, format="%(message)s")
-        from brokerd.host import confinement
+def told_by(program: str, *prefix: str, **environ: str) -> dict[str, list[str]]:
+    """Run a program that fills `checks`; name → [verdict, told, mend] as a process tells it."""
+    tail = "print(json.dumps({c.name: [c.verdict, c.told, c.mend] for c in checks}))\n"
+    head = "import ctypes, json, os, resource\nfrom brokerd.host import confinement\n"
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", head + textwrap.dedent(program) + tail],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, **environ},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+OWN = ["umask", "not-dumpable", "no-core", "no-user-namespace", "no-new-privileges"]
+
+
+def test_what_was_put_in_force_is_found_in_force():
+    before = told_by("checks = confinement.before_secrets()\n")
+    assert {name: verdict for name, (verdict, *_) in before.items()} == dict.fromkeys(OWN, "ok")
+    later = told_by("confinement.before_secrets()\nchecks = confinement.effective()\n")
+    assert {name: later[name] for name in OWN} == before
+
+
+def test_without_it_each_is_found_lacking_with_what_mends_it():
+    found = told_by("os.umask(0o022)\nchecks = confinement.effective()\n")
+    unlimited = resource.getrlimit(resource.RLIMIT_CORE)[0] != 0
+    lacking = {name for name, (verdict, *_) in found.items() if verdict != "ok"}
+    assert {"umask", "not-dumpable", "no-new-privileges", "landlock", "seccomp"} <= lacking
+    assert ("no-core" in lacking) == unlimited
+    for name in lacking:
+        assert re.search(r": (systemctl|uname|cat) ", found[name][2]), found[name]
+
+
+@pytest.mark.parametrize(
+    ("function", "layer"),
+    [
+        ("_set_umask", "umask"),
+        ("_forbid_dumps", "not-dumpable"),
+        ("_forbid_cores", "no-core"),
+        ("_forbid_new_privileges", "no-new-privileges"),
+    ],
+)
+def test_the_layer_that_is_taken_away_is_the_one_that_is_lacking(function, layer):
+    """What the process does itself: nothing is said to hold that does not."""
+    found = told_by(
+        f"""
+        os.umask(0o022)
+        soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        if hard == resource.RLIM_INFINITY or hard > 0:
+            resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        else:  # nothing to take away here
+            confinement._no_core = lambda: confinement.Check("no-core", "error", "", "")
+        confinement.{function} = lambda: None
+        checks = confinement.before_secrets()
+        """
+        if function == "_forbid_cores"
+        else f"""
+        os.umask(0o022)
+        confinement.{function} = lambda: None
+        checks = confinement.before_secrets()
+        """
+    )
+    assert [name for name, (verdict, *_) in found.items() if verdict != "ok"] == [layer]
+
+
+def test_a_refused_prctl_is_told_and_stops_nothing():
+    found = told_by(
+        """
         class Refused:
             def __init__(self, *_, **__): pass
             def prctl(self, *_): return -1
         confinement.ctypes.CDLL = Refused
-        print(confinement.before_secrets())
+        checks = confinement.before_secrets()
         """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
     )
-    assert "memory stays readable by your other processes" in done.stdout
-    assert "'not dumpable'" not in done.stdout
-    assert "'no core'" in done.stdout
+    verdict, told, mend = found["not-dumpable"]
+    assert verdict == "error"
+    assert "memory stays readable by your other processes" in told
+    assert mend.endswith("systemctl --user restart copilot-broker")
+    assert found["no-core"][0] == "ok"
 
 
-def test_a_user_namespace_is_warned_about():
-    if subprocess.run(
+def can_make_user_namespaces() -> bool:
+    return not subprocess.run(
         ["/usr/bin/unshare", "--user", "--map-root-user", "true"], check=False
-    ).returncode:
-        pytest.skip("no user namespaces here")
-    program = (
-        "import logging, sys; logging.basicConfig(stream=sys.stdout, format='%(message)s');"
-        "from brokerd.host.confinement import before_secrets; print(before_secrets())"
-    )
-    done = subprocess.run(
-        ["/usr/bin/unshare", "--user", "--map-root-user", sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    assert "in a user namespace" in done.stdout
-    assert "'no user namespace'" not in done.stdout
+    ).returncode
+
+
+@pytest.mark.skipif(not can_make_user_namespaces(), reason="needs user namespaces")
+def test_a_user_namespace_is_told_of():
+    unshare = ["/usr/bin/unshare", "--user", "--map-root-user"]
+    found = told_by("checks = confinement.before_secrets()\n", *unshare)
+    verdict, told, mend = found["no-user-namespace"]
+    assert verdict == "error"
+    assert "its owner's processes can read this memory" in told
+    assert "PrivateUsers=" in mend
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root, to be without capabilities"
+)
+def test_capabilities_are_told_of():
+    program = "checks = confinement.effective()\n"
+    bare = ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    assert told_by(program)["no-capabilities"][0] == "warning"
+    assert told_by(program, *bare)["no-capabilities"][0] == "ok"
+
+
+def test_the_keys_of_tls_are_written_nowhere(tmp_path):
+    keys = tmp_path / "keys"
+    program = """
+    confinement.before_secrets()
+    import ssl
+    checks = []
+    assert ssl.create_default_context().keylog_filename is None
+    """
+    told_by(program, SSLKEYLOGFILE=str(keys))
+    assert not keys.exists()
+
+
+SWAP = "Filename Type Size Used Priority\n"
+
+
+@pytest.mark.parametrize(
+    ("swap", "maximum", "swapped", "holds"),
+    [
+        (SWAP, None, "0 kB", True),  # a machine without swap
+        (SWAP + "/dev/sda2 partition 1 0 -2\n", "0\n", "0 kB", True),
+        (SWAP + "/dev/sda2 partition 1 0 -2\n", "max\n", "0 kB", False),
+        (SWAP + "/dev/sda2 partition 1 0 -2\n", None, "0 kB", False),
+        (SWAP + "/dev/sda2 partition 1 0 -2\n", "0\n", "12 kB", False),
+    ],
+)
+def test_swap(swap, maximum, swapped, holds, monkeypatch):
+    files = {"/proc/self/cgroup": "0::/user.slice/x.service\n", "/proc/swaps": swap}
+    if maximum is not None:
+        files["/sys/fs/cgroup/user.slice/x.service/memory.swap.max"] = maximum
+
+    class Files(type(Path())):
+        def read_text(self):
+            try:
+                return files[str(self)]
+            except KeyError:
+                raise FileNotFoundError(str(self)) from None
+
+    monkeypatch.setattr(confinement, "Path", Files)
+    check = confinement._no_swap({"VmSwap": swapped})
+    assert check.holds is holds
+    assert holds or check.mend.endswith("MemorySwapMax=0")
