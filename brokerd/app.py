@@ -133,11 +133,16 @@ class _Daemon:
         pacer.on_change(self._broker.announce)
         pacer.on_change(cooldowns.keep)  # after: it waits for the disk
         gate = Gate()
+        quotas = self._broker.quotas
+        proxy = Proxy(
+            self._broker, lambda: self._upstream.copilot, pacer, on_used_up=quotas.used_up
+        )
+        quotas.watch_headers(proxy.quota)
         self._rpc = RpcServer(
             self._broker,
             gate,
             peercred.peer_of,
-            proxy=Proxy(self._broker, lambda: self._upstream.copilot, pacer),
+            proxy=proxy,
             version=__version__,
             # Asked anew each time: a reload swaps the upstream.
             headers_for_client=lambda: self._upstream.headers_for_client(),  # noqa: PLW0108

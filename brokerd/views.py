@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from brokerd.core.quota import Quota, Source
     from brokerd.errors import Failure
 
 
@@ -22,6 +23,9 @@ __all__ = [
     "LoginWaiting",
     "ModelList",
     "PacingView",
+    "QuotaAttempt",
+    "QuotaOutcome",
+    "QuotaView",
     "UserCodeIssued",
     "WatchKind",
     "WatchState",
@@ -29,6 +33,9 @@ __all__ = [
 
 AccountState = Literal["signed_out", "awaiting_user", "exchanging", "ready"]
 WatchKind = Literal["token", "login_required", "cooldown", "failed"]
+QuotaOutcome = Literal["used", "added", "nothing", "failed", "not_needed", "not_configured"]
+"""Of one source: it is the answer, filled a gap in it, told nothing, failed, was not asked because
+nothing was missing, or could not be asked for want of a personal access token."""
 
 
 @dataclass(frozen=True)
@@ -177,3 +184,39 @@ class WatchState:
     lease: LeasedToken | None = None
     """Present whenever a token is leasable, whatever `kind` says."""
     failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class QuotaAttempt:
+    """What came of one source of a quota."""
+
+    source: Source
+    outcome: QuotaOutcome
+    failure: Failure | None = None
+    """Why it was in vain, or was not asked; None: it was not in vain."""
+
+
+@dataclass(frozen=True)
+class QuotaView:
+    """What is left of an account's plan, and who says so."""
+
+    account: str
+    host: str
+    login: str
+    source: Source
+    """The first that told anything; see `core.quota.SOURCES`."""
+    kinds: Sequence[Quota]
+    """Each name once; none: whoever was asked did not tell."""
+    tried: Sequence[QuotaAttempt]
+    """All sources, in order."""
+    age: float | None
+    """Seconds since that source told it; None: nobody knows."""
+    plan: str = ""
+    """GitHub's word for the plan."""
+    sku: str = ""
+    models: Sequence[tuple[str, float]] = ()
+    """What each model has used, where the billing pages were asked; the biggest first."""
+    tier: str = ""
+    """The caller's word for the plan, where an entitlement is by that word only."""
+    has_pat: bool = False
+    """Whether a personal access token is kept for the account."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from brokerd.broker.account_views import pending_view, summary_line, view_of
 from brokerd.broker.leases import Leases
 from brokerd.broker.logins import Logins
+from brokerd.broker.quotas import Quotas
 from brokerd.broker.roster import Roster
 from brokerd.broker.watching import watched
 from brokerd.core.machine.events import RefreshRequested, Resumed
@@ -85,6 +86,13 @@ class Broker:
             token_id=self._leases.token_id,
             chance=(random or random_module.SystemRandom()).random,
         )
+        self.quotas = Quotas(
+            self._roster,
+            github=github,
+            stores=stores,
+            dead_logins=self._logins.dead_logins,
+        )
+        """What is left of each account's plan."""
 
     async def run(self) -> None:
         """Load logins, then drive the machines until cancelled."""
@@ -105,6 +113,7 @@ class Broker:
                     nap = min(nap, max(0.0, start_by - self._clock.monotonic()))
                 await self._nap(nap)
         finally:
+            await self.quotas.close()
             await self._roster.close()
 
     async def _nap(self, seconds: float) -> None:

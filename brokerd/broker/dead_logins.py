@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 DEAD_CODES = frozenset({"bad_credentials", "bad_refresh_token"})
 """Failures that say so of the token itself, and not of the app or of this moment."""
 
+MAX_DOUBTED = 64
+"""Tokens; a person has a handful of logins."""
+
 
 class DeadLogins:
     """Those of one host, by the index."""
@@ -42,6 +45,8 @@ class DeadLogins:
         self._index = index
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         """Fingerprint → whose turn it is to show the token, and how many have one or wait."""
+        self._doubted: set[str] = set()
+        """Fingerprints of tokens that were refused to somebody other than their machine."""
 
     def has(self, token: GitHubToken) -> bool:
         """Whether GitHub has refused it."""
@@ -63,11 +68,23 @@ class DeadLogins:
         try:
             async with lock:
                 self.check(token)
+                if name in self._doubted:
+                    raise PermanentError(REFUSED_BEFORE)
                 yield
         finally:
             lock, count = self._turns.pop(name)
             if count > 1:
                 self._turns[name] = lock, count - 1
+
+    def doubt(self, token: GitHubToken) -> None:
+        """Know that GitHub has just refused it, to somebody who asked besides its machine.
+
+        The machine finds it out without a request when it is the next to show it, and then does
+        what is to be done: renew it (`check` has nothing against that), or give it up.
+        """
+        if len(self._doubted) >= MAX_DOUBTED:
+            self._doubted.clear()
+        self._doubted.add(token.fingerprint)
 
     def note(self, name: str, login: Login, code: str) -> None:
         """Remember that GitHub has refused the login of that name; all names heed it.
@@ -82,6 +99,7 @@ class DeadLogins:
 
     def clear(self, login: Login) -> None:
         """Forget it: GitHub has just told whose it is."""
+        self._doubted.discard(login.token.fingerprint)
         for name, entry in self._index.entries().items():
             if entry.key == login.key and entry.refused == login.token.fingerprint:
                 self._remember(name, replace(entry, refused=""))

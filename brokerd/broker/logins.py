@@ -201,7 +201,7 @@ class Logins:
             open_store=open_store,
             kept=kept,
             renewal_turn=self._roster.renewal_turn,
-            dead_logins=self._dead_logins(host),
+            dead_logins=self.dead_logins(host),
             token_id=self._token_id,
             on_saved=on_saved,
         )
@@ -211,7 +211,7 @@ class Logins:
             clock=self._roster.clock,
             prompt=Prompt(name, host, client_id, self._roster.clock),
             on_direct=lambda login: self._remember_direct(name, login),
-            on_refused=lambda login, code: self._dead_logins(login.host).note(name, login, code),
+            on_refused=lambda login, code: self.dead_logins(login.host).note(name, login, code),
             on_change=self._roster.changed,
         )
 
@@ -271,7 +271,7 @@ class Logins:
         )
         old = self._roster.index.entries().get(name)
         self._roster.index.put(name, entry)
-        self._dead_logins(login.host).clear(login)
+        self.dead_logins(login.host).clear(login)
         is_meant = name == DEFAULT_ACCOUNT or len(self._roster.index.entries()) == 1
         if self._roster.index.default is None and is_meant:
             self._roster.index.default = name
@@ -299,7 +299,8 @@ class Logins:
         kept = (entry for entry in self._roster.index.entries().values() if entry.key == key)
         return next((entry.cooldown for entry in kept if entry.cooldown is not None), None)
 
-    def _dead_logins(self, host: str) -> DeadLogins:
+    def dead_logins(self, host: str) -> DeadLogins:
+        """Return those of a host."""
         return self._dead.setdefault(host, DeadLogins(host, self._roster.index))
 
     def _remember_direct(self, name: str, login: Login) -> None:

@@ -73,16 +73,19 @@ class Proxy:
         *,
         monotonic: Callable[[], float] = _boottime,
         wall: Callable[[], float] = time.time,
+        on_used_up: Callable[[str], None] = lambda _account: None,
     ) -> None:
         """`copilot` gives the API of the moment: a changed configuration brings another.
 
-        `monotonic` should count suspend: an hour of sleep ages a list of models too.
+        `monotonic` should count suspend: an hour of sleep ages a list of models too. `on_used_up`
+        is told the account when Copilot says that its quota is used up (402).
         """
         self._broker = broker
         self._copilot = copilot
         self._pacer = pacer
         self._monotonic = monotonic
         self._wall = wall
+        self._on_used_up = on_used_up
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._turns = TurnHeaders(monotonic)
         self._tokens = RefusedTokens(broker, monotonic)
@@ -241,6 +244,7 @@ class Proxy:
             elif action is Action.REREAD_QUOTA:
                 extra = {"ACCOUNT": lease.account, "STATUS": reply.status}
                 log.info("quota used up", extra=extra)
+                self._on_used_up(lease.account)
             refusal = self._explained(reply, body, request, lease.account)
             ticket.answered(reply.status, refusal)
         except BaseException:
