@@ -47,7 +47,7 @@ def _only_one(body: bytes) -> str:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_ITEMS:
         return ""
     try:
-        request = json.loads(body, object_pairs_hook=_Members)
+        request = json.loads(str(body, "utf-8"), object_pairs_hook=_Members)
     except (ValueError, RecursionError):
         return ""
     if not isinstance(request, _Members):

@@ -45,7 +45,8 @@ ACCEPTS_PER_TURN = 16
 """Newcomers let in before those inside have their turn."""
 
 ACCEPT_PAUSE = 1.0
-"""Seconds without accepting when the machine has no file or memory left."""
+"""Seconds without accepting when the machine has no file or memory left and nobody is here who
+could make room."""
 
 _BODY = json.dumps(
     {
@@ -76,6 +77,8 @@ class UnavailableDoor:
         self._open: dict[_Visitor, None] = {}
         """Oldest first."""
         self._resuming: dict[socket.socket, asyncio.TimerHandle] = {}
+        """Listening sockets on which nothing is accepted for now."""
+        self._warn_again_at = 0.0
 
     @property
     def connections(self) -> int:
@@ -106,11 +109,15 @@ class UnavailableDoor:
             visitor.close()
 
     def leave(self, visitor: _Visitor) -> None:
-        """Forget it."""
+        """Forget it; there is room for another one."""
         self._open.pop(visitor, None)
+        for listening in list(self._resuming):
+            self._accept_on(listening)
 
     def _accept_on(self, listening: socket.socket) -> None:
-        self._resuming.pop(listening, None)
+        timer = self._resuming.pop(listening, None)
+        if timer is not None:
+            timer.cancel()
         asyncio.get_running_loop().add_reader(listening, self._on_newcomer, listening)
 
     def _on_newcomer(self, listening: socket.socket) -> None:
@@ -126,9 +133,11 @@ class UnavailableDoor:
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
         """Never spin: the newcomer stays in the queue, so it would be readable for ever."""
-        extra = {"REASON": error.strerror, "COUNT": len(self._open)}
-        log.warning("accepting paused", extra=extra)
         loop = asyncio.get_running_loop()
+        if loop.time() >= self._warn_again_at:  # a flood of newcomers is no flood of lines
+            self._warn_again_at = loop.time() + ACCEPT_PAUSE
+            extra = {"REASON": error.strerror, "COUNT": len(self._open)}
+            log.warning("accepting paused", extra=extra)
         loop.remove_reader(listening)
         self._resuming[listening] = loop.call_later(ACCEPT_PAUSE, self._accept_on, listening)
         self._make_room()

@@ -265,7 +265,7 @@ async def test_who_sends_a_descriptor_along_is_closed_and_we_hold_no_more(
         await until(lambda: door.server.buffered == len(before))
         door.broker.calls.clear()
         with Path("/dev/null").open() as extra:
-            open_before = set(os.listdir("/proc/self/fd"))
+            open_before = len(list(Path("/proc/self/fd").iterdir()))
             rights = array.array("i", [extra.fileno()] * 100)
             vandal.wire.send_request("token.get", {})
             vandal.socket.sendmsg(
@@ -273,7 +273,8 @@ async def test_who_sends_a_descriptor_along_is_closed_and_we_hold_no_more(
             )
             assert await vandal.is_closed()
             await until(lambda: door.server.connections == 1)
-            assert len(os.listdir("/proc/self/fd")) < len(open_before)  # its own have gone
+            now_open = len(list(Path("/proc/self/fd").iterdir()))
+            assert now_open < open_before  # its own have gone
         assert door.broker.calls == []  # what came with it was not looked at
         assert (await bystander.call("token.get")).error is None
     assert [r.REASON for r in caplog.records if r.message == "protocol breached"] == [
