@@ -130,12 +130,12 @@ class KeyAgreement:
 
 
 def load_library() -> None:
-    """Import what AesTransport needs.
+    """Have what AesTransport needs, and see it work.
 
-    Raises ImportError without it, RuntimeError where it finds no OpenSSL to its liking.
+    Raises ImportError without it, RuntimeError where it finds no OpenSSL to its liking: that shows
+    only when something is encrypted.
     """
-    import cryptography.hazmat.primitives.ciphers  # noqa: PLC0415
-    import cryptography.hazmat.primitives.padding  # noqa: F401, PLC0415
+    AesTransport(bytes(_KEY_BYTES)).seal(b"")
 
 
 def _derive(shared: bytes) -> bytes:
