@@ -15,7 +15,7 @@ import pytest
 
 from brokerd.core import audit
 from system.scripted import JSON_ERRORS, error_of
-from system.session import eventually
+from system.session import SERVICE, SOCKETS, eventually
 
 
 if TYPE_CHECKING:
@@ -122,6 +122,52 @@ def test_a_connection_dies_with_its_process(signed_in: Session) -> None:
     told = signed_in.script(LEFT_BEHIND, signed_in.rpc, HELLO.hex(), GET.hex())
     assert told.strip() == "closed"
     assert signed_in.cred("get").returncode == 0  # nobody else's connection did
+
+
+# Sends a descriptor along with a request, and reads until the other end closes.
+SEND_DESCRIPTOR = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.settimeout(20)
+s.connect(sys.argv[1])
+data = b""
+try:
+    socket.send_fds(s, [bytes.fromhex(sys.argv[2])], [0])
+    while more := s.recv(65536):
+        data += more
+except PermissionError:
+    data = b"refused by the kernel"
+except (BrokenPipeError, ConnectionResetError):
+    pass
+print(data.decode("latin-1"))
+"""
+HTTP_GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+DOORS = {"rpc": GET, "http": HTTP_GET}
+
+
+def open_files(session: Session) -> int:
+    return len(session.good("ls", f"/proc/{session.main_pid()}/fd", root=True).split())
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_descriptors_come_in(signed_in: Session, door: str) -> None:
+    before = open_files(signed_in)
+    told = signed_in.script(SEND_DESCRIPTOR, getattr(signed_in, door), DOORS[door].hex())
+    assert told.strip() == ("refused by the kernel" if kernel_is((6, 16)) else "")
+    assert eventually(lambda: open_files(signed_in) == before)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_descriptors_come_in_with_the_connection_that_starts_the_daemon(
+    signed_in: Session, door: str
+) -> None:
+    """It is in the queue before the daemon can forbid anything: then it is closed unanswered."""
+    before = open_files(signed_in)
+    signed_in.systemctl("stop", SERVICE, *SOCKETS)
+    signed_in.systemctl("start", SOCKETS[0])  # what it forbids lasts as long as its sockets
+    told = signed_in.script(SEND_DESCRIPTOR, getattr(signed_in, door), DOORS[door].hex())
+    assert told.strip() == ""
+    assert signed_in.cred("get").returncode == 0
+    assert eventually(lambda: open_files(signed_in) == before)
 
 
 KNOCK = """
