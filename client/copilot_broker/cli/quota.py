@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client, Denied
-from copilot_broker.cli.display import say, wrapped
+from copilot_broker.cli.display import account_words, say, wrapped
 from copilot_broker.cli.mystatus import Found, read_mystatus
 from copilot_broker.cli.quota_bars import print_quota
 from copilot_broker.cli.report import PROGRAM, Refusal, note, printable, words
@@ -36,7 +36,8 @@ counts, when it begins anew, and who said so.
 Asked in this order, until one answers: GitHub's billing pages, where a token
 that may read them was given (copilot-cred quota set-pat); the page of the
 account's own Copilot seat; what Copilot told beside its last answers; what the
-Copilot token of a free plan says. -v shows why the others did not answer.
+Copilot token of a free plan says. What one leaves out, the next may add. -v
+shows who did not answer and why, and what each model has used.
 
 The token that opencode-mystatus keeps for the billing pages is used, too,
 unless the account has one of its own. Only github.com's, only from a file that
@@ -54,7 +55,7 @@ examples:
 
 SET_DESCRIPTION = """\
 Keep a token with which the broker may read the billing pages, which know best.
-It is read from stdin, never from the command line, and kept where the
+It is read from stdin, never from the command line, tried, and kept where the
 account's login is kept until you sign out.
 
 Make it at https://github.com/settings/personal-access-tokens: a fine-grained
@@ -77,13 +78,17 @@ it: delete it at https://github.com/settings/personal-access-tokens
 ACCOUNT_HELP = "instead of the default account"
 
 SOURCES = {
-    "pat": "GitHub's billing pages",
     "billing": "GitHub's billing pages",
-    "seat": "the page of the account's Copilot seat",
-    "headers": "what Copilot told beside its last answers",
+    "seat": "the account's Copilot seat",
+    "headers": "Copilot, beside its last answers",
     "token": "the account's Copilot token",
 }
 """By their names on the wire (PROTOCOL.md, quota.get)."""
+
+TOLD = frozenset({"used", "added"})
+"""Outcomes of sources that told something."""
+
+TIERS = ("free", "pro", "pro+", "max", "business", "enterprise")
 
 
 def add(verbs: Any) -> None:
@@ -96,6 +101,9 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--account", metavar="NAME", help=ACCOUNT_HELP)
     parser.add_argument("--fresh", action="store_true", help="have GitHub asked anew")
+    parser.add_argument(
+        "--tier", choices=TIERS, help="your plan, in case that nobody tells what it includes"
+    )
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="also who did not answer, and why"
     )
@@ -128,13 +136,16 @@ def quota(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer))
         return 0
-    facts = [f"plan {answer['plan']}"] if answer.get("plan") else []
-    print(wrapped(": ".join([str(answer.get("account") or "default"), *facts]), hanging="  "))
-    print_quota(answer.get("kinds"))
+    print(wrapped(_whose(answer), hanging="  "))
+    if answer.get("kinds"):
+        print_quota(answer["kinds"])
+    else:
+        print("  no figures")
     print(wrapped(_who_says(answer), hanging="  "))
     if args.verbose:
-        for line in _in_vain(answer):
-            say(line)
+        _tell_more(answer)
+    elif any(each.get("outcome") == "failed" for each in _in_vain(answer)):
+        say(f"Not everybody who was asked answered; why: {_command('-v', args)}")
     return 0
 
 
@@ -143,15 +154,21 @@ def set_pat(args: argparse.Namespace) -> int:
     pat = token_from_stdin(PLAN_TOKEN)
     with Client(name=PROGRAM, timeout=QUOTA_TIMEOUT) as client:
         answer = client.set_pat(pat, args.account)
-    whose = answer.get("account") or args.account or "the default account"
-    say(f"Kept for {printable(whose)}. To see what it tells: {_command('', args)}")
+    whose = printable(answer.get("account") or args.account or "the default account")
+    say(f"Kept for {whose}. To see what is left: {_command('', args)}")
+    for attempt in _in_vain(answer):
+        if attempt.get("source") == "billing":  # it works, and yet tells nothing
+            say(_why(attempt))
     return 0
 
 
 def forget_pat(args: argparse.Namespace) -> int:
     """Have the token forgotten."""
     with Client(name=PROGRAM, timeout=QUOTA_TIMEOUT) as client:
-        client.forget_pat(args.account)
+        answer = client.forget_pat(args.account)
+    if answer.get("forgotten") is False:
+        say("None was kept.")
+        return 0
     say(
         "Forgotten here; GitHub still takes it: delete it at"
         " https://github.com/settings/personal-access-tokens"
@@ -162,14 +179,15 @@ def forget_pat(args: argparse.Namespace) -> int:
 def _ask(client: Client, args: argparse.Namespace) -> dict[str, Any]:
     """Ask with opencode-mystatus' token if there is one of this account's user."""
     found = _of_mystatus(client, args)
+    tier = args.tier or found.tier or None
     if found.token:
         try:
-            return client.quota(args.account, args.fresh, found.token, found.tier or None)
+            return client.quota(args.account, args.fresh, found.token, tier)
         except Denied as error:
             if error.code != "scope_too_low":
                 raise
             _remark(args, "the token of opencode-mystatus is not used: " + error.message)
-    return client.quota(args.account, args.fresh, tier=found.tier or None)
+    return client.quota(args.account, args.fresh, tier=tier)
 
 
 def _of_mystatus(client: Client, args: argparse.Namespace) -> Found:
@@ -203,29 +221,63 @@ def _remark(args: argparse.Namespace, text: str) -> None:
         note(text)
 
 
+def _whose(answer: Mapping[str, Any]) -> str:
+    """Return whose plan it is: `octocat on github.com (account default), plan pro`."""
+    account = {**answer, "name": answer.get("account") or "default"}
+    said = account_words(account) if answer.get("login") else str(account["name"])
+    plan = answer.get("plan") or answer.get("sku")
+    return f"{said}, plan {plan}" if plan else said
+
+
 def _who_says(answer: Mapping[str, Any]) -> str:
-    source, age = answer["source"], answer.get("age")
-    said = f"as {SOURCES.get(str(source), source)} had it"
-    if isinstance(age, int | float) and age > 1:
-        return f"{said} {duration(age)} ago"
-    return f"{said} just now"
+    said = f"told by {_source(answer['source'])}"
+    age = answer.get("age")
+    if isinstance(age, int | float):
+        said += f" {duration(age)} ago" if age > 1 else " just now"
+    added = [each["source"] for each in _tried(answer) if each.get("outcome") == "added"]
+    if added:
+        said += f"; the rest by {' and '.join(map(_source, added))}"
+    if answer.get("tier"):
+        said += f"; that the plan is {answer['tier']} is only your own word"
+    return said
 
 
-def _in_vain(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Yield who was asked before that source, and why that was in vain."""
+def _source(name: object) -> str:
+    return SOURCES.get(str(name), str(name))
+
+
+def _tried(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     tried = answer.get("tried")
     for attempt in tried if isinstance(tried, list) else []:
-        if not isinstance(attempt, Mapping) or attempt.get("source") == answer.get("source"):
-            continue
-        name = printable(attempt.get("source"))
-        told = str(attempt.get("message") or attempt.get("outcome") or "did not answer")
-        error = Refusal(ErrorClass.INTERNAL, "", told, str(attempt.get("hint") or ""))
-        yield "\n".join(words(error, name))
+        if isinstance(attempt, Mapping) and attempt.get("source"):
+            yield attempt
+
+
+def _in_vain(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the sources that did not tell anything."""
+    return (each for each in _tried(answer) if each.get("outcome") not in TOLD)
+
+
+def _tell_more(answer: Mapping[str, Any]) -> None:
+    models = answer.get("models")
+    if isinstance(models, Mapping) and models:
+        used = [f"{name} {count}" for name, count in models.items()]
+        say(wrapped(f"by model: {', '.join(used)}", hanging="  "))
+    for attempt in _in_vain(answer):
+        say(_why(attempt))
+
+
+def _why(attempt: Mapping[str, Any]) -> str:
+    """Return why a source told nothing, and what mends that."""
+    name = str(attempt["source"])
+    told = str(attempt.get("outcome") or "told nothing").replace("_", " ")
+    error = Refusal.from_map(attempt) or Refusal(ErrorClass.TEMPORARY, "", told, "")
+    return "\n".join(words(error, name))
 
 
 def _nobody_tells(answer: Mapping[str, Any], args: argparse.Namespace) -> Refusal:
-    for line in _in_vain(answer):
-        say(line)
+    for attempt in _in_vain(answer):
+        say(_why(attempt))
     return Refusal(
         ErrorClass.TEMPORARY,
         "quota_unknown",

@@ -34,7 +34,9 @@ def _bar(name: str, kind: Mapping[str, Any]) -> tuple[str, float | None, str]:
         return name, None, f"unlimited, {_count(used)} used" if used else "unlimited"
     left = _percent_left(kind, entitled, used)
     said = _how_much(left, entitled, used, _unit(kind))
-    if left is None and not said:
+    if not said and (kind.get("blocked") is True or _number(kind.get("remaining")) is not None):
+        said = f"{_count(_number(kind.get('remaining')) or 0.0)} left"
+    if not said:
         return name, None, "no figures"
     overage = _number(kind.get("overage"))
     if overage:

@@ -36,22 +36,32 @@ KINDS = {
 }
 ANSWER = {
     "account": "default",
+    "host": "github.com",
+    "login": "octocat",
     "source": "seat",
     "age": 130.0,
     "plan": "individual_pro",
-    "unit": "requests",
+    "sku": "monthly_subscriber",
+    "tier": "",
+    "has_pat": True,
     "kinds": KINDS,
+    "models": {"gpt-5": 120.25, "o3": 3.2},
     "tried": [
         {
             "source": "billing",
-            "outcome": "refused",
+            "outcome": "failed",
+            "class": 5,
             "code": "pat_permission",
             "message": "GitHub's billing pages answered 403",
             "hint": "give the token the permission Plan: copilot-cred quota set-pat",
+            "url": "https://github.com/settings/personal-access-tokens",
         },
-        {"source": "seat", "outcome": "answered"},
+        {"source": "seat", "outcome": "used"},
+        {"source": "headers", "outcome": "added"},
+        {"source": "token", "outcome": "not_needed"},
     ],
 }
+WELL = {**ANSWER, "tried": ANSWER["tried"][1:2]}
 STATUS = {
     "accounts": [
         {"name": "default", "login": "octocat", "host": "github.com", "default": True},
@@ -64,9 +74,9 @@ STATUS = {
 @pytest.fixture
 def server(tmp_path):
     answers = {
-        "quota.get": ANSWER,
-        "quota.set_pat": {"account": "default"},
-        "quota.forget_pat": {},
+        "quota.get": WELL,
+        "quota.set_pat": WELL,
+        "quota.forget_pat": {"account": "default", "forgotten": True},
         "broker.status": STATUS,
     }
     with WireServer(answers) as server:
@@ -76,7 +86,7 @@ def server(tmp_path):
 
 def bars(server, **kinds):
     """Return the lines between the account's and the source's."""
-    server.answers["quota.get"] = {**ANSWER, "kinds": kinds}
+    server.answers["quota.get"] = {**WELL, "kinds": kinds}
     done = run("quota", env=server.environ)
     assert (done.returncode, done.stderr) == (0, "")
     return [" ".join(line.split()) for line in done.stdout.splitlines()[1:-1]]
@@ -86,11 +96,11 @@ def test_for_people(server):
     done = run("quota", env=server.environ)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "default: plan individual_pro",
+        "octocat on github.com (account default), plan individual_pro",
         "  premium_interactions  [############--------]  123.45 of 300 used, 59 % left, anew on 2026-12-01",
         "  chat                                          unlimited",
         "  completions                                   unlimited, 40 used",
-        "as the page of the account's Copilot seat had it 2 min ago",
+        "told by the account's Copilot seat 2 min ago",
     ]
     assert server.calls("quota.get") == [{}]
     assert server.calls("broker.status") == []
@@ -128,6 +138,9 @@ def test_a_terminal_shows_the_same(server, command):
         (kind(0, 0, 0.0), "[--------------------] 0 of 0 used, 0 % left"),
         (kind(0, 0), "0 of 0 used"),
         (kind(), "no figures"),
+        (kind(remaining=0.0, blocked=True), "0 left"),
+        (kind(blocked=True), "0 left"),
+        (kind(remaining=12.5), "12.5 left"),
         (kind("unknown", "unknown", "unknown", remaining="unknown"), "no figures"),
         (
             kind(300, 300, 0.0, overage_permitted=True),
@@ -142,25 +155,64 @@ def test_each_figure_that_github_is_known_to_send_reads_well(server, counted, wo
 
 def test_an_answer_of_nonsense_is_no_defect(server):
     assert bars(server, a=1, b=None, c=[]) == []
-    server.answers["quota.get"] = {"source": "later", "kinds": 3, "age": True, "tried": 8}
+    assert bars(server) == ["no figures"]
+    server.answers["quota.get"] = {
+        "source": "later",
+        "kinds": [],
+        "age": True,
+        "models": 4,
+        "tried": 8,
+    }
     done = run("quota", "-v", env=server.environ)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "default\nas later had it just now\n"
+    assert done.stdout == "default\n  no figures\ntold by later just now\n"
 
 
 def test_options_are_handed_on_and_json_is_the_whole_answer(server):
-    done = run("quota", "--account", "work", "--fresh", "--json", env=server.environ)
+    options = ("--account", "work", "--fresh", "--tier", "pro+")
+    done = run("quota", *options, "--json", env=server.environ)
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
-    assert json.loads(done.stdout) == ANSWER
-    assert server.calls("quota.get") == [{"account": "work", "fresh": True}]
+    assert json.loads(done.stdout) == WELL
+    assert server.calls("quota.get") == [{"account": "work", "fresh": True, "tier": "pro+"}]
 
 
 def test_verbose_says_who_did_not_answer_and_why(server):
+    server.answers["quota.get"] = ANSWER
     done = run("quota", "-v", env=server.environ)
-    assert done.stderr.splitlines() == [
-        "billing: GitHub's billing pages answered 403",
-        "  hint: give the token the permission Plan: copilot-cred quota set-pat",
+    assert done.stdout.splitlines()[-2:] == [
+        "told by the account's Copilot seat 2 min ago; the rest by Copilot, beside its",
+        "  last answers",
     ]
+    assert done.stderr.splitlines() == [
+        "by model: gpt-5 120.25, o3 3.2",
+        "billing: GitHub's billing pages answered 403",
+        "  see: https://github.com/settings/personal-access-tokens",
+        "  hint: give the token the permission Plan: copilot-cred quota set-pat",
+        "token: not needed",
+    ]
+
+
+def test_a_source_that_failed_is_hinted_at(server):
+    server.answers["quota.get"] = ANSWER
+    done = run("quota", "--account", "work", env=server.environ)
+    assert done.stderr.endswith("why: copilot-cred quota -v --account work\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": "headers", "age": None}, "told by Copilot, beside its last answers"),
+        ({"source": "billing", "age": 0.2}, "told by GitHub's billing pages just now"),
+        (
+            {"tier": "pro+"},
+            "told by the account's Copilot seat 2 min ago; that the plan is pro+ is only",
+        ),
+        ({"source": "token"}, "told by the account's Copilot token 2 min ago"),
+    ],
+)
+def test_who_says_it_and_when(server, changes, words):
+    server.answers["quota.get"] = {**WELL, **changes}
+    assert words in run("quota", env=server.environ).stdout.splitlines()
 
 
 def test_where_nobody_tells_all_reasons_are_said(server):
@@ -185,8 +237,20 @@ def test_a_refusal_ends_it_by_its_class(server, error_class):
 def test_set_pat_reads_stdin(server):
     done = run("quota", "set-pat", env=server.environ, stdin=f" {PAT}\n")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "Kept for default. To see what it tells: copilot-cred quota\n"
+    assert done.stderr == "Kept for default. To see what is left: copilot-cred quota\n"
     assert server.calls("quota.set_pat") == [{"pat": PAT}]
+
+
+def test_set_pat_says_so_if_the_pages_tell_nothing(server):
+    nothing = {"source": "billing", "outcome": "nothing", "class": 7, "code": "nothing_billed"}
+    nothing |= {"message": "an organization pays", "hint": "then: copilot-cred quota forget-pat"}
+    server.answers["quota.set_pat"] = {**ANSWER, "tried": [nothing, *WELL["tried"]]}
+    done = run("quota", "set-pat", env=server.environ, stdin=PAT)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[1:] == [
+        "billing: an organization pays",
+        "  hint: then: copilot-cred quota forget-pat",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +305,8 @@ def test_forget_pat_says_where_it_is_deleted(server):
     assert (done.returncode, done.stdout) == (0, "")
     assert "https://github.com/settings/personal-access-tokens" in done.stderr
     assert server.calls("quota.forget_pat") == [{"account": "work"}]
+    server.answers["quota.forget_pat"] = {"account": "default", "forgotten": False}
+    assert run("quota", "forget-pat", env=server.environ).stderr == "None was kept.\n"
 
 
 # -- what opencode-mystatus keeps --------------------------------------------------------------
@@ -264,6 +330,8 @@ def test_its_token_is_sent_along(server, tmp_path):
     done = run("quota", "-v", env=server.environ)
     assert done.returncode == 0
     assert server.calls("quota.get") == [{"pat": PAT, "tier": "pro+"}]
+    run("quota", "--tier", "max", env=server.environ)
+    assert server.calls("quota.get")[1] == {"pat": PAT, "tier": "max"}
     assert "CANARY" not in done.stdout + done.stderr
     assert place.read_text() == kept()
     assert place.stat().st_mtime_ns == before.st_mtime_ns
@@ -293,7 +361,7 @@ def test_a_file_without_user_name_and_tier_is_enough(server, tmp_path):
 def test_who_may_not_send_it_asks_without(server, tmp_path):
     keep(tmp_path, kept())
     denied = ErrorInfo(ErrorClass.DENIED, "scope_too_low", "this connection may not", "see")
-    server.answers["quota.get"] = lambda params: denied if "pat" in params else ANSWER
+    server.answers["quota.get"] = lambda params: denied if "pat" in params else WELL
     done = run("quota", env=server.environ)
     assert (done.returncode, done.stderr) == (0, "")
     assert server.calls("quota.get")[-1] == {"tier": "pro+"}
