@@ -15,6 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brokerd.core.access.settings import KEYS, nonsense, rule_of, value_of
 from brokerd.core.setting_checks import (
     NotAllowedError,
     account_name,
@@ -36,12 +37,14 @@ from brokerd.core.settings import (
     StoreSettings,
     UrlSettings,
 )
-from brokerd.core.toml_lines import line_of_key, line_of_syntax_error
+from brokerd.core.toml_lines import line_of_key, line_of_syntax_error, lines_of_tables
 from brokerd.errors import ErrorClass, Failure, PermanentError
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from brokerd.core.access import Rule
 
 
 __all__ = [
@@ -57,6 +60,12 @@ __all__ = [
     "parse",
     "where",
 ]
+
+_GRANT = "grant"
+"""The table of which there may be many."""
+
+GRANTS_MAX = 100
+"""Each is looked at for every connection; a machine has a handful of tools."""
 
 MAX_BYTES = 64 * 1024
 """It is a page of text; a larger file is a wrong path, and parsing it would stall the loop."""
@@ -131,26 +140,31 @@ def parse(text: str, path: Path) -> Config:
     except RecursionError:
         raise ConfigError(path, None, "nested too deep") from None
     try:
-        return _config(document)
+        lines = lines_of_tables(text, _GRANT) if _GRANT in document else []
+        return _config(document, [f"{path.name}:{line}" for line in lines])
     except _MistakeError as mistake:
         line = line_of_key(text, mistake.path)
         raise ConfigError(path, line, mistake.problem) from None
 
 
 class _MistakeError(Exception):
-    def __init__(self, path: tuple[str, ...], problem: str) -> None:
+    def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
         super().__init__(problem)
         self.path = path
         self.problem = problem
 
 
-def _config(document: dict[str, Any]) -> Config:
-    known = ["accounts", *_TABLES]
+def _config(document: dict[str, Any], places: list[str]) -> Config:
+    """Return the settings; `places` says where each `[[grant]]` stands."""
+    known = ["accounts", *_TABLES, _GRANT]
     tables: dict[str, Any] = {}
     for name, value in document.items():
         if name not in known:
             what = "table" if isinstance(value, dict) else "key"
             raise _MistakeError((name,), _unknown(what, name, known))
+        if name == _GRANT:
+            tables["grants"] = _grants(value, places)
+            continue
         _require_table((name,), value)
         if name == "accounts":
             tables[name] = _accounts(value)
@@ -171,6 +185,34 @@ def _accounts(tables: dict[str, Any]) -> dict[str, AccountSettings]:
             raise _MistakeError(path, f"an account's name must be {allowed}") from None
         accounts[name] = AccountSettings(**_values(path, value, _ACCOUNT))
     return accounts
+
+
+def _grants(tables: object, places: list[str]) -> tuple[Rule, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise _MistakeError((_GRANT,), "grant must be a list of tables: [[grant]]")
+    if len(tables) > GRANTS_MAX:
+        raise _MistakeError((_GRANT, GRANTS_MAX), f"more than {GRANTS_MAX} tables [[grant]]")
+    return tuple(
+        _grant(table, number, place)
+        for number, (table, place) in enumerate(zip(tables, places, strict=True))
+    )
+
+
+def _grant(table: dict[str, Any], number: int, place: str) -> Rule:
+    values = {}
+    for key, value in table.items():
+        path = (_GRANT, number, key)
+        if key not in KEYS:
+            raise _MistakeError(path, _unknown("key", f"{_GRANT}.{key}", list(KEYS)))
+        try:
+            values[key] = value_of(key, value)
+        except NotAllowedError as allowed:
+            raise _MistakeError(path, f"{_GRANT}.{key} must be {allowed}") from None
+    rule = rule_of(values, place)
+    if (mistake := nonsense(rule)) is not None:
+        key, problem = mistake
+        raise _MistakeError((_GRANT, number, key) if key else (_GRANT, number), problem)
+    return rule
 
 
 def _values(path: tuple[str, ...], table: dict[str, Any], checks: _Checks) -> dict[str, Any]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from brokerd.core.access import Rule
+
 
 __all__ = [
     "DEFAULT_ACCOUNT",
@@ -103,6 +105,8 @@ class Config:
     network: NetworkSettings = NetworkSettings()
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
+    grants: tuple[Rule, ...] = ()
+    """In the order of the file; `[[grant]]`."""
 
     def account(self, name: str) -> AccountSettings:
         """Return the settings of `name`; the defaults for one that the file does not mention."""

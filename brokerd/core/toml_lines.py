@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["line_of_key", "line_of_syntax_error"]
+__all__ = ["line_of_key", "line_of_syntax_error", "lines_of_tables"]
 
 
-def line_of_key(text: str, path: Sequence[str]) -> int:
-    """Return the 1-based line of the statement that brings `path` into `text`; 1 if none does."""
+def line_of_key(text: str, path: Sequence[str | int]) -> int:
+    """Return the 1-based line of the statement that brings `path` into `text`; 1 if none does.
+
+    A number in `path` counts the tables of an array (`[[name]]`) from 0.
+    """
     lines = [f"{line}\n" for line in text.split("\n")]  # str.splitlines knows too many ends
     low, high = 0, len(lines)
     if not _holds(_parse_prefix(lines, high)[0], path):
@@ -33,6 +36,29 @@ def line_of_key(text: str, path: Sequence[str]) -> int:
             low = middle
     # `high` is the last line of the statement; whole statements end one line before its first.
     return _parse_prefix(lines, high - 1)[1] + 1
+
+
+def lines_of_tables(text: str, name: str) -> list[int]:
+    """Return the 1-based line of each table of the array `name`, in their order, in valid TOML.
+
+    One pass over the statements, each parsed by itself: `line_of_key` for every table would parse
+    all of the text again and again.
+    """
+    found: list[int] = []
+    lines = text.split("\n")
+    first, is_top = 0, True
+    for end in range(1, len(lines) + 1):
+        statement = "\n".join(lines[first:end])
+        try:
+            tables = tomllib.loads(statement).get(name)
+        except tomllib.TOMLDecodeError:  # ends inside a value
+            continue
+        is_header = statement.lstrip().startswith("[")
+        is_top = is_top and not is_header
+        if isinstance(tables, list) and (is_header or is_top):
+            found += [first + 1] * len(tables)
+        first = end
+    return found
 
 
 def line_of_syntax_error(text: str, error: tomllib.TOMLDecodeError) -> int:
@@ -53,9 +79,12 @@ def _parse_prefix(lines: Sequence[str], count: int) -> tuple[dict[str, Any], int
     return {}, 0
 
 
-def _holds(document: Any, path: Sequence[str]) -> bool:
+def _holds(document: Any, path: Sequence[str | int]) -> bool:
     for key in path:
-        if not isinstance(document, dict) or key not in document:
+        if isinstance(key, int):
+            if not isinstance(document, list) or key >= len(document):
+                return False
+        elif not isinstance(document, dict) or key not in document:
             return False
         document = document[key]
     return True

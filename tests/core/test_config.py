@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from brokerd.config import (
+    GRANTS_MAX,
     AccountSettings,
     Config,
     ConfigError,
@@ -20,6 +24,9 @@ from brokerd.config import (
     parse,
     where,
 )
+from brokerd.core.access import Rule, Scope
+from brokerd.core.access.rules import WHAT, WHO
+from brokerd.core.toml_lines import lines_of_tables
 from brokerd.errors import ErrorClass, PermanentError
 
 
@@ -55,12 +62,19 @@ def test_the_example_is_the_defaults_as_it_stands():
 
 def test_the_example_is_the_defaults_with_every_line_uncommented():
     text = uncommented(EXAMPLE.read_text())
-    assert read(text) == Config()
+    assert replace(read(text), grants=()) == Config()  # there is no default rule
     assert "\n[network]\nproxy" in text  # it did uncomment
 
 
+def test_the_example_shows_every_key_of_a_rule():
+    rules = read(uncommented(EXAMPLE.read_text())).grants
+    assert {key for rule in rules for key in (*rule.who, *rule.what)} == {*WHO, *WHAT}
+    told = EXAMPLE.read_text().partition("Who may ask for what")[2].partition("[[grant]]\n")[0]
+    assert [key for key in (*WHO, *WHAT) if not re.search(rf"\b{key}\b", told)] == []
+
+
 def test_the_example_names_every_key():
-    text = uncommented(EXAMPLE.read_text())
+    text = uncommented(EXAMPLE.read_text()).partition("\n[[grant]]\n")[0]
     keys = {
         "accounts.default": AccountSettings,
         "urls": UrlSettings,
@@ -105,6 +119,19 @@ def test_every_key_is_read(tmp_path):
         exchange_api_version = "2026-01-09"
         [log]
         level = "debug"
+        [[grant]]
+        listener = "agents"
+        uid = 1001
+        gid = 100
+        unit = "app-*.scope"
+        label = "snap.*"
+        sandbox = "any"
+        scope = "complete"
+        models = ["gpt-*", "o4"]
+        accounts = ["work"]
+        requests_per_minute = 30
+        [[grant]]
+        scope = "token"
         """)
     work = AccountSettings(
         "octo.ghe.com", "Iv1.0123456789abcdef", "read:user user:email", "direct", "business"
@@ -128,6 +155,21 @@ def test_every_key_is_read(tmp_path):
             "2026-01-09",
         ),
         log=LogSettings("debug"),
+        grants=(
+            Rule(
+                listener="agents",
+                uid=1001,
+                gid=100,
+                unit="app-*.scope",
+                label="snap.*",
+                sandbox="any",
+                scope=Scope.COMPLETE,
+                models=("gpt-*", "o4"),
+                accounts=("work",),
+                requests_per_minute=30,
+            ),
+            Rule(scope=Scope.TOKEN),
+        ),
     )
     assert config.account("work") is config.accounts["work"]
     assert config.account("other") == AccountSettings()
@@ -183,6 +225,60 @@ def test_a_mistake_is_a_permanent_usage_error():
         ("[identity]\nuser_agent = ' a'\n", 2, ["identity.user_agent", "visible ASCII"]),
         ('[identity]\neditor_version = "a\\r\\nb: c"\n', 2, ["visible ASCII"]),
         ("[identity]\neditor_version = 'é'\n", 2, ["visible ASCII"]),
+        ("grant = 1\n", 1, ["grant must be a list of tables: [[grant]]"]),
+        ("[grant]\nscope = 'status'\n", 1, ["grant must be a list of tables: [[grant]]"]),
+        ("grant = [1]\n", 1, ["grant must be a list of tables: [[grant]]"]),
+        ("[[grants]]\nscope = 'status'\n", 1, ["unknown", "grants; did you mean grant?"]),
+        ("[[grant]]\nlable = 'a'\n", 2, ["unknown key grant.lable; did you mean label?"]),
+        ("[[grant]]\nscope = 'token'\n[[grant]]\nlable = 'a'\n", 4, ["did you mean label?"]),
+        ("[[grant]]\n[grant.models]\na = 1\n", 2, ["grant.models must be a list of patterns"]),
+        ("[[grant]]\nscope = 'tokens'\n", 2, ["status, complete, token, admin", "mean token?"]),
+        ("[[grant]]\nscope = 4\n", 2, ['grant.scope must be a string in "quotes"']),
+        ("[[grant]]\nsandbox = 'flatpack'\n", 2, ["container, any (did you mean flatpak?)"]),
+        ("[[grant]]\nlistener = ''\n", 2, ["grant.listener must be the name of a socket"]),
+        ("[[grant]]\nlistener = 'a:b'\n", 2, ["FileDescriptorName="]),
+        ("[[grant]]\nlistener = 1\n", 2, ["grant.listener must be the name"]),
+        ("[[grant]]\nuid = 'me'\n", 2, ["grant.uid must be a number from 0 to 4294967294"]),
+        ("[[grant]]\nuid = -1\n", 2, ["a number from 0"]),
+        ("[[grant]]\nuid = 4294967295\n", 2, ["a number from 0"]),
+        ("[[grant]]\ngid = true\n", 2, ["grant.gid must be a number"]),
+        ("[[grant]]\ngid = 1.0\n", 2, ["grant.gid must be a number"]),
+        ("[[grant]]\nunit = ''\n", 2, ["grant.unit must be a pattern", "like app-*.scope"]),
+        ("[[grant]]\nlabel = ['a']\n", 2, ["grant.label must be a pattern"]),
+        ('[[grant]]\nlabel = "a\\u009bb"\n', 2, ["visible characters"]),
+        ("[[grant]]\nmodels = 'gpt-*'\n", 2, ['grant.models must be a list of patterns, like ["']),
+        ("[[grant]]\nmodels = []\n", 2, ["grant.models must be a list of patterns"]),
+        ("[[grant]]\nmodels = [\n 'a',\n 1,\n]\n", 2, ["list of patterns", "each must be a pat"]),
+        (
+            "[[grant]]\naccounts = ['a b']\n",
+            2,
+            ["list of accounts", "each must be 1 to 64 letters"],
+        ),
+        ("[[grant]]\nrequests_per_minute = 0\n", 2, ["must be a number from 1 to"]),
+        ("[[grant]]\nrequests_per_minute = '3'\n", 2, ["must be a number from 1 to"]),
+        ("\n[[grant]]\nunit = 'a'\n", 2, ["leaves everything", "(scope, models, accounts, requ"]),
+        ("[[grant]]\n[[grant]]\nscope = 'token'\n", 1, ["grant leaves everything"]),
+        (
+            "[[grant]]\nlistener = 'http'\nscope = 'token'\n",
+            3,
+            ["grant.scope must be status or complete for the listener http"],
+        ),
+        (
+            "[[grant]]\nscope = 'token'\nmodels = ['a']\n",
+            2,
+            ["grant.scope must be at most complete beside models"],
+        ),
+        (
+            "[[grant]]\naccounts = ['a']\nscope = 'admin'\n",
+            3,
+            ["grant.scope must be at most token beside accounts"],
+        ),
+        (
+            "[[grant]]\ngid = 100\nrequests_per_minute = 5\n",
+            2,
+            ["grant.gid lets that group in: say how far, with scope"],
+        ),
+        ("[[grant]]\nscope = 'token'\n" * 101, 201, ["more than 100 tables [[grant]]"]),
         ("x = " + "[" * 5000 + "]" * 5000, None, ["nested too deep"]),
     ],
 )
@@ -197,6 +293,66 @@ def test_mistakes(text, line, words):
 
 def test_the_line_is_right_with_windows_line_ends():
     assert complaint("[log]\r\n\r\nlevel = 'x'\r\n")[0] == 3
+
+
+def test_a_rule_knows_where_it_stands():
+    text = """# [[grant]]
+[log]
+level = "info"
+[[grant]]
+unit = '''
+[[grant]]'''
+scope = "token"
+
+  [[ "grant" ]]  # [[grant]]
+models = [
+  "a",  # [[grant]]
+]
+[store]
+kind = "auto"
+[["\\u0067rant"]]
+scope = "status"
+"""
+    rules = read(text).grants
+    assert [rule.where for rule in rules] == ["x.toml:4", "x.toml:9", "x.toml:15"]
+    inline = "grant = [{scope = 'token'},\n {scope = 'status'}]\n[log]\ngrant = [{}]"
+    assert lines_of_tables(inline, "grant") == [1, 1]
+
+
+statements = st.sampled_from(
+    [
+        "[[grant]]\n",
+        "[[grant]] # x\n\n",
+        "a%d = 1\n",
+        "a%d = [\n[1],\n{b = 2}]\n",
+        'a%d = """\n[[grant]]\n"""\n',
+        "a%d.grant = [{b = 1}]\n",
+        "[b%d]\n",
+        "[b%d]\ngrant = [{}]\n",
+        "[[grant.a%d]]\n",
+        "# [[grant]]\n",
+    ]
+)
+
+
+@given(st.lists(statements, max_size=8))
+def test_each_rule_has_one_line_and_it_is_that_of_its_header(parts):
+    import tomllib
+
+    lines = ["[[grant]]\n", *(part.replace("%d", str(n)) for n, part in enumerate(parts))]
+    text = "".join(lines)
+    found = lines_of_tables(text, "grant")
+    assert len(found) == len(tomllib.loads(text)["grant"])
+    at = [
+        "".join(lines[:n]).count("\n") + 1
+        for n, part in enumerate(lines)
+        if part[:9] == "[[grant]]"
+    ]
+    assert found == at
+
+
+def test_as_many_rules_as_there_may_be():
+    assert len(read("[[grant]]\nscope = 'token'\n" * GRANTS_MAX).grants) == GRANTS_MAX
 
 
 def test_a_value_is_never_echoed():
