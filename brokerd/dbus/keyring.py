@@ -10,6 +10,7 @@ only when the default collection is there and open.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerd.dbus.bus import CALL_TIMEOUT, Bus, DBusError, translate
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["Keyring"]
+__all__ = ["Keyring", "WhyPlain"]
 
 _NAME: Final = "org.freedesktop.secrets"
 _PATH: Final = "/org/freedesktop/secrets"
@@ -40,11 +41,25 @@ _ITEM: Final = "org.freedesktop.Secret.Item"
 _NOWHERE: Final = "/"
 
 
+@dataclass(frozen=True)
+class WhyPlain:
+    """Why secrets cross the bus unencrypted, and what ends that."""
+
+    told: str
+    mend: str
+
+
+_NO_ENCRYPTION: Final = WhyPlain(
+    "the Secret Service offers no encryption",
+    "Use one that does, e.g. GNOME Keyring: sudo apt install gnome-keyring",
+)
+
+
 class Keyring:
     """One operation's view of the service, in the bus thread. Raises DBusError, BrokerError."""
 
-    def __init__(self, bus: Bus, tell: Callable[[str], None]) -> None:
-        """`tell` is called for each session: why it is plain, "" when it encrypts."""
+    def __init__(self, bus: Bus, tell: Callable[[WhyPlain | None], None]) -> None:
+        """`tell` is called for each session: why it is plain, None when it encrypts."""
         self._bus = bus
         self._tell = tell
         self._service = bus.get(_NAME, _PATH, _SERVICE)
@@ -128,7 +143,7 @@ class Keyring:
         from gi.repository import GLib  # noqa: PLC0415
 
         why_plain = _lacking_library()
-        if not why_plain:
+        if why_plain is None:
             agreement = KeyAgreement()
             public = GLib.Variant("ay", agreement.public)
             try:
@@ -136,10 +151,10 @@ class Keyring:
             except GLib.Error as error:
                 if translate(error).name != DBusError.NOT_SUPPORTED:
                     raise
-                why_plain = "the Secret Service offers no encryption"
+                why_plain = _NO_ENCRYPTION
             else:
                 transport = _agree(agreement, answer)
-                self._tell("")
+                self._tell(None)
                 return str(path), transport
         self._tell(why_plain)
         empty = GLib.Variant("s", "")
@@ -155,13 +170,14 @@ class Keyring:
             session.Close(timeout=CALL_TIMEOUT)
 
 
-def _lacking_library() -> str:
-    """Return why nothing can be encrypted here; "" when it can."""
+def _lacking_library() -> WhyPlain | None:
+    """Return why nothing can be encrypted here; None when it can."""
     try:
         load_library()
     except (ImportError, RuntimeError) as error:
-        return f"the cryptography library cannot be used: {error}"
-    return ""
+        told = f"the cryptography library cannot be used: {error}"
+        return WhyPlain(told, "Install it: sudo apt install python3-cryptography")
+    return None
 
 
 def _agree(agreement: KeyAgreement, answer: Any) -> AesTransport:

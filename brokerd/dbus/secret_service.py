@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from brokerd.core import login_record
+from brokerd.core.checks import Check, Verdict
 from brokerd.core.tokens import AccountKey
 from brokerd.dbus.bus import DBusError, SessionBus
 from brokerd.dbus.keyring import Keyring
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from brokerd.core.login_record import RecordKind
     from brokerd.core.tokens import Login, Pat
+    from brokerd.dbus.keyring import WhyPlain
 
 
-__all__ = ["SCHEMA", "SecretServiceStore"]
+__all__ = ["SCHEMA", "TRANSPORT_CHECK", "SecretServiceStore"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ T = TypeVar("T")
 
 SCHEMA: Final = "io.github.copilotbroker.Login"
 """libsecret's `xdg:schema`: which program's items these are."""
+TRANSPORT_CHECK: Final = "keyring-transport"
+"""Name of the finding of `doctor`."""
 
 
 class SecretServiceStore:
@@ -44,12 +48,21 @@ class SecretServiceStore:
         self._bus = bus
         self.transport: Literal["", "encrypted", "plain"] = ""
         """How secrets cross the bus, as the last session was; "" before the first."""
-        self.why_plain = ""
-        """Why they cross it unencrypted; "" where they do not."""
+        self.why_plain: WhyPlain | None = None
+        """Why they cross it unencrypted; None where they do not."""
 
     async def check(self) -> None:
         """Raise unless a login could be kept now; `transport` is known afterwards."""
         await self._run(lambda keyring: keyring.check())
+
+    def transport_check(self) -> Check:
+        """How secrets cross the bus, as of the last session: for doctor, after `check`."""
+        if self.why_plain is not None:
+            told = f"secrets cross the session bus unencrypted: {self.why_plain.told}"
+            return Check(TRANSPORT_CHECK, Verdict.WARNING, told, self.why_plain.mend)
+        if self.transport == "encrypted":
+            return Check(TRANSPORT_CHECK, Verdict.OK, "secrets cross the session bus encrypted")
+        return Check(TRANSPORT_CHECK, Verdict.OK, "no secret has crossed the session bus")
 
     async def save(self, login: Login) -> None:
         """Keep it; on the keyring's disk when this returns."""
@@ -113,10 +126,10 @@ class SecretServiceStore:
         except DBusError as error:
             raise explain(error) from error
 
-    def _note(self, why_plain: str) -> None:
+    def _note(self, why_plain: WhyPlain | None) -> None:
         """Remember how a session is, in the bus thread; that it is plain is logged once."""
-        if why_plain and self.transport != "plain":
-            extra = {"REASON": why_plain}
+        if why_plain is not None and self.transport != "plain":
+            extra = {"REASON": why_plain.told}
             log.warning("secrets cross the session bus unencrypted", extra=extra)
         self.transport = "plain" if why_plain else "encrypted"
         self.why_plain = why_plain

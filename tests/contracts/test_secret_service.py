@@ -18,12 +18,14 @@ from urllib.parse import quote
 import pytest
 
 from brokerd.core import login_record
+from brokerd.core.checks import Verdict
 from brokerd.core.tokens import Pat
 from brokerd.dbus import bus as bus_module
 from brokerd.dbus import keyring as keyring_module
 from brokerd.dbus import secret_service as module
 from brokerd.dbus import secret_session
 from brokerd.dbus.bus import SessionBus
+from brokerd.dbus.keyring import WhyPlain
 from brokerd.dbus.secret_service import SCHEMA, SecretServiceStore
 from brokerd.errors import ErrorClass, PermanentError, TransientError
 from contracts.conftest import make_login
@@ -281,8 +283,10 @@ async def test_a_service_that_would_prompt_counts_as_locked(service_in, name):
 
 async def test_an_encrypted_session_is_what_is_asked_for_first(secret_service, caplog):
     assert secret_service.transport == ""
+    assert secret_service.transport_check().holds
     await secret_service.check()
-    assert (secret_service.transport, secret_service.why_plain) == ("encrypted", "")
+    assert (secret_service.transport, secret_service.why_plain) == ("encrypted", None)
+    assert secret_service.transport_check().told == "secrets cross the session bus encrypted"
     assert not caplog.records
 
 
@@ -290,14 +294,15 @@ async def test_a_service_that_cannot_encrypt_is_warned_of_once(service_in, caplo
     store = service_in("prompts")
     for _ in range(3):
         await store.check()
-    assert (store.transport, store.why_plain) == (
-        "plain",
-        "the Secret Service offers no encryption",
-    )
+    assert store.transport == "plain"
+    check = store.transport_check()
+    assert (check.name, check.verdict) == ("keyring-transport", Verdict.WARNING)
+    assert check.told.endswith("unencrypted: the Secret Service offers no encryption")
+    assert check.mend.endswith(": sudo apt install gnome-keyring")
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.message == "secrets cross the session bus unencrypted"
-    assert store.why_plain == record.REASON
+    assert record.REASON == "the Secret Service offers no encryption"
 
 
 @pytest.mark.parametrize("error", [ImportError("no such module"), RuntimeError("no OpenSSL")])
@@ -313,9 +318,11 @@ async def test_without_the_library_it_is_plain_and_says_so(
         assert await secret_service.load(LOGIN.key) == LOGIN
     assert secret_service.transport == "plain"
     why = f"the cryptography library cannot be used: {error}"
-    assert [record.REASON for record in caplog.records] == [why] == [secret_service.why_plain]
+    assert [record.REASON for record in caplog.records] == [why]
+    mend = secret_service.transport_check().mend
+    assert mend.endswith(": sudo apt install python3-cryptography")
     assert await secret_service.load(LOGIN.key) == LOGIN
-    assert (secret_service.transport, secret_service.why_plain) == ("encrypted", "")
+    assert (secret_service.transport, secret_service.why_plain) == ("encrypted", None)
 
 
 PRIME = f"{secret_session._PRIME:0256x}"
@@ -362,7 +369,7 @@ def spellings(secret):
 async def test_who_watches_the_bus_sees_no_secret(keyring, secret_service, monkeypatch, is_plain):
     """With `plain`, the control, the watcher sees everything."""
     if is_plain:
-        monkeypatch.setattr(keyring_module, "_lacking_library", lambda: "this is the control")
+        monkeypatch.setattr(keyring_module, "_lacking_library", lambda: WhyPlain("control", ""))
     token, refresh, pat = "gho_canary_value", "ghr_canary_value", "github_pat_canary_value"
     login = make_login(token=token, refresh_token=refresh)
     with keyring.watched() as seen:

@@ -71,15 +71,20 @@ async def test_a_personal_access_token_follows_its_login_to_another_store(
     assert ("access token not moved" in caplog.text) is is_broken
 
 
-async def test_anothers_login_under_the_same_name_ends_the_personal_access_token(world):
+@pytest.mark.parametrize("is_moved", [False, True])
+async def test_anothers_login_under_the_same_name_ends_the_personal_access_token(world, is_moved):
     key = world.keep_login("default", 7).key
     world.store.pats[key] = Pat("github_pat_x")
     broker = await world.start()
-    call = await ask(collect(broker.login(REQUEST)))
+    new = FakeStore() if is_moved else world.store
+    new.kind = "file" if is_moved else new.kind
+    world.stores.get = {"memory": world.store, "file": new}.__getitem__
+    world.stores.store = new
+    call = await ask(collect(broker.login(replace(REQUEST, store=new.kind))))
     await world.clock.advance(7.0)
     await call
-    assert [key.user_id for key in world.store.items] == [42]
-    assert not world.store.pats
+    assert [key.user_id for key in {**world.store.items, **new.items}] == [42]
+    assert not {**world.store.pats, **new.pats}
 
 
 async def test_logout_ends_a_prompt(world):
