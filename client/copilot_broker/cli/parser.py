@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from copilot_broker.cli import (
     account,
     api,
+    audit,
     chat,
     doctor,
     grants,
@@ -59,6 +60,7 @@ FAMILIES = (
     quota,
     grants,
     doctor,
+    audit,
     chat,
     api,
 )

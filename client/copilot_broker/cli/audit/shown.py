@@ -1,0 +1,123 @@
+"""A record in words: when, what, who, of which account, and what else there is to say."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from copilot_broker.cli.report import printable
+from copilot_broker.cli.times import duration
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from copilot_broker.cli.audit.records import Record
+
+
+__all__ = ["HEADINGS", "SPARE", "line", "row"]
+
+HEADINGS = ("time", "event", "who", "account", "what")
+SPARE = ("account",)
+"""What a narrow terminal has to do without."""
+
+WHO_MAX = 18
+"""Columns: names of units are long, and 80 are all there are; `--json` has all of it."""
+
+_WIDTHS = (14, 14, WHO_MAX, 7)
+"""Columns of a line that cannot wait for the others. Longer words push the rest along."""
+
+
+def row(record: Record) -> tuple[str, ...]:
+    """Return the cells of the table."""
+    account = record.get("ACCOUNT") or "-"
+    return (_time(record.at), record.event.words, _who(record), account, _what(record) or "-")
+
+
+def line(record: Record) -> str:
+    """Return one line by itself, its columns where those of most others are."""
+    return aligned(row(record))
+
+
+def aligned(cells: Sequence[str]) -> str:
+    """Put cells where `line` has them."""
+    *first, last = map(printable, cells)
+    padded = [cell.ljust(width) for cell, width in zip(first, _WIDTHS, strict=True)]
+    return "  ".join([*padded, last])
+
+
+def _time(at: float) -> str:
+    here = time.localtime(at)
+    is_old = here.tm_year != time.localtime().tm_year
+    return time.strftime("%Y-%m-%d" if is_old else "%m-%d %H:%M:%S", here)
+
+
+def _who(record: Record) -> str:
+    """Return the unit; the program where that says little. A `?` after it: not proven."""
+    unit, comm, pid = record.get("PEER_UNIT"), record.get("PEER_COMM"), record.get("PEER_PID")
+    if not pid:
+        return "-"
+    says_little = not unit or unit.startswith(("session-", "user@"))
+    name = f"{comm or 'pid'} {pid}" if says_little else unit.removesuffix(".service")
+    name = name.removesuffix(".scope")
+    is_proven = record.get("PEER_WEAK") in {"", "0"}
+    room = WHO_MAX - (not is_proven)
+    if len(name) > room:
+        half = (room - 1) // 2
+        name = f"{name[: room - 1 - half]}…{name[-half:]}"
+    return name if is_proven else f"{name}?"
+
+
+def _what(record: Record) -> str:
+    get = record.get
+    match record.event.name:
+        case "peer-denied":
+            return f"{get('REASON')}, uid {get('PEER_UID')}, {get('LISTENER')}"
+        case "operation-denied":
+            return f"{get('OPERATION')}: {get('REASON')}"
+        case "operation-granted" | "completion-granted":
+            return get("OPERATION")
+        case "token-granted":
+            return f"{get('TOKEN_FP')} by {get('OPERATION')}"
+        case "token-total":
+            return f"{get('TOKEN_FP')} {_times(get('COUNT'), 'time')}"
+        case "completion-total":
+            return _times(get("COUNT"), "request")
+        case "grants-changed":
+            return _times(get("COUNT"), "rule")
+        case "tokens-dropped":
+            return f"{_times(get('COUNT'), 'token')}: {get('REASON')}"
+        case "refreshed":
+            mode = ", direct" if get("MODE") == "direct" else ""
+            return f"{get('TOKEN_FP')} for {_life(get('LIFETIME'))}{mode}{_took(record)}"
+        case "refresh-failed":
+            return f"{get('ERROR_CODE')}{_took(record)}"
+        case "prompted":
+            return f"{get('HOST')}, app {get('CLIENT')}"
+        case "prompt-ended":
+            return f"{get('RESULT')}{_took(record)}"
+        case "signed-in":
+            return f"{get('HOST')}, in {get('STORE')}"
+        case "login-renewed":
+            return _took(record).removeprefix(", ")
+        case "confined":
+            return f"lacks {get('LACKS')}" if get("LACKS") else "all layers hold"
+        case _:
+            return get("HOST") or get("REASON") or get("ERROR_CODE") or get("RESULT")
+
+
+def _took(record: Record) -> str:
+    """Return `, 241 ms`; from two seconds on in the words of `duration`."""
+    try:
+        seconds = int(record.get("LATENCY_USEC")) / 1_000_000
+    except ValueError:
+        return ""
+    return f", {duration(seconds)}" if seconds >= 2 else f", {seconds * 1000:.0f} ms"
+
+
+def _life(seconds: str) -> str:
+    return duration(float(seconds)) if seconds.isdigit() else "?"
+
+
+def _times(count: str, noun: str) -> str:
+    return f"{count} {noun}" if count == "1" else f"{count} {noun}s"
