@@ -1,14 +1,28 @@
-"""What the kernel says about the running daemon, and what another user gets from it."""
+"""What confines the running daemon, layer by layer, and what others get from it.
+
+For each layer there is a case that takes it away: the checker must find that one missing. Below
+that: everything still works with all of them.
+"""
 
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from system.effective import ATTACKS, DROP_INS, LAYERS, attacks_on, missing, start_inside
+from system.scripted import CONFIG
+from system.session import SERVICE, eventually
+
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from system.github import GitHub
     from system.session import Session
 
 
@@ -134,3 +148,225 @@ def test_own_uid_is_answered_by_the_same_probe(running: Session) -> None:
     """The control to the test above: the probe does see an answer where there is one."""
     hello = b"\x94\x00\x01\xacbroker.hello\x91\x80"
     assert "answer" in running.script(KNOCK, running.rpc, hello.hex())
+
+
+NO_FILTERS = """
+NoNewPrivileges=no
+LockPersonality=no
+MemoryDenyWriteExecute=no
+RestrictRealtime=no
+RestrictSUIDSGID=no
+RestrictNamespaces=no
+RestrictAddressFamilies=
+SystemCallArchitectures=
+SystemCallFilter=
+"""
+FIRST_LINE = (
+    "SystemCallFilter=\nSystemCallFilter=@system-service"
+    " landlock_create_ruleset landlock_add_rule landlock_restrict_self\n"
+)
+LANDLOCK = {"landlock", "landlock-ports", "landlock-scope"}
+FILTERS = {
+    "seccomp", "SystemCallFilter", "SystemCallFilter=~", "LockPersonality",
+    "MemoryDenyWriteExecute", "RestrictRealtime", "RestrictSUIDSGID", "RestrictNamespaces",
+    "RestrictAddressFamilies", "SystemCallArchitectures",
+}  # fmt: skip
+
+TAKEN_AWAY: dict[str, tuple[tuple[str, ...], str, set[str]]] = {
+    # what the process does for itself; the first and the third are the unit's too
+    "umask": (("_set_umask",), "UMask=0022", {"umask"}),
+    "not-dumpable": (("_forbid_dumps",), "", {"not-dumpable"}),
+    "no-core": (("_forbid_cores",), "LimitCORE=infinity", {"no-core"}),
+    "landlock": (("apply",), "", LANDLOCK),
+    # the kernel filters and confines only who gave up new privileges: they go together
+    "no-new-privileges": (
+        ("_forbid_new_privileges", "apply"),
+        NO_FILTERS,
+        {"no-new-privileges", *FILTERS, *LANDLOCK},
+    ),
+    # what the unit does; nothing of it in PrivateUsers= but its absence
+    "no-user-namespace": ((), "PrivateUsers=yes", {"no-user-namespace", "not-dumpable"}),
+    "no-swap": ((), "MemorySwapMax=infinity", {"no-swap"}),
+    "seccomp": ((), NO_FILTERS, FILTERS),
+    "SystemCallFilter": ((), "SystemCallFilter=", {"SystemCallFilter", "SystemCallFilter=~"}),
+    "SystemCallFilter=~": ((), FIRST_LINE, {"SystemCallFilter=~"}),
+    # refused by ~@resources as well
+    "RestrictRealtime": (
+        (),
+        f"{FIRST_LINE}RestrictRealtime=no",
+        {"RestrictRealtime", "SystemCallFilter=~"},
+    ),
+    "LockPersonality": ((), "LockPersonality=no", {"LockPersonality"}),
+    "MemoryDenyWriteExecute": ((), "MemoryDenyWriteExecute=no", {"MemoryDenyWriteExecute"}),
+    "RestrictSUIDSGID": ((), "RestrictSUIDSGID=no", {"RestrictSUIDSGID"}),
+    "RestrictNamespaces": ((), "RestrictNamespaces=no", {"RestrictNamespaces"}),
+    "RestrictAddressFamilies": ((), "RestrictAddressFamilies=", {"RestrictAddressFamilies"}),
+    "SystemCallArchitectures": ((), "SystemCallArchitectures=", {"SystemCallArchitectures"}),
+}
+OWN_WORD = {"umask", "not-dumpable", "no-core", "no-new-privileges", "no-user-namespace"}
+OWN_WORD |= {"seccomp", "no-capabilities", *LANDLOCK}
+"""What the daemon itself tells of."""
+
+
+def test_every_layer_is_in_force_under_the_shipped_unit(session: Session, installed: Path) -> None:
+    start_inside(session, venv=installed)
+    assert missing(session) == set()
+    assert set(session.status()["confinement"]) >= OWN_WORD
+    (record,) = [each for each in session.journal() if each.get("MESSAGE") == "confined"][-1:]
+    assert set(record["HOLDS"].split(", ")) >= OWN_WORD
+    assert record["LACKS"] == ""
+
+
+@pytest.mark.parametrize("layer", TAKEN_AWAY)
+def test_a_layer_that_is_taken_away_is_found_missing(
+    session: Session, installed: Path, layer: str
+) -> None:
+    taken, settings, expected = TAKEN_AWAY[layer]
+    start_inside(session, *taken, settings=settings, venv=installed)
+    assert missing(session) == expected
+    # and the daemon claims nothing that does not hold
+    claimed = set(session.status()["confinement"])
+    if layer != "no-user-namespace":  # in there it cannot tell that its owner gets in
+        assert claimed & OWN_WORD == OWN_WORD - expected
+    assert layer not in claimed or layer == "no-swap"
+
+
+def test_every_layer_has_its_case() -> None:
+    # nobody can give a user's unit a capability; tests/edge/test_host_confinement.py does as root
+    assert set(TAKEN_AWAY) | LANDLOCK == set(LAYERS) - {"no-capabilities"}
+
+
+def test_the_attacks_work_where_nothing_keeps_them_out(running: Session) -> None:
+    """The control: the same attempts on another process of this user, then on the daemon."""
+    other = running.good("sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!").strip()
+    try:
+        assert attacks_on(running, other) == dict.fromkeys(ATTACKS, True)
+    finally:
+        running.good("kill", other)
+    assert attacks_on(running, running.main_pid()) == dict.fromkeys(ATTACKS, False)
+    assert running.show("ActiveState") == "active"
+
+
+@pytest.mark.parametrize("confined", [True, False])
+def test_a_crash_leaves_no_core(session: Session, installed: Path, confined: bool) -> None:
+    """Dumped only where all that prevents it is taken away: the control."""
+    taken = () if confined else ("_forbid_dumps", "_forbid_cores", "apply")
+    settings = "" if confined else "LimitCORE=infinity"
+    start_inside(session, *taken, settings=settings, venv=installed)
+    session.systemctl("kill", "--signal=SEGV", SERVICE)
+    eventually(lambda: session.show("ActiveState") == "failed")
+    session.run("sh", "-c", "rm -f core core.*")
+    assert session.show("Result") == ("signal" if confined else "core-dump")
+
+
+# ---- with all of it, everything works --------------------------------------------------------
+
+
+def test_a_simulator_of_its_own(session: Session) -> None:
+    command = f"{session.home}/.local/bin/copilot-brokerd --simulate"
+    session.write(f"{DROP_INS}/simulate.conf", f"[Service]\nExecStart=\nExecStart={command}\n")
+    session.systemctl("daemon-reload")
+    session.systemctl("start", SERVICE)
+    assert session.cred("login").returncode == 0
+    assert session.cred("get").stdout.startswith("tid=")
+    assert session.status()["simulated"]
+    assert set(session.status()["confinement"]) >= OWN_WORD
+
+
+def test_the_keyring_and_its_modules(with_keyring: Session) -> None:
+    with_keyring.systemctl("start", SERVICE)
+    assert with_keyring.cred("login").returncode == 0
+    status = with_keyring.status()
+    assert status["accounts"][0]["store"] == "secret-service"
+    assert set(status["confinement"]) >= OWN_WORD
+
+
+class Proxy:
+    """Hears one CONNECT and opens no tunnel."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(30)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.heard: list[bytes] = []
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                connection, _ = self._socket.accept()
+                with connection:
+                    self.heard.append(connection.recv(4096))
+                    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    proxy = Proxy()
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.parametrize("place", ["configuration", "environment"])
+def test_a_proxy(session: Session, proxy: Proxy, place: str) -> None:
+    names = ("login", "api", "copilot", "completions")
+    config = "[urls]\n" + "".join(f'{name} = "https://github.invalid"\n' for name in names)
+    config += '[store]\nkind = "file"\n'
+    if place == "configuration":
+        config += f'[network]\nproxy = "{proxy.url}"\n'
+    else:
+        drop_in = f"[Service]\nEnvironment=HTTPS_PROXY={proxy.url}\n"
+        session.write(f"{DROP_INS}/proxy.conf", drop_in)
+        session.systemctl("daemon-reload")
+    session.write(CONFIG, config)
+    session.systemctl("start", SERVICE)
+    assert session.cred("login").returncode != 0
+    assert proxy.heard[0].startswith(b"CONNECT github.invalid:443 ")
+
+
+def test_a_reload_within_reach(signed_in: Session) -> None:
+    signed_in.write(CONFIG, signed_in.good("cat", CONFIG) + '[log]\nlevel = "debug"\n')
+    # as an editor does it: another file in its place
+    signed_in.good("sh", "-c", f"cp {CONFIG} {CONFIG}~ && mv {CONFIG}~ {CONFIG}")
+    signed_in.systemctl("reload", SERVICE)
+    assert eventually(
+        lambda: [e for e in signed_in.journal() if e["MESSAGE"] == "configuration reloaded"]
+    )
+    assert signed_in.status()["config_problem"] is None
+    assert signed_in.cred("refresh").returncode == 0
+
+
+def test_a_reload_that_needs_more_asks_for_a_restart(signed_in: Session, github: GitHub) -> None:
+    old = signed_in.good("cat", CONFIG)
+    other = github.url.rpartition(":")[0] + ":1"
+    signed_in.write(CONFIG, old.replace(f'copilot = "{github.url}"', f'copilot = "{other}"'))
+    signed_in.systemctl("reload", SERVICE)
+    problem = eventually(lambda: signed_in.status()["config_problem"])
+    assert problem == "restart required: systemctl --user restart copilot-broker (port 1)"
+    assert signed_in.cred("refresh").returncode == 0, "the old configuration stays"
+    signed_in.systemctl("restart", SERVICE)
+    assert signed_in.status()["config_problem"] is None
+    signed_in.write(CONFIG, old)
+
+
+def test_a_configuration_written_later_is_reloaded(session: Session, github: GitHub) -> None:
+    """Its folder is made at the start, since only what is there can be permitted."""
+    config = session.good("cat", CONFIG)
+    session.good("rm", "-r", ".config/copilot-broker")
+    # nothing is asked of GitHub before the configuration says which
+    session.systemctl("start", SERVICE)
+    session.write(CONFIG, '[log]\nlevel = "debug"\n')
+    session.systemctl("reload", SERVICE)
+    assert eventually(
+        lambda: [e for e in session.journal() if e["MESSAGE"] == "configuration reloaded"]
+    )
+    assert session.status()["config_problem"] is None
+    session.write(CONFIG, config)
