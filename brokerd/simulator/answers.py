@@ -17,6 +17,8 @@ __all__ = [
 ]
 
 LOCKED_OUT = "Maximum number of login attempts exceeded. Please try again later."
+FREE_RESET = 14 * 86400
+"""Seconds until a free plan is counted anew; here a date is a number, on the seat it is not."""
 NOT_INTEGRATED = "Resource not accessible by integration"
 
 
@@ -50,7 +52,7 @@ def exchanged(
     individual: bool,
     endpoints: dict[str, str] | None,
 ) -> dict[str, Any]:
-    """Build what the exchange answers, in one of three forms."""
+    """Build what the exchange answers, in one of four forms."""
     minimal: dict[str, Any] = {"token": token, "expires_at": expires_at, "refresh_in": refresh_in}
     if form == "minimal":
         return minimal
@@ -70,6 +72,12 @@ def exchanged(
         full["endpoints"] = endpoints
     if form == "full":
         return full
+    if form == "free":
+        return full | {
+            "sku": "free_limited_copilot",
+            "limited_user_quotas": {"chat": 37, "completions": 1985},
+            "limited_user_reset_date": expires_at + FREE_RESET,
+        }
     return full | {
         "expires_at": str(expires_at),
         "sku": 7,

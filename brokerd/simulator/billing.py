@@ -1,4 +1,4 @@
-"""`GET /users/{u}/settings/billing/premium_request/usage`: what a person was billed for."""
+"""`GET /users/{u}/settings/billing/{page}/usage`: what a person was billed for, by two pages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["period", "usage"]
+__all__ = ["CREDIT", "PREMIUM", "period", "usage"]
 
-PRICE = 0.04  # US dollars for a premium request
+PREMIUM, CREDIT = "premium_request", "ai_credit"
+
+_PRICES = {PREMIUM: 0.04, CREDIT: 0.01}  # US dollars for one
+_FORMS = {PREMIUM: "several", CREDIT: "ai_credits"}
+_WORDS = {
+    PREMIUM: ("Copilot Premium Request", "requests"),
+    CREDIT: ("Copilot AI Credit", "ai-credits"),
+}
 # Models and how many requests they were charged as: multipliers make fractions.
 _USED = (("Simulated 4.5", 41.0), ("Simulated Mini", 12.33), ("Simulated Large", 0.25))
 _RANGES = {"year": (2000, 9999), "month": (1, 12), "day": (1, 31)}
@@ -31,23 +38,25 @@ def period(query: Mapping[str, str], now: float) -> dict[str, int] | None:
     return told
 
 
-def usage(form: str, login: str, time_period: Mapping[str, int]) -> dict[str, Any]:
-    """Build the answer: `several` models or `empty`."""
-    items = [_item(model, count) for model, count in _USED] if form == "several" else []
+def usage(page: str, form: str, login: str, time_period: Mapping[str, int]) -> dict[str, Any]:
+    """Build the answer of a page; what is counted by the other one is not on it."""
+    items = [_item(page, model, count) for model, count in _USED] if form == _FORMS[page] else []
     return {"timePeriod": dict(time_period), "user": login, "usageItems": items}
 
 
-def _item(model: str, count: float) -> dict[str, Any]:
+def _item(page: str, model: str, count: float) -> dict[str, Any]:
+    sku, unit = _WORDS[page]
+    amount = round(count * _PRICES[page], 4)
     return {
         "product": "Copilot",
-        "sku": "Copilot Premium Request",
+        "sku": sku,
         "model": model,
-        "unitType": "requests",
-        "pricePerUnit": PRICE,
+        "unitType": unit,
+        "pricePerUnit": _PRICES[page],
         "grossQuantity": count,
-        "grossAmount": round(count * PRICE, 4),
+        "grossAmount": amount,
         "discountQuantity": count,
-        "discountAmount": round(count * PRICE, 4),
+        "discountAmount": amount,
         "netQuantity": 0,
         "netAmount": 0,
     }

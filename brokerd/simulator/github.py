@@ -43,7 +43,7 @@ class GitHubRoutes:
             "/user": self.user,
             "/copilot_internal/v2/token": self.exchange,
             "/copilot_internal/user": self.seat,
-            "/users/{login}/settings/billing/premium_request/usage": self.billing,
+            "/users/{login}/settings/billing/{page:premium_request|ai_credit}/usage": self.billing,
         }
         for path, answering in asking.items():
             app.router.add_get(path, self._signed_in(answering), allow_head=False)
@@ -144,16 +144,21 @@ class GitHubRoutes:
         return web.json_response({"data": {"viewer": viewer}})
 
     async def billing(self, request: web.Request, grant: GitHubGrant) -> web.Response:
-        """`GET /users/{login}/settings/billing/premium_request/usage`."""
-        settings = self.world.settings
-        if request.match_info["login"].lower() != grant.person.login.lower():
+        """`GET /users/{login}/settings/billing/{page}/usage`."""
+        form, person = self.world.settings.billing_form, grant.person
+        if form == "expired":
+            self.world.lockout.count(f"login {person.login}")
+            return refused(401, "Bad credentials")
+        is_known = request.match_info["login"].lower() == person.login.lower()
+        if not is_known or form == "unknown_user":
             return refused(404, "Not Found")
-        if grant.kind not in ("github_pat_", "ghp_") or settings.billing_form == "no_permission":
+        if grant.kind not in ("github_pat_", "ghp_") or form == "no_permission":
             return refused(403, "Resource not accessible by personal access token")
         asked = billing.period(request.query, self.world.wall())
         if asked is None:
             return refused(400, "Bad Request")
-        return web.json_response(billing.usage(settings.billing_form, grant.person.login, asked))
+        page = request.match_info["page"]
+        return web.json_response(billing.usage(page, form, person.login, asked))
 
     async def revoke(self, request: web.Request) -> web.Response:
         """`POST /credentials/revoke`: for anybody who holds them, but not signed in."""

@@ -1,6 +1,6 @@
 """`GET /copilot_internal/user`: a person's Copilot seat and what is left of its quotas.
 
-Six forms: the shape has changed often, and differs from plan to plan.
+Nine forms: the shape has changed often, and differs from plan to plan.
 """
 
 from __future__ import annotations
@@ -48,6 +48,20 @@ def seat(
 def _quotas(form: str, reset: str, stamp: str) -> dict[str, Any]:
     ends = {"quota_reset_date": reset, "quota_reset_date_utc": f"{reset}T00:00:00.000Z"}
     match form:
+        case "fractional" | "unlimited" | "exhausted":
+            premium = {
+                "fractional": _snapshot("premium_interactions", 300, 204.67, stamp),
+                "unlimited": _unlimited("premium_interactions", stamp),
+                "exhausted": _snapshot("premium_interactions", 300, 0, stamp)
+                | {"has_quota": False},
+            }[form]
+            return ends | {
+                "quota_snapshots": {
+                    "chat": _unlimited("chat", stamp),
+                    "completions": _unlimited("completions", stamp),
+                    "premium_interactions": premium,
+                },
+            }
         case "free":
             return {
                 "access_type_sku": "free_limited_copilot",

@@ -11,9 +11,12 @@ from brokerd.simulator import quirks
 __all__ = ["BILLING_FORMS", "EXCHANGE_FORMS", "FRAMINGS", "PLANS", "USER_FORMS", "Settings"]
 
 PLANS = ("individual", "business", "enterprise")
-USER_FORMS = ("paid", "free", "no_access", "nulls", "odd", "ai_credits")
-BILLING_FORMS = ("several", "empty", "no_permission")
-EXCHANGE_FORMS = ("full", "minimal", "odd")
+USER_FORMS = (
+    "paid", "fractional", "unlimited", "exhausted", "free", "no_access", "nulls", "odd",
+    "ai_credits",
+)  # fmt: skip
+BILLING_FORMS = ("several", "ai_credits", "empty", "no_permission", "expired", "unknown_user")
+EXCHANGE_FORMS = ("full", "free", "minimal", "odd")
 DIRECT_ONLY = ("Ov23li8tweQw6odWQebz", "Ov23ctDVkRmgkPke0Mmm", "178c6fc778ccc68e1d6a")
 """Client ids of opencode, Copilot CLI and gh: the real exchange does not know their tokens."""
 FRAMINGS = ("auto", "chunked", "length", "close")
@@ -50,7 +53,8 @@ class Settings:
     api_base: str | None = None
     """`endpoints.api` of the exchange; None = this server."""
     exchange_form: str = "full"
-    """`full`, `minimal` (three fields) or `odd` (drifted types, unknown fields)."""
+    """`full`, `free` (with what is left of a free plan), `minimal` (three fields) or `odd`
+    (drifted types, unknown fields)."""
     no_access: str | None = None
     """A notification id: refuse each exchange with a 403 ErrorEnvelope that carries it."""
     refused_clients: list[str] = field(default_factory=lambda: list(DIRECT_ONLY))
@@ -72,10 +76,11 @@ class Settings:
     rate_limit: int = 5000
     """Requests an hour for each person at api.github.com."""
     user_form: str = "paid"
-    """`GET /copilot_internal/user`: `paid`, `free`, `no_access`, `nulls`, `odd` (wrong types) or
-    `ai_credits`."""
+    """`GET /copilot_internal/user`: `paid` (overdrawn), `fractional`, `unlimited`, `exhausted`,
+    `free`, `no_access`, `nulls` (a seat without numbers), `odd` (wrong types) or `ai_credits`."""
     billing_form: str = "several"
-    """Premium requests used: `several` models, `empty`, or `no_permission` (403)."""
+    """Use as billed: `several` models' premium requests, `ai_credits`, `empty`, `no_permission`
+    (403), `expired` (401, which counts as a wrong credential) or `unknown_user` (404)."""
 
     keep_bodies: bool = False
     """Keep whole exchanges in the record (the first 1000), secrets masked: see `records.Kept`."""

@@ -22,12 +22,14 @@ def read(snapshots: Mapping[str, QuotaSnapshot]) -> Report:
 
 
 def _kind(name: str, told: QuotaSnapshot) -> Quota:
-    is_counted = not told.is_unlimited and told.entitlement > 0
+    # Limits that are no plan's (of a session, a week) have a percentage of nothing.
+    is_counted = told.entitlement > 0 or told.percent_remaining == 0
+    entitlement = float(told.entitlement) if is_counted and not told.is_unlimited else None
     return completed(
         Quota(
             name,
-            entitlement=None if told.is_unlimited else float(told.entitlement),
-            used=told.used if is_counted else None,
+            entitlement=entitlement,
+            used=None if entitlement is None else told.used,
             percent_remaining=told.percent_remaining,
             unlimited=told.is_unlimited,
             overage=told.overage,
