@@ -24,11 +24,15 @@ CHAT = "/chat/completions"
 
 
 class WholeDaemon:
-    """A home of its own; `copilot` is the simulator, `said` what the daemon wrote on stderr."""
+    """A home of its own; `copilot` is the simulator, `said` what the daemon wrote on stderr.
 
-    def __init__(self, folder: Path, copilot: Simulator) -> None:
+    `config` is more for config.toml: tables besides `urls`, `store` and `log`.
+    """
+
+    def __init__(self, folder: Path, copilot: Simulator, config: str = "") -> None:
         self.folder = folder
         self.copilot = copilot
+        self.config = config
         self.said = ""
         self.path = folder / "run/copilot-broker/broker.sock"
         self.env = {
@@ -64,7 +68,7 @@ class WholeDaemon:
     async def running(self):
         urls = "".join(f'{name} = "{self.copilot.url}"\n' for name in ("login", "api", "copilot"))
         more = '[store]\nkind = "file"\n[log]\nlevel = "debug"\n'
-        (self.folder / "config.toml").write_text(f"[urls]\n{urls}{more}")
+        (self.folder / "config.toml").write_text(f"[urls]\n{urls}{more}{self.config}")
         process = await asyncio.create_subprocess_exec(
             *COMMAND, env=self.env, stderr=asyncio.subprocess.PIPE
         )
@@ -84,12 +88,12 @@ class WholeDaemon:
 
 
 @contextlib.asynccontextmanager
-async def whole_daemon():
+async def whole_daemon(config: str = ""):
     """`async with whole_daemon() as daemon: await daemon.sign_in() …`."""
     with tempfile.TemporaryDirectory(prefix="cb-") as name:  # short: sun_path holds 107 bytes
         (Path(name) / "run").mkdir(mode=0o700)
         async with (
             Simulator(auto_approve=True, device_interval=0.1) as copilot,
-            WholeDaemon(Path(name), copilot).running() as daemon,
+            WholeDaemon(Path(name), copilot, config).running() as daemon,
         ):
             yield daemon
