@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, PermanentError
-from brokerd.host import peercred
+from brokerd.host import landlock, peercred
 from brokerd.host.peer_labels import labels_of
 from brokerd.host.peercred import SO_PEERPIDFD, peer_by_pid, peer_of
 from brokerd.host.pidfd import PidFd, ProcessInfo
@@ -260,6 +261,39 @@ def test_what_was_read_of_a_process_that_ended_meanwhile_is_thrown_away(child, m
     assert told(peer) == NOTHING
     assert not peer.is_alive()
     peer.close()
+
+
+CONFINED = """
+import json, socket, sys
+from brokerd.core.reach import Reach
+from brokerd.host import landlock
+from brokerd.host.peercred import peer_of
+from brokerd.host.pidfd import info_of
+landlock.apply(Reach(readable=frozenset(["/proc"])))
+with socket.socket(fileno=int(sys.argv[1])) as sock:
+    peer = peer_of(sock)
+info = info_of(peer.pidfd) if peer.pidfd else None
+print(json.dumps([peer.unit, peer.sandbox, peer.comm, peer.exe, info is None or info.pid]))
+"""
+
+
+@pytest.mark.skipif(landlock.abi() < 1, reason="needs Landlock")
+def test_behind_landlock_all_but_the_programs_path_is_told(child):
+    process, sock = child
+    free = peer_of(sock)
+    free.close()
+    done = subprocess.run(
+        [sys.executable, "-c", CONFINED, str(sock.fileno())],
+        pass_fds=[sock.fileno()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    unit, sandbox, comm, exe, number = json.loads(done.stdout)
+    assert (unit, sandbox, comm) == (free.unit, free.sandbox, free.comm)
+    assert (free.exe, exe) == (str(Path(f"/proc/{process.pid}/exe").readlink()), "")
+    assert number in (True, process.pid)
 
 
 NOTHING = ("", "", "", "", "")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SECOND_UID = 65534
 UNREACHED = 3
 """Exit code: no broker that can be trusted (DESIGN §7)."""
+HELLO = b"\x94\x00\x01\xacbroker.hello\x91\x80"
+GET = b"\x94\x00\x02\xa9token.get\x91\x80"
 
 
 def records(session: Session, event: audit.AuditEvent, **wanted: str) -> list[dict[str, Any]]:
@@ -94,18 +96,41 @@ def kernel_is(version: tuple[int, int]) -> bool:
     return (int(major), int(minor)) >= version
 
 
+HIDDEN = """
+import ctypes, socket, sys
+with open("/proc/self/comm", "w") as comm:
+    comm.write("hidden")
+assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE: its /proc folder is root's
+with socket.socket(socket.AF_UNIX) as s:
+    s.settimeout(20)
+    s.connect(sys.argv[1])
+    s.sendall(bytes.fromhex(sys.argv[2]))
+    print("answer" if s.recv(65536) else "closed")
+"""
+
+
+def test_a_program_that_hides_from_its_user_is_named_all_the_same(signed_in: Session) -> None:
+    """Its program cannot be read, which is no reason to take it for more or for less."""
+    hidden = ("/usr/bin/python3", "-c", HIDDEN, signed_in.rpc, GET.hex())
+    told = signed_in.good(*SERVICE_OF_ITS_OWN, "--unit=hidden-x", "--", *hidden)
+    assert told.strip() == "answer"
+    record = one(signed_in, audit.TOKEN_GRANTED, PEER_UNIT="hidden-x.service")
+    assert (record["PEER_SANDBOX"], record["PEER_COMM"]) == ("none", "hidden")
+    assert record.get("PEER_EXE", "") == ""
+
+
 # The process that connects ends; the one it leaves behind has its socket, and asks on it.
 LEFT_BEHIND = """
-import os, socket, sys
+import os, select, socket, sys
 hello, get = (bytes.fromhex(word) for word in sys.argv[2:4])
 s = socket.socket(socket.AF_UNIX); s.settimeout(20)
 s.connect(sys.argv[1])
 s.sendall(hello)
 assert s.recv(65536), "the control: it is answered while it lives"
-alive, end = os.pipe()
+ended = select.poll()
+ended.register(os.pidfd_open(os.getpid()), select.POLLIN)
 if os.fork() == 0:
-    os.close(end)
-    os.read(alive, 1)
+    assert ended.poll(20_000)
     try:
         s.sendall(get)
         data = s.recv(65536)
@@ -113,9 +138,6 @@ if os.fork() == 0:
         data = b""
     print("closed" if not data else "answered: %r" % data)
 """
-
-HELLO = b"\x94\x00\x01\xacbroker.hello\x91\x80"
-GET = b"\x94\x00\x02\xa9token.get\x91\x80"
 
 
 def test_a_connection_dies_with_its_process(signed_in: Session) -> None:
