@@ -76,15 +76,6 @@ class Caller:
         """The highest scope it has."""
         return self.rights.scope
 
-    def may(self, operation: str) -> bool:
-        """Whether its scope holds this; nothing is written down or counted.
-
-        Account, model and rate play no part here: `check` may still refuse them.
-        """
-        if operation in self._allowed:
-            return True
-        return self._revoked is None and self.rights.refuse_operation(operation) is None
-
     def check(self, operation: str, account: object = None, model: object = None) -> None:
         """Raise unless this connection may do that; call once a request, before it is done.
 

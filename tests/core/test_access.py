@@ -102,6 +102,11 @@ def test_a_further_socket_gives_what_its_rule_says(scope):
     assert rights(rule, listener="rpc").scope is ADMIN
 
 
+def test_a_socket_can_be_made_to_give_less():
+    assert rights(Rule(listener="rpc", scope=COMPLETE)).scope is COMPLETE
+    assert rights(Rule(listener="http", scope=STATUS), listener="http").scope is STATUS
+
+
 def test_a_token_is_never_lent_below_its_scope_and_logins_need_admin():
     for operation, needed in OPERATIONS.items():
         if operation.startswith("token."):

@@ -72,12 +72,13 @@ class Rule:
     @property
     def names_a_label(self) -> bool:
         """Whether it depends on what a process can choose or hide."""
-        return any(getattr(self, key) is not None for key in LABELS)
+        return (self.unit, self.label, self.sandbox) != (None, None, None)
 
     @property
     def speaks_for_listener(self) -> bool:
         """Whether it says what a listener gives, instead of taking away."""
-        return self.scope is not None and list(self.who) == ["listener"]
+        names_somebody = (self.uid, self.gid) != (None, None) or self.names_a_label
+        return self.listener is not None and self.scope is not None and not names_somebody
 
     @property
     def lets_in(self) -> bool:
