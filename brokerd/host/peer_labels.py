@@ -130,7 +130,10 @@ def label_in(raw: bytes) -> str:
 def _placed(cgroup: bytes, label: str) -> tuple[str, str]:
     """Return (unit, sandbox) as the text of /proc/PID/cgroup and the security label tell."""
     text = cgroup.decode("utf-8", "replace")
-    return _unit_in(text), _sandbox_in(text, label)
+    sandbox = _sandbox_in(text, label)
+    if sandbox == "none" and len(cgroup) == _CGROUP_MAX:
+        sandbox = ""  # there is more, and a hint may be in it
+    return _unit_in(text), sandbox
 
 
 def _unit_in(cgroup: str) -> str:

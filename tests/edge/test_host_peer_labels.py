@@ -192,5 +192,6 @@ def test_nothing_is_known_of_nobody(proc):
 
 def test_a_long_list_of_cgroups_is_not_read_to_its_end(proc):
     filler = "".join(f"{n}:x{n}:/{'y' * 1000}\n" for n in range(2, 40))
-    assert placed(proc, f"0::/a.service\n{filler}") == ("a.service", "none")
-    assert placed(proc, f"{filler}0::/a.service\n") == ("", "none")
+    assert placed(proc, f"0::/a.service\n{filler}") == ("a.service", "")
+    assert placed(proc, f"{filler}0::/lxc.payload.box\n") == ("", "")  # not "none"
+    assert placed(proc, f"0::/lxc.payload.box\n{filler}") == ("", "container")
