@@ -78,7 +78,7 @@ def _what(record: Record) -> str:
         case "operation-granted" | "completion-granted":
             return get("OPERATION")
         case "token-granted":
-            return f"{get('TOKEN_FP')} by {get('OPERATION')}"
+            return f"{get('OPERATION')} {get('TOKEN_FP')}"
         case "token-total":
             return f"{get('TOKEN_FP')} {_times(get('COUNT'), 'time')}"
         case "completion-total":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime, timedelta
 
@@ -27,17 +28,21 @@ def moment(words: str, now: float) -> float | None:
 
     Days begin at midnight here; so does a date without a time.
     """
-    words = words.strip()
     try:
-        if words.startswith("@"):
-            return float(words[1:])
-        if words.startswith("-"):
-            return _before(words[1:], now)
-        if words.endswith(" ago"):
-            return _before(words.removesuffix(" ago"), now)
-        return _named(words, datetime.fromtimestamp(now).astimezone())
+        at = _moment(words.strip(), now)
     except (ValueError, OverflowError, OSError):  # no number, or beyond the calendar
         return None
+    return at if at is not None and math.isfinite(at) else None
+
+
+def _moment(words: str, now: float) -> float | None:
+    if words.startswith("@"):
+        return float(words[1:])
+    if words.startswith("-"):
+        return _before(words[1:], now)
+    if words.endswith(" ago"):
+        return _before(words.removesuffix(" ago"), now)
+    return _named(words, datetime.fromtimestamp(now).astimezone())
 
 
 def _before(span: str, now: float) -> float | None:
