@@ -9,8 +9,8 @@ own. Prints what the door was told of each and what came back.
 
 `accepted`: the number changes hands after the connection was accepted; `waiting`: before.
 `kernel`: the door asks `host.peercred`; `older`: likewise, of a kernel before 6.5, which has no
-SO_PEERPIDFD; `number`: it looks up what is told of the pid, as one would
-who knows no pidfds. That is the control: it is what the number alone would let through.
+SO_PEERPIDFD; `number`: it looks up what is told of the pid, as one would who knows no pidfds. That
+is the control: it is what the number alone would let through.
 """
 
 from __future__ import annotations
