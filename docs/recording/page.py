@@ -25,7 +25,8 @@ WIDTH = 116
 
 SECTIONS: tuple[Callable[[], Awaitable[Section]], ...] = (
     sign_in.grant, sign_in.polls, sign_in.renewal, sign_in.person, tokens.exchange,
-    tokens.direct_mode, copilot.models, copilot.completions, copilot.refused, tokens.revocation,
+    tokens.direct_mode, copilot.models, copilot.completions, copilot.refused, tokens.quota,
+    tokens.revocation,
 )  # fmt: skip
 
 INTRODUCTION = f"""\

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from brokerd.simulator.records import RecordedRequest
 
 
-__all__ = ["APP", "Part", "Section", "Stage", "staged"]
+__all__ = ["APP", "NOW", "Part", "Section", "Stage", "staged"]
 
 APP = "01ab8ac9400c4e429b23"
 """Client id of the preset `vscode`."""

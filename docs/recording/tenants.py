@@ -1,8 +1,9 @@
-"""Chapter 11: the same steps on a tenant of ghe.com, whose hosts are its own."""
+"""Chapter 12: the same steps on a tenant of ghe.com, whose hosts are its own."""
 
 from __future__ import annotations
 
-from recording.stage import APP, Stage, staged
+from brokerd.core.tokens import Pat
+from recording.stage import APP, NOW, Stage, staged
 
 
 __all__ = ["TENANT", "hosts"]
@@ -33,4 +34,6 @@ async def _all_steps(stage: Stage) -> None:
     await github.direct(stage.token(client_id="Ov0000000000000000AB"))
     stage.simulator.world.settings.endpoints = False
     await github.direct(stage.token(client_id="Ov0000000000000000AB"))
+    pat = Pat(stage.token("github_pat_").value)
+    await github.billing(pat, "octocat", NOW)
     await github.revoke(stage.token())

@@ -1,13 +1,14 @@
-"""Chapters 5, 6 and 10: what a GitHub token is exchanged for, used as, and how it ends."""
+"""Chapters 5, 6, 10 and 11: what a GitHub token is exchanged for, used as, tells, and its end."""
 
 from __future__ import annotations
 
+from brokerd.core.tokens import Pat
 from brokerd.simulator.faults import Fault
 from recording.copilot import CHAT
-from recording.stage import Part, Section, staged
+from recording.stage import NOW, Part, Section, Stage, staged
 
 
-__all__ = ["direct_mode", "exchange", "revocation"]
+__all__ = ["direct_mode", "exchange", "quota", "revocation"]
 
 OWN_APP = "Ov0000000000000000AB"
 QUESTION = {"model": "sim-chat", "messages": [{"role": "user", "content": "Hello"}]}
@@ -98,8 +99,55 @@ async def direct_mode() -> Section:
         )
 
 
+async def quota() -> Section:
+    """10: what is left of the plan."""
+    async with staged(user_form="free") as stage:
+        seat = await stage.part(
+            "The seat of a free plan",
+            "Asked with the GitHub token when somebody wants to know, every five minutes at most; "
+            "read leniently, as its shape has changed often. Plans that are paid for have "
+            "`quota_snapshots` instead.",
+            stage.github.seat(stage.token()),
+        )
+    async with staged() as stage:
+        billed = await stage.part(
+            "The bill",
+            "Asked first where a personal access token was given (`copilot-cred quota set-pat`), "
+            "which is sent nowhere else; counts exactly, but does not say what the plan includes.",
+            stage.github.billing(_pat(stage), "octocat", NOW),
+            kept={"usageItems": 1},
+        )
+    async with staged(billing_form="ai_credits") as stage:
+        asked = await stage.part(
+            "The bill in AI credits",
+            "Asked after it: since June 2026 most plans are counted in credits. It is known from "
+            "reports only, so it may be missing.",
+            stage.github.billing(_pat(stage), "octocat", NOW),
+            kept={"usageItems": 1},
+        )
+        credit = Part(asked.title, asked.about, asked.exchanges[1:], kept=asked.kept)
+    async with staged(billing_form="no_permission") as stage:
+        refused = await stage.part(
+            "A token without the permission",
+            "Needs the account permission Plan (read-only). A 401 is taken for `pat_refused` "
+            "(expired or revoked), a 404 for `pat_user_unknown` (another person, or an "
+            "organization pays); none of them concerns the login.",
+            stage.github.billing(_pat(stage), "octocat", NOW),
+        )
+    return Section(
+        "Quota",
+        "What is left of the plan. Two more sources cost no request: the headers of answers to "
+        "completions, and what the exchange says of a free plan.",
+        [seat, billed, credit, refused],
+    )
+
+
+def _pat(stage: Stage) -> Pat:
+    return Pat(stage.token("github_pat_").value)
+
+
 async def revocation() -> Section:
-    """10: the login ends at GitHub."""
+    """11: the login ends at GitHub."""
     async with staged() as stage:
         killed = await stage.part(
             "Revoked",

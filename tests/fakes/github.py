@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 
+from brokerd.core.quota import Report
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 
@@ -57,6 +58,10 @@ class FakeGitHub:
         """GitHub tokens that the exchange does not know; True as a member: none is known."""
         self.gates = {}
         """Method → an asyncio.Event that its calls wait for after they were asked."""
+        self.seat_told = Report()
+        self.bill_told = Report()
+        self.billed = []
+        """What each question about the bill was asked with: token, user name, time."""
         self.checkpoint = checkpoint
         self._number = itertools.count(1)
 
@@ -144,6 +149,18 @@ class FakeGitHub:
         await self.checkpoint("direct use prepared")
         return CopilotToken(token.value, 86_400.0, 43_200.0, "https://api.example.com",
                             is_direct=True)  # fmt: skip
+
+    async def seat(self, token):
+        await self._called("seat")
+        self._check(token)
+        await self.checkpoint("seat told")
+        return self.seat_told
+
+    async def billing(self, pat, login, now):
+        await self._called("billing")
+        self.billed.append((pat.value, login, now))
+        await self.checkpoint("bill told")
+        return self.bill_told
 
     async def revoke(self, token):
         await self._called("revoke")
