@@ -61,7 +61,7 @@ class Policy:
 
     def decide(self, peer: Peer, listener: str) -> Decision:
         """Say what a peer may do that came through this named socket."""
-        own_speakers = [r for r in self.rules if r.speaks_for_listener and r.listener == listener]
+        speakers = [r for r in self.rules if r.speaks_for_listener and r.listener == listener]
         others = [
             rule
             for rule in self.rules
@@ -71,19 +71,19 @@ class Policy:
             failure = uid_not_allowed(peer.uid, self.own_uid)
             effect = f"is not the broker's own {self.own_uid}, and no rule lets it in"
             return Decision(None, failure, (Step(f"user id {peer.uid}", effect),))
-        scope, steps = _given(listener, own_speakers)
+        scope, steps = _given(listener, speakers)
         if peer.uid != self.own_uid:
             scope = min(scope, Scope.TOKEN)
             effect = f"is not the broker's own {self.own_uid}: token at most"
             steps.append(Step(f"user id {peer.uid}", effect))
         accounts: frozenset[str] | None = None
-        for rule in (*own_speakers, *others):
+        applied = (*speakers, *others)
+        for rule in applied:
             scope = min(scope, rule.ceiling)
             if rule.accounts is not None:
                 named = frozenset(rule.accounts)
                 accounts = named if accounts is None else accounts & named
             steps.extend(Step(rule.where, effect) for effect in _effects(rule, peer))
-        applied = [*own_speakers, *others]
         rights = Rights(
             scope,
             accounts,
