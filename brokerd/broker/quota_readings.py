@@ -1,0 +1,192 @@
+"""What was read of an account's quota, and what has to be read anew: seldom, once at a time.
+
+An answer is good for five minutes; a failure is remembered as long as GitHub wants, or for a
+moment. The callers of one account take turns (`Quotas`), so whoever comes second finds what the
+first has read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from brokerd.broker.failures import error_for
+from brokerd.broker.pats import NO_PAT, RefusedPats, fingerprint
+from brokerd.core.quota import SOURCES, Report, Told, is_enough
+from brokerd.errors import BrokerError, ErrorClass, Failure
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from brokerd.broker.quota_sources import QuotaSources
+    from brokerd.core.quota import Source
+    from brokerd.core.tokens import AccountKey, IndexEntry, Pat
+    from brokerd.ports import Clock
+
+
+__all__ = ["AGAIN_AFTER", "FRESH_FOR", "Asking", "Kept", "QuotaReader", "Reading", "told_by"]
+
+FRESH_FOR = 300.0
+"""Seconds; users of the seat's page advise against asking more often."""
+AGAIN_AFTER = 30.0
+"""Seconds until a source that failed is asked again, where GitHub named no time."""
+
+_HOLDS_ALL = frozenset({"rate_limited", "login_locked_out"})
+"""Codes of failures by which GitHub wants no requests of the person, whatever about."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a source told, or why it did not."""
+
+    at: float
+    """CLOCK_BOOTTIME."""
+    report: Report | None = None
+    failure: Failure | None = None
+    not_before: float = 0.0
+    """GitHub's own limit."""
+
+
+@dataclass
+class Kept:
+    """What is known of an account's plan."""
+
+    key: AccountKey
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """By source, and for billing by the token it was asked with."""
+    held_until: float = 0.0
+    held: Failure | None = None
+    """Why GitHub wants no requests of the person until then."""
+    reread_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One wish to know."""
+
+    name: str
+    entry: IndexEntry
+    kept: Kept
+    pat: Pat | None
+    """The account's own token, or the one brought along."""
+    store_failure: Failure | None
+    """Why the account's own is not known."""
+    began: float
+    fresh: bool
+
+
+class QuotaReader:
+    """Asks the sources for what is not known."""
+
+    def __init__(self, sources: QuotaSources, clock: Clock) -> None:
+        self._sources = sources
+        self._clock = clock
+        self._refused_pats = RefusedPats(clock)
+
+    async def read_all(self, ask: Asking) -> dict[Source, Reading | None]:
+        """Ask one after the other while something is missing; None: it was not asked."""
+        readings: dict[Source, Reading | None] = {}
+        for source in SOURCES:
+            told = told_by(readings)
+            readings[source] = None if is_enough(told) else await self._read(source, ask)
+        return readings
+
+    async def prove(self, entry: IndexEntry, pat: Pat, kept: Kept) -> None:
+        """Ask for the bill with a token that is to be kept, and keep what it says.
+
+        Raises as `brokerd.ports.GitHub.billing`; one that was refused a moment ago is not shown,
+        nor is any while GitHub wants no requests.
+        """
+        failure = self._refused_pats.find(entry.host, pat, insisted=True)
+        if failure is None and self._clock.boottime() < kept.held_until:
+            failure = kept.held
+        if failure is not None:
+            raise error_for(failure)
+        report = await self._billing(entry, pat)
+        kept.readings[billing_key(pat)] = Reading(self._clock.boottime(), report)
+
+    async def _read(self, source: Source, ask: Asking) -> Reading:
+        match source:
+            case "headers":
+                return Reading(self._clock.boottime(), self._sources.headers(ask.name))
+            case "token":
+                report, age = self._sources.token(ask.name)
+                return Reading(self._clock.boottime() - (age or 0.0), report)
+            case "seat":
+                asked = self._sources.seat
+                return await self._asked("seat", ask, lambda: asked(ask.name, ask.entry))
+            case "billing":
+                return await self._read_billing(ask)
+
+    async def _read_billing(self, ask: Asking) -> Reading:
+        pat, now = ask.pat, self._clock.boottime()
+        if pat is None:
+            return Reading(now, failure=ask.store_failure or NO_PAT)
+        failure = self._refused_pats.find(ask.entry.host, pat, insisted=ask.fresh)
+        if failure is not None:
+            return Reading(now, failure=failure)
+        key = billing_key(pat)
+        for other in [each for each in ask.kept.readings if each not in (key, "seat")]:
+            del ask.kept.readings[other]
+        return await self._asked(key, ask, lambda: self._billing(ask.entry, pat))
+
+    async def _billing(self, entry: IndexEntry, pat: Pat) -> Report:
+        try:
+            return await self._sources.billing(entry, pat)
+        except BrokerError as error:
+            self._refused_pats.note(entry.host, pat, error.failure)
+            raise
+
+    async def _asked(
+        self, key: str, ask: Asking, question: Callable[[], Awaitable[Report]]
+    ) -> Reading:
+        """Return the reading that there is, or a new one."""
+        kept, now = ask.kept, self._clock.boottime()
+        reading = kept.readings.get(key)
+        if reading is not None and self._is_good(reading, ask):
+            return reading
+        if kept.held is not None and now < kept.held_until:
+            return Reading(now, failure=kept.held, not_before=kept.held_until)
+        try:
+            report = await question()
+        except BrokerError as error:
+            reading = self._failed(kept, error.failure)
+        else:
+            reading = Reading(self._clock.boottime(), report)
+        kept.readings[key] = reading
+        return reading
+
+    def _is_good(self, reading: Reading, ask: Asking) -> bool:
+        now = self._clock.boottime()
+        if now < reading.not_before or reading.at >= ask.began:  # or somebody has just asked
+            return True
+        if ask.fresh:
+            return False
+        is_passing = reading.failure is not None and reading.failure.error_class in (
+            ErrorClass.TEMPORARY,
+            ErrorClass.LOCKED,
+        )
+        return now - reading.at < (AGAIN_AFTER if is_passing else FRESH_FOR)
+
+    def _failed(self, kept: Kept, failure: Failure) -> Reading:
+        now = self._clock.boottime()
+        not_before = 0.0
+        if failure.retry_after is not None:
+            not_before = now + failure.retry_after
+            if failure.code in _HOLDS_ALL:
+                kept.held, kept.held_until = failure, not_before
+        return Reading(now, failure=failure, not_before=not_before)
+
+
+def told_by(readings: Mapping[Source, Reading | None]) -> list[Told]:
+    """Return the reports of those who answered, in the order in which they were asked."""
+    return [
+        Told(source, reading.report)
+        for source, reading in readings.items()
+        if reading is not None and reading.report is not None
+    ]
+
+
+def billing_key(pat: Pat) -> str:
+    return f"billing {fingerprint(pat)}"
