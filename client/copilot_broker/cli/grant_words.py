@@ -93,13 +93,16 @@ def verbs(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"may not:  {', '.join(denied) or '-'}"
 
 
-def rule_words(part: object) -> str:
-    """Return one half of a rule, who or what, as `config.toml` has it: `unit app-code-*`."""
+def rule_words(part: object, nothing: str) -> str:
+    """Return one half of a rule, who or what, as `config.toml` has it: `unit app-code-*`.
+
+    `nothing` stands for a half that is empty.
+    """
     words = []
     for key, value in _map(part).items():
         values = value if isinstance(value, list) else [value]
         words.append(f"{str(key).replace('_', ' ')} {' '.join(str(each) for each in values)}")
-    return ", ".join(words) or "-"
+    return ", ".join(words) or nothing
 
 
 def _map(value: object) -> Mapping[str, Any]:

@@ -125,7 +125,11 @@ def _print_rules(answer: Mapping[str, Any]) -> None:
     names = [printable(name) for name in listeners] if isinstance(listeners, list) else []
     print(f"listeners: {', '.join(names) or '-'}; connections: {answer.get('connections', '-')}")
     rules = [
-        (str(rule.get("where") or "-"), rule_words(rule.get("who")), rule_words(rule.get("what")))
+        (
+            str(rule.get("where") or "-"),
+            rule_words(rule.get("who"), "everybody"),
+            rule_words(rule.get("what"), "-"),
+        )
         for rule in _maps(answer.get("rules"))
     ]
     if rules:

@@ -172,7 +172,7 @@ def test_rules_in_force(server):
         "listeners: agents, http, rpc; connections: 3",
         "rule            who                        at most",
         "config.toml:12  unit app-code-*, uid 1000  scope complete, models gpt-4.1* o3, requests per minute 60",
-        "config.toml:20  -                          accounts work",
+        "config.toml:20  everybody                  accounts work",
     ]
     server.answers["grant.list"] = {"rules": [], "listeners": ["rpc"], "connections": 1}
     assert run("grants", "--list", env=server.env).stdout.splitlines() == [
