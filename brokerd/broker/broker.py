@@ -211,6 +211,10 @@ class Broker:
         """Make this account the default; PermanentError USAGE when there is none such."""
         await self._logins.use(account)
 
+    def default_account(self) -> str:
+        """Return the name that is meant by who names none; "" while nobody chose one."""
+        return self._roster.resolve(None)
+
     def accounts(self) -> list[AccountView]:
         """All accounts, by name."""
         self._roster.look_at_clock()

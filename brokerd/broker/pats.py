@@ -76,6 +76,10 @@ class RefusedPats:
             self._refused.clear()
         self._refused[host, fingerprint(pat)] = self._clock.boottime(), failure
 
+    def clear(self, host: str, pat: Pat) -> None:
+        """Know that GitHub takes it."""
+        self._refused.pop((host, fingerprint(pat)), None)
+
     def find(self, host: str, pat: Pat, *, insisted: bool) -> Failure | None:
         """Return what GitHub said of it; None: ask. `insisted`: a person wants it asked anew."""
         found = self._refused.get((host, fingerprint(pat)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.quota_sources import QuotaSources
     from brokerd.core.quota import Source
-    from brokerd.core.tokens import AccountKey, IndexEntry, Pat
+    from brokerd.core.tokens import IndexEntry, Pat
     from brokerd.ports import Clock
 
 
@@ -31,6 +31,13 @@ FRESH_FOR = 300.0
 """Seconds; users of the seat's page advise against asking more often."""
 AGAIN_AFTER = 30.0
 """Seconds until a source that failed is asked again, where GitHub named no time."""
+
+_GOOD_FOR: dict[ErrorClass | None, float] = {
+    ErrorClass.TEMPORARY: AGAIN_AFTER,
+    # No request was made for these, and whoever mends them looks at once whether it helped.
+    ErrorClass.LOCKED: 0.0,
+    ErrorClass.LOGIN_REQUIRED: 0.0,
+}
 
 _HOLDS_ALL = frozenset({"rate_limited", "login_locked_out"})
 """Codes of failures by which GitHub wants no requests of the person, whatever about."""
@@ -52,7 +59,8 @@ class Reading:
 class Kept:
     """What is known of an account's plan."""
 
-    key: AccountKey
+    login: tuple[object, ...]
+    """The person and the app: another app's login may see what this one's does not."""
     readings: dict[str, Reading] = field(default_factory=dict)
     """By source, and for billing by the token it was asked with."""
     held_until: float = 0.0
@@ -133,10 +141,12 @@ class QuotaReader:
 
     async def _billing(self, entry: IndexEntry, pat: Pat) -> Report:
         try:
-            return await self._sources.billing(entry, pat)
+            report = await self._sources.billing(entry, pat)
         except BrokerError as error:
             self._refused_pats.note(entry.host, pat, error.failure)
             raise
+        self._refused_pats.clear(entry.host, pat)
+        return report
 
     async def _asked(
         self, key: str, ask: Asking, question: Callable[[], Awaitable[Report]]
@@ -163,11 +173,8 @@ class QuotaReader:
             return True
         if ask.fresh:
             return False
-        is_passing = reading.failure is not None and reading.failure.error_class in (
-            ErrorClass.TEMPORARY,
-            ErrorClass.LOCKED,
-        )
-        return now - reading.at < (AGAIN_AFTER if is_passing else FRESH_FOR)
+        error_class = None if reading.failure is None else reading.failure.error_class
+        return now - reading.at < _GOOD_FOR.get(error_class, FRESH_FOR)
 
     def _failed(self, kept: Kept, failure: Failure) -> Reading:
         now = self._clock.boottime()

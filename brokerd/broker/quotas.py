@@ -160,9 +160,9 @@ class Quotas:
         return entry
 
     def _kept_of(self, name: str, entry: IndexEntry) -> Kept:
-        kept = self._kept.get(name)
-        if kept is None or kept.key != entry.key:
-            kept = self._kept[name] = Kept(entry.key)
+        kept, login = self._kept.get(name), (entry.key, entry.client_id, entry.source)
+        if kept is None or kept.login != login:
+            kept = self._kept[name] = Kept(login)
         return kept
 
     async def _own_pat(self, entry: IndexEntry) -> tuple[Pat | None, Failure | None]:

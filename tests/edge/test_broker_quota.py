@@ -13,7 +13,8 @@ from brokerd.core.quota import Quota, Report
 from brokerd.core.quota_header import QuotaSnapshot
 from brokerd.core.tokens import CopilotToken, Pat
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from fakes.broker_world import World, ask, failure_of
+from brokerd.views import LoginRequest
+from fakes.broker_world import World, ask, collect, failure_of
 from fakes.clock import settle
 from fakes.github import bad_credentials, permanent, transient
 
@@ -304,6 +305,33 @@ async def test_a_dead_pat_is_shown_to_github_once_and_again_only_to_who_insists(
     assert world.github.count("billing") == 1
     await world.quotas.get(fresh=True)
     assert world.github.count("billing") == 2
+
+
+async def test_a_pat_that_github_takes_after_all_is_dead_no_more(world):
+    keep_pat(world)
+    world.github.faults["billing"] = [with_pat_refused("pat_refused")]
+    await world.quotas.get()
+    await world.clock.advance(FRESH_FOR)
+    assert (await world.quotas.get(fresh=True)).source == "billing"
+    await world.clock.advance(FRESH_FOR)
+    assert (await world.quotas.get()).source == "billing"
+
+
+async def test_a_new_sign_in_is_looked_at_at_once(world):
+    world.github.revoked.add("gho_kept")
+    assert (await failure_of(world.quotas.get())).code == "bad_credentials"
+    login = LoginRequest(client_id="app", token="gho_new")
+    await collect(world.broker.login(login))
+    assert (await world.quotas.get()).source == "seat"
+
+
+async def test_another_apps_login_is_asked_anew(world):
+    no_seat(world)
+    assert (await failure_of(world.quotas.get())).code == "seat_hidden"
+    world.github.faults["seat"] = []
+    assert (await failure_of(world.quotas.get())).code == "seat_hidden"
+    await collect(world.broker.login(LoginRequest(client_id="another", token="gho_new")))
+    assert (await world.quotas.get()).source == "seat"
 
 
 # The login's token.
