@@ -109,7 +109,7 @@ class Surroundings:
     socket_dir: str | None = None
     """Where we bind ourselves; None: the service manager did."""
     code: tuple[str, ...] = ()
-    """Where modules are looked for: `sys.path`, the prefixes, our own packages."""
+    """Where modules and their libraries are looked for."""
     authorities: tuple[str, ...] = ()
     """Where OpenSSL looks for certificates (ssl.get_default_verify_paths)."""
     names: tuple[str, ...] = ()

@@ -58,8 +58,9 @@ def surroundings(
 
 
 def _code() -> list[str]:
-    found = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
-    found += [path for path in sys.path if path]  # "" is wherever we were started
+    found = [path for path in sys.path if path]  # "" is wherever we were started
+    for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix):
+        found += [f"{prefix}/lib", f"{prefix}/lib64"]  # what modules are linked with
     for package in _PACKAGES:
         with suppress(ImportError, ValueError):
             spec = find_spec(package)
