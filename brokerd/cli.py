@@ -141,6 +141,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 socket=socket,
                 notice="" if simulator is None else SIMULATED,
                 checks=checks,
+                effective=lambda: confinement.effective(given),
                 reach_covers=lambda config: given.lacks(reach(config)),
             )
         )

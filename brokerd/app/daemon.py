@@ -1,4 +1,4 @@
-"""The composition root: the one file that knows every edge and wires them together.
+"""One daemon: its parts, and what ties them to the configuration of the moment.
 
 A start: configuration → parts → sockets (systemd's, else our own) → kept logins → doors → READY.
 A stop: STOPPING → nothing new, what is under way ends → broker → upstream → sockets.
@@ -12,20 +12,20 @@ import logging
 import os
 import signal
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brokerd import __version__
-from brokerd.broker import Broker, LoginRequest
+from brokerd.app.doctor import Doctor, audit_check, grants_check
+from brokerd.app.wiring import about_app, login_request, upstream_of
+from brokerd.broker import Broker
 from brokerd.broker.kept_cooldowns import KeptCooldowns
 from brokerd.core.audit import CONFINED
 from brokerd.core.checks import Verdict
-from brokerd.core.setting_checks import NotAllowedError, account_name, client_id, host, scope
-from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
 from brokerd.gateway.unavailable import UnavailableDoor
-from brokerd.host import journal, landlock, listeners, peercred
+from brokerd.host import journal, landlock, listeners, peer_labels, peercred
+from brokerd.host.audit_log import FILE_NAME
 from brokerd.host.clock import SystemClock
 from brokerd.host.file_limit import raise_file_limit
 from brokerd.host.learning import LearningGitHub
@@ -38,22 +38,21 @@ from brokerd.stores.file import FileStore
 from brokerd.stores.index import AccountIndex
 from brokerd.stores.ladder import LoginStores
 from brokerd.stores.memory import MemoryStore
-from brokerd.upstream import Upstream, UpstreamSettings, preset_for
 
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Hashable, Mapping
-    from pathlib import Path
+    from collections.abc import Hashable
 
-    from brokerd.config import AccountSettings, Config
+    from brokerd.app.setup import Setup
     from brokerd.core.checks import Check
+    from brokerd.core.settings import AccountSettings
     from brokerd.dbus.bus import SessionBus
     from brokerd.ports import GitHub
     from brokerd.stores.ladder import CheckedStore
 
 
-__all__ = ["Setup", "run"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
@@ -72,23 +71,6 @@ RPC, HTTP = "rpc", "http"
 """FileDescriptorName= of the two socket units."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What argv and environment decided."""
-
-    load: Callable[[], Config]
-    """Reads the configuration anew; raises ConfigError."""
-    state_dir: Path
-    socket: Path | None = None
-    """Where to listen without a service manager; None: the runtime directory."""
-    notice: str = ""
-    """Said loudly at start and in `status`: what is unusual about this daemon."""
-    checks: list[Check] = field(default_factory=list)
-    """How far this process is confined."""
-    reach_covers: Callable[[Config], str] = lambda _: ""
-    """Say what a changed configuration needs that was given up at the start; "" for nothing."""
-
-
 def run(setup: Setup) -> int:
     """Serve until told to stop. Raises BrokerError when it cannot start."""
     return asyncio.run(_Daemon(setup).serve())
@@ -104,12 +86,12 @@ class _Daemon:
         self._config = setup.load()
         self._config_problem = ""
         self._started_at = time.monotonic()
-        self._is_open = False
+        self._is_open = self._has_http = False
         self._retiring: set[asyncio.Task[None]] = set()
-        journal.configure(self._config.log.level)
+        self._configure_log()
         journal.log_uncaught()
         raise_file_limit()  # before the doors count how many connections fit
-        self._upstream = _upstream(self._config)
+        self._upstream = upstream_of(self._config)
         self._bus: SessionBus | None = None
         self._stores = LoginStores(
             file=FileStore(setup.state_dir / "logins"),
@@ -132,7 +114,14 @@ class _Daemon:
         )
         pacer.on_change(self._broker.announce)
         pacer.on_change(cooldowns.keep)  # after: it waits for the disk
-        gate = Gate()
+        self._gate = gate = Gate(self._config.grants, default_account=self._broker.default_account)
+        doctor = Doctor(
+            effective=setup.effective,
+            config_problem=lambda: self._config_problem,
+            store=self._stores.choose,
+            accounts=self._broker.accounts,
+            further=self._further_checks,
+        )
         quotas = self._broker.quotas
         proxy = Proxy(
             self._broker, lambda: self._upstream.copilot, pacer, on_used_up=quotas.used_up
@@ -146,9 +135,12 @@ class _Daemon:
             version=__version__,
             # Asked anew each time: a reload swaps the upstream.
             headers_for_client=lambda: self._upstream.headers_for_client(),  # noqa: PLW0108
-            login_request=self._login_request,
+            login_request=lambda params: login_request(self._config, params),
             extra_status=self._extra_status,
-            about_app=_about_app,
+            about_app=about_app,
+            peer_by_pid=peercred.peer_by_pid,
+            checks=doctor.look,
+            other_listeners=lambda: [HTTP] if self._has_http else [],
         )
         self._http = UnavailableDoor(gate, peercred.peer_of)
 
@@ -214,9 +206,12 @@ class _Daemon:
         loaded.cancel()
         if broker.done():
             broker.result()
-        await self._rpc.serve(sockets[RPC])
-        if HTTP in sockets:
-            await self._http.serve(sockets[HTTP])
+        for name, sock in sockets.items():
+            if name == HTTP:
+                await self._http.serve(sock)
+                self._has_http = True
+            else:  # any further socket is one for RPC, with the rights that its name gives
+                await self._rpc.serve(sock, name)
         self._broker.on_change(lambda: self._manager.status(self._status_line()))
         self._manager.ready(self._status_line())
         self._is_open = True
@@ -267,8 +262,9 @@ class _Daemon:
         else:
             self._config, self._config_problem = config, ""
             self._stores.default = config.store.kind
-            journal.configure(config.log.level)
-            retired, self._upstream = self._upstream, _upstream(config)
+            self._configure_log()
+            retired, self._upstream = self._upstream, upstream_of(config)
+            self._gate.regrant(config.grants)
             self._rpc.reconfigured()
             self._broker.reconfigured()
             retiring = asyncio.create_task(retired.aclose(), name="close old upstream")
@@ -276,6 +272,19 @@ class _Daemon:
             retiring.add_done_callback(self._retiring.discard)
             log.info("configuration reloaded")
         self._manager.ready(self._status_line())
+
+    def _configure_log(self) -> None:
+        audit_log = self._setup.state_dir / FILE_NAME
+        sink = journal.configure(self._config.log.level, audit_log=audit_log)
+        self._audit_file = None if isinstance(sink, journal.JournalSink) else str(audit_log)
+
+    def _further_checks(self) -> list[Check]:
+        return [
+            grants_check(
+                self._gate.rules, has_labels=bool(peer_labels.process_label(os.getpid()))
+            ),
+            audit_check(self._audit_file),
+        ]
 
     def _log_confinement(self) -> None:
         """Write down once what holds, and say of each of the rest why it does not."""
@@ -344,63 +353,3 @@ class _Daemon:
 
     def _settings(self, name: str) -> AccountSettings:
         return self._config.account(name)
-
-    def _login_request(self, params: Mapping[str, Any]) -> LoginRequest:
-        """Fill what the caller left open from the account's settings."""
-        account = _checked("account", params.get("account") or DEFAULT_ACCOUNT, account_name)
-        settings = self._config.account(account)
-        client = _checked("client_id", params.get("client_id") or settings.client_id, client_id)
-        wanted = _checked("scope", params.get("scope") or settings.scope, scope)
-        preset = preset_for(client, wanted)
-        return LoginRequest(
-            account=account,
-            host=_checked("host", params.get("host") or settings.host, host),
-            client_id=preset.client_id,
-            scope=preset.scope,
-            token=params.get("token"),
-            store=params.get("store"),
-        )
-
-
-def _upstream(config: Config) -> Upstream:
-    """Return the configured way to GitHub; it connects when first asked."""
-    return Upstream(
-        UpstreamSettings(
-            login=config.urls.login,
-            api=config.urls.api,
-            copilot=config.urls.copilot,
-            completions=config.urls.completions,
-            proxy=config.network.proxy,
-            ca_file=config.network.ca_file,
-            identity=config.identity,
-        )
-    )
-
-
-def _checked(name: str, value: str, check: Callable[[str], str]) -> str:
-    """Hold what a caller sends to the rules of the configuration."""
-    try:
-        return check(value)
-    except NotAllowedError as allowed:
-        raise PermanentError(
-            Failure(
-                ErrorClass.USAGE,
-                f"bad_{name}",
-                f"{name} must be {allowed}",
-                "See: copilot-cred login --help",
-            )
-        ) from None
-
-
-def _about_app(request: LoginRequest) -> Mapping[str, object]:
-    """Whom the person approves on GitHub's page, and what that means."""
-    preset = preset_for(request.client_id, request.scope, host=request.host)
-    notice = (
-        "copilot-broker is unofficial; one login is one person; use counts against your own plan"
-    )
-    return {
-        "app": preset.app,
-        "client": preset.name,
-        "means": list(preset.means),
-        "notice": notice,
-    }
