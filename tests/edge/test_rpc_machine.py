@@ -15,12 +15,20 @@ from pathlib import Path
 
 import pytest
 
+from brokerd.rpc.server import ACCEPT_PAUSE
 from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived
 from fakes.rpc_door import PATIENCE, Door, WireClient, until
 
 
 TESTS = Path(__file__).parents[1]
 NOBODY = 65534
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time (proc_pid_stat(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 BOMBS = [
     b"\xc6\x40\x00\x00\x00" + b"x" * 65536,  # a binary of 1 GB
@@ -130,6 +138,9 @@ async def test_without_file_descriptors_and_nobody_idle_newcomers_wait(tmp_path)
             newcomer = knock()
             await newcomer.ask("token.watch")
             answer = asyncio.create_task(newcomer.event())
+        before = cpu_seconds(process.pid)
+        await _line(process, b"accepting paused")  # the next try
+        assert cpu_seconds(process.pid) - before < ACCEPT_PAUSE / 2
         for watcher in watchers[:2]:
             watcher.close()
         assert isinstance(await answer, ResponseReceived)
