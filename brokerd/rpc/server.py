@@ -23,6 +23,7 @@ from brokerd.rpc.express import ExpressLane
 from brokerd.rpc.methods import Methods
 from brokerd.rpc.methods.doctor import DoctorMethods
 from brokerd.rpc.methods.grants import GrantMethods
+from brokerd.rpc.methods.quota import QuotaMethods
 from brokerd.rpc.session import Session
 from copilot_broker.wire.limits import CONNECTIONS, RESERVED_FILES, TOTAL_BUFFERS, Limits
 
@@ -123,7 +124,11 @@ class RpcServer:
             login_request=login_request,
             extra_status=extra_status,
             about_app=about_app,
-            further=[grants.rows(), DoctorMethods(checks).rows()],
+            further=[
+                grants.rows(),
+                DoctorMethods(checks).rows(),
+                QuotaMethods(broker.quotas).rows(),
+            ],
         )
         self._express = ExpressLane(broker, headers_for_client)
         self._limits = limits or Limits()

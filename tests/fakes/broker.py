@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from brokerd.core.quota import Quota
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from brokerd.views import AccountView, LeasedToken, LoginProgress, LoginRequest, WatchState
+from brokerd.views import (
+    AccountView,
+    LeasedToken,
+    LoginProgress,
+    LoginRequest,
+    QuotaAttempt,
+    QuotaView,
+    WatchState,
+)
 
 
-__all__ = ["CANARY", "FakeBroker", "a_lease", "a_view", "signed_out"]
+__all__ = ["CANARY", "FakeBroker", "a_lease", "a_quota", "a_view", "signed_out"]
 
 CANARY = "tid=canary0123456789;exp=1"
 
@@ -53,6 +62,30 @@ def a_view(**changes) -> AccountView:
     return replace(view, **changes)
 
 
+def a_quota(**changes) -> QuotaView:
+    failure = Failure(
+        ErrorClass.USAGE, "no_pat", "no token is kept", "Keep one: copilot-cred quota set-pat"
+    )
+    view = QuotaView(
+        account="default",
+        host="github.com",
+        login="octocat",
+        source="seat",
+        kinds=(
+            Quota("chat", unlimited=True),
+            Quota("premium_interactions", 300.0, 95.33, 204.67, 68.2, resets_at=1_769_904_000),
+        ),
+        tried=(
+            QuotaAttempt("billing", "not_configured", failure),
+            QuotaAttempt("seat", "used"),
+        ),
+        age=12.5,
+        plan="individual_pro",
+        sku="monthly_subscriber",
+    )
+    return replace(view, **changes)
+
+
 def signed_out() -> PermanentError:
     return PermanentError(
         Failure(
@@ -62,6 +95,28 @@ def signed_out() -> PermanentError:
             "copilot-cred login",
         )
     )
+
+
+class FakeQuotas:
+    """Set `view`."""
+
+    def __init__(self, calls: list[tuple]) -> None:
+        self.calls = calls
+        self.view = a_quota()
+
+    async def get(self, account=None, *, fresh=False, pat=None, tier=None):
+        self.calls.append(("quota", account, fresh, pat, tier))
+        if isinstance(self.view, Exception):
+            raise self.view
+        return self.view
+
+    async def set_pat(self, pat, account=None):
+        self.calls.append(("set_pat", pat, account))
+        return self.view
+
+    async def forget_pat(self, account=None):
+        self.calls.append(("forget_pat", account))
+        return account or "default", True
 
 
 class FakeBroker:
@@ -81,6 +136,7 @@ class FakeBroker:
         self.views = [a_view()]
         self.at_hand: LeasedToken | None = None
         self.on_change_callbacks: list = []
+        self.quotas = FakeQuotas(self.calls)
 
     async def _answer(self) -> LeasedToken:
         self.waiting += 1
