@@ -93,7 +93,9 @@ class LineSink(_Sink):
         """Write the record; a reader that went away is no error."""
         try:
             text = self.text_of(record)
-            fields = " ".join(f"{name.lower()}={value}" for name, value in _fields(record).items())
+            found = _fields(record)
+            found.pop("MESSAGE_ID", None)  # says nothing to a person that the message does not
+            fields = " ".join(f"{name.lower()}={value}" for name, value in found.items())
             first, feed, rest = text.partition("\n")
             first = f"{first} ({fields})" if fields else first
             text = f"{self._head(record)}{first}{feed}{rest}"

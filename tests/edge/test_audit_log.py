@@ -249,6 +249,7 @@ def test_without_a_journal_the_records_go_to_the_file_too(clean_logging, path):
     [entry] = entries(path)
     assert (entry["event"], entry["fields"]) == ("signed-out", {"ACCOUNT": "a", "HOST": "h"})
     assert stream.getvalue().count("\n") == 3
+    assert " signed out (account=a host=h)\n" in stream.getvalue()
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
