@@ -30,7 +30,7 @@ SYSTEM_FOLDERS: Final = (
     "/nix/store", "/gnu/store",
     "/var/lib/ca-certificates",  # where openSUSE's /etc/ssl/certs leads
     "/var/lib/dbus",  # the machine id
-    "/var/lib/sss",  # names of users
+    "/var/lib/sss", "/run/systemd/userdb", "/run/userdb",  # names of users
     "/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf", "/run/connman",
     "/proc",  # who the peers are
     "/sys/fs/cgroup",  # what the manager put in force

@@ -125,6 +125,14 @@ async def test_a_login_lasts_over_restarts_with_every_layer_on(home, github):
 
 
 @needs_landlock
+async def test_a_configuration_written_later_is_within_reach(home, github):
+    """Its folder is made at the start: only what is there can be permitted."""
+    async with home.daemon("--simulate") as process:
+        home.configure(github.url, '[log]\nlevel = "debug"\n')
+        await home.reload(process, "configuration reloaded")
+
+
+@needs_landlock
 async def test_a_simulator_of_its_own(home):
     async with home.daemon("--simulate"):
         assert (await home.sign_in())["login"] == "octocat"
