@@ -160,7 +160,9 @@ class Whole:
             pacer,
             monotonic=self.clock.boottime,
             wall=self.clock.wall,
+            on_used_up=self.broker.quotas.used_up,
         )
+        self.broker.quotas.watch_headers(self.proxy.quota)
         self.path = folder / "s"
         self._door = RpcServer(
             self.broker,
