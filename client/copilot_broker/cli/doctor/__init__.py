@@ -36,10 +36,10 @@ Look at how everything stands that is promised or needed, a line for each: ok,
 warning (it works, with less protection or comfort than it could have) or error
 (something does not hold), and below what mends it.
 
-The broker examines itself anew: who signed in, what keeps other programs out
-of its memory and keeps it from the machine. From outside are looked at its
-sockets, its memory, its version, your session and this shell's environment.
-Nothing is changed, and no token is shown.
+The broker examines itself anew: its configuration, who is signed in and where
+that is kept, what keeps other programs out of its memory and keeps it from the
+machine. From outside are looked at its sockets, its memory, its version, your
+session and this shell's environment. Nothing is changed, no token is shown.
 
 Exits 0 when there is no error, warnings or not, else 1.
 """

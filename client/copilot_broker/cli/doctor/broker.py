@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from copilot_broker.errors import BrokerUnreachable, CopilotBrokerError, ErrorCl
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from copilot_broker import Client
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["examine", "memory"]
 
 _RESTART = "systemctl --user restart copilot-broker"
-_RELOAD = "mend that, then run: systemctl --user reload copilot-broker"
 _LOG = "see what it is doing: systemctl --user status copilot-broker"
 
 
@@ -37,8 +35,6 @@ def examine(client: Client) -> Iterator[Finding]:
     told = f"copilot-broker {status.get('version', '?')} answers, pid {status.get('pid', '?')}"
     yield Finding("broker", Verdict.OK, f"{told}, up {duration(_number(status.get('uptime')))}")
     yield from _same_version(status)
-    yield from _configuration(status)
-    yield from _accounts(status)
     yield from memory(status.get("pid"))
     yield from _own_word(client)
 
@@ -92,41 +88,6 @@ def _same_version(status: Mapping[str, Any]) -> Iterator[Finding]:
     else:
         told = f"the broker that runs is {theirs}, copilot-cred is {ours}"
         yield Finding("version", Verdict.WARNING, told, f"run the installed one: {_RESTART}")
-
-
-def _configuration(status: Mapping[str, Any]) -> Iterator[Finding]:
-    problem = status.get("config_problem")
-    if problem:
-        mend = "" if "systemctl " in str(problem) else _RELOAD
-        told = f"the configuration was not reloaded: {problem}"
-        yield Finding("configuration", Verdict.WARNING, told, mend)
-
-
-def _accounts(status: Mapping[str, Any]) -> Iterator[Finding]:
-    accounts = status.get("accounts")
-    found = [each for each in accounts if isinstance(each, Mapping)] if accounts else []
-    if not found:
-        yield Finding(
-            "login", Verdict.WARNING, "nobody is signed in", "sign in: copilot-cred login"
-        )
-    for account in found:
-        yield _account(str(account.get("name", "?")), account)
-
-
-def _account(name: str, account: Mapping[str, Any]) -> Finding:
-    error = account.get("error")
-    if isinstance(error, Mapping):
-        passing = error.get("class") == ErrorClass.TEMPORARY
-        verdict = Verdict.WARNING if passing else Verdict.ERROR
-        told, mend = str(error.get("message", "")), str(error.get("hint", ""))
-        return Finding(f"login {name}", verdict, told, mend)
-    if account.get("unsaved"):
-        told = "the login is not saved yet, since its store fails; the broker goes on trying"
-        return Finding(f"login {name}", Verdict.WARNING, told, "copilot-cred status")
-    who = account.get("login") or "somebody without a name"
-    told = f"signed in as {who} on {account.get('host', '?')}"
-    where = f", kept in {account['store']}" if account.get("store") else ""
-    return Finding(f"login {name}", Verdict.OK, told + where)
 
 
 def _number(value: object) -> float | None:
