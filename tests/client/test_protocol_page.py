@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
 import pytest
 
 from brokerd.core import completions
-from brokerd.core.access import OPERATIONS, direct_mode
+from brokerd.core.access import OPERATIONS, Rule, Scope, direct_mode, peer_gone
+from brokerd.core.access.refusals import (
+    account_not_granted,
+    model_not_granted,
+    request_rate,
+    scope_too_low,
+)
+from brokerd.core.checks import Check, Verdict
+from brokerd.core.peer import Peer
+from brokerd.core.quota import SOURCES
+from brokerd.gate import Gate
+from brokerd.host.peercred import peer_of
 from brokerd.rpc.account_maps import account_map, full_account_map
 from brokerd.rpc.completion_stream import CHUNK_MAX
 from brokerd.rpc.failures import error_of
 from brokerd.rpc.methods import FEATURES
+from brokerd.rpc.methods.quota import quota_map
 from brokerd.rpc.shapes import lease_map, models_map, progress_map, token_map
 from brokerd.rpc.whole_answer import BODY_MAX
 from brokerd.views import ModelList, UserCodeIssued
@@ -36,16 +50,16 @@ from copilot_broker.wire.messages import (
 )
 from copilot_broker.wire.mini import encode_get
 from copilot_broker.wire.prescan import Prescan
-from fakes.broker import a_lease, a_view
+from fakes.broker import a_lease, a_quota, a_view
 from fakes.proxy import FakeProxy
-from fakes.rpc_door import ABOUT_APP
+from fakes.rpc_door import ABOUT_APP, Door
 
 
 CLIENT = Path(__file__).parents[2] / "client"
 PAGE = (CLIENT / "PROTOCOL.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```json\n(.*?)```\n\n```hex\n(.*?)```", PAGE, re.DOTALL)
-METHODS = set(OPERATIONS) - {"http.request"}
-"""What the gate knows of is what the page describes."""
+METHODS = set(OPERATIONS) - {"http.request", "broker.lock", "broker.unlock"}
+"""What the gate knows of is what the page describes, but for what no broker has yet."""
 
 
 def bytes_of(block: str) -> bytes:
@@ -101,7 +115,7 @@ def test_error_as_a_string_is_the_map_before_it():
 
 
 def test_every_method_is_described_and_asked_for_on_the_page():
-    assert set(re.findall(r"^### `([a-z.]+)`", PAGE, re.MULTILINE)) == METHODS
+    assert set(re.findall(r"^### `([a-z._]+)`", PAGE, re.MULTILINE)) == METHODS
     assert {value[2] for value, _ in MESSAGES if value[0] == 0} == METHODS
     notified = {value[1] for value, _ in MESSAGES if value[0] == 2}
     assert notified == {
@@ -210,6 +224,71 @@ def test_login_on_the_page_is_what_the_broker_shows():
     step = UserCodeIssued("WDJB-MJHT", "https://github.com/login/device", 899.0, 5.0)
     shown = next(value for value, _ in MESSAGES if "'user_code'" in str(value))[2][0]["chunk"]
     assert set(shown) == set(progress_map(step, ABOUT_APP))
+
+
+def test_scopes_on_the_page_are_those_of_the_gate():
+    section = PAGE.partition("### Who may ask what")[2].partition("\n### ")[0]
+    told = {}
+    for scope in list(Scope)[:-1]:
+        (row,) = re.findall(rf"^\| `{scope.label}` \| (.*) \|$", section, re.MULTILINE)
+        told |= dict.fromkeys(re.findall(r"`([a-z]+\.[a-z_]+)`", row), scope)
+    assert told == {
+        name: scope
+        for name, scope in OPERATIONS.items()
+        if name in METHODS and scope not in (None, Scope.ADMIN)
+    }
+    refused = {
+        scope_too_low("token.get", Scope.TOKEN, Scope.STATUS),
+        account_not_granted("work", []),
+        model_not_granted("m", []),
+        request_rate(1, "", 1.0),
+        peer_gone(),
+    }
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([0-9]) \|", section, re.MULTILINE)
+    assert {(failure.code, str(int(failure.error_class))) for failure in refused} == set(rows)
+
+
+async def test_grants_and_checks_on_the_page_are_what_the_broker_shows(tmp_path):
+    listed, explained = result_of("grant.list"), result_of("grant.explain")
+    (rule,) = listed["rules"]
+    what = {**rule["what"], "models": tuple(rule["what"]["models"])}
+    peer = Peer(**explained["peer"])
+    (shown,) = result_of("broker.doctor")["checks"][1:]
+    check = Check(**{**shown, "verdict": Verdict(shown["verdict"])})
+
+    async def checks():
+        return [check]
+
+    async with Door(
+        tmp_path / "s",
+        gate=Gate([Rule(where=rule["where"], **rule["who"], **what)]),
+        peer_by_pid=lambda _pid: replace(peer, uid=os.getuid()),
+        other_listeners=lambda: ["http"],
+        checks=checks,
+    ) as door:
+        client = await door.knock()
+        # Nothing is known of us, so the rule could be about us and leaves us less than admin.
+        assert (await client.call("broker.hello")).result["scope"] == "complete"
+        assert (await client.call("broker.doctor")).result == {"checks": [shown]}
+    async with Door(
+        tmp_path / "t",
+        gate=Gate([Rule(where=rule["where"], **rule["who"], **what)]),
+        peers=lambda sock: replace(peer_of(sock), unit="mine.service"),
+        peer_by_pid=lambda _pid: replace(peer, uid=os.getuid()),
+        other_listeners=lambda: ["http"],
+    ) as door:
+        client = await door.knock()
+        assert (await client.call("grant.list")).result == {**listed, "connections": 1}
+        answer = (await client.call("grant.explain", pid=4711)).result
+        assert answer == {**explained, "peer": {**explained["peer"], "uid": os.getuid()}}
+
+
+def test_quota_on_the_page_has_the_keys_of_the_broker():
+    shown, quota = result_of("quota.get"), quota_map(a_quota())
+    assert set(shown) == set(quota)
+    assert [each["source"] for each in shown["tried"]] == list(SOURCES)
+    (kind,) = shown["kinds"].values()
+    assert set(kind) == set(next(iter(quota["kinds"].values()))) == rows_of("quota.get")
 
 
 def test_direct_mode_on_the_page_is_the_brokers_refusal():

@@ -37,6 +37,9 @@ FEATURES = (
     "pacing",
     "models_enable",
     "revoke",
+    "grants",
+    "doctor",
+    "quota",
 )
 """What a caller may rely on besides the methods themselves."""
 
