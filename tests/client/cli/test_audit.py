@@ -17,7 +17,8 @@ from brokerd.host.audit_log import ROTATE_AT, AuditLog
 from client.cli.running import COMMAND, PATIENCE, Terminal, run
 from copilot_broker.cli.audit import events as client_side
 from copilot_broker.cli.audit import since
-from copilot_broker.cli.audit.local_log import log_path
+from copilot_broker.cli.audit.local_log import LocalLog, Tail, log_path
+from copilot_broker.cli.audit.records import Query
 
 
 NOW = time.time()
@@ -479,10 +480,8 @@ def test_following_the_journal_goes_on_where_the_list_has_ended(following, journ
     assert len(lines_of(process, 2)) == 2
     with (journal.folder / "fifo").open("w") as fifo:
         fifo.write(json.dumps(granted(PEER_UNIT="other.service")) + "\n")
-        line = json.dumps(granted(TOKEN_FP="0badcafe")) + "\n"
-        fifo.write(line[:40])
-        fifo.flush()
-        fifo.write(line[40:])
+        big = granted(TOKEN_FP="0badcafe", PEER_EXE="x" * 200_000)  # comes in several pieces
+        fifo.write(json.dumps(big) + "\n")
         fifo.flush()
         assert json.loads(process.stdout.readline())["token_fp"] == "0badcafe"
         end(process)
@@ -510,6 +509,41 @@ def test_a_journal_that_ends_is_told(following, journal):
     assert (process.returncode, out) == (1, "")
     assert "cannot be followed any more" in err
     assert "copilot-cred audit --follow" in err
+
+
+def accounts(records):
+    return [record.get("ACCOUNT") for record in records]
+
+
+def test_the_tail_waits_for_the_end_of_a_line(local):
+    write(local, "signed-out", ACCOUNT="before", HOST="h")
+    tail = Tail(LocalLog(local.path))
+    write(local, "signed-out", ACCOUNT="whole", HOST="h")
+    line = local.path.read_bytes().splitlines(keepends=True)[-1]
+    with local.path.open("ab", buffering=0) as file:
+        file.write(line[:30])
+        assert accounts(tail.read(Query())) == ["whole"]
+        file.write(line[30:])
+        assert accounts(tail.read(Query())) == ["whole"]
+    assert tail.read(Query()) == []
+    tail.close()
+
+
+def test_the_tail_loses_nothing_while_the_file_is_replaced(local, monkeypatch):
+    write(local, "signed-out", ACCOUNT="before", HOST="h")
+    tail = Tail(LocalLog(local.path))
+    is_replaced = Tail._is_replaced
+
+    def just_now(self):
+        monkeypatch.setattr(Tail, "_is_replaced", is_replaced)
+        write(local, "signed-out", ACCOUNT="last of the old", HOST="h")
+        local.path.rename(local.path.with_name("audit.jsonl.1"))
+        write(local, "signed-out", ACCOUNT="first of the new", HOST="h")
+        return self._is_replaced()
+
+    monkeypatch.setattr(Tail, "_is_replaced", just_now)
+    assert accounts(tail.read(Query())) == ["last of the old", "first of the new"]
+    tail.close()
 
 
 def test_following_the_local_log_through_a_new_file(following, local):
