@@ -332,15 +332,24 @@ def test_a_proxy(session: Session, proxy: Proxy, place: str) -> None:
     assert proxy.heard[0].startswith(b"CONNECT github.invalid:443 ")
 
 
+def reloaded(session: Session) -> str:
+    """Reload; return what the daemon says of it."""
+
+    def told() -> list[str]:
+        pid = session.main_pid()
+        messages = [entry["MESSAGE"] for entry in session.journal(f"_PID={pid}")]
+        return [message for message in messages if message.startswith("configuration ")]
+
+    before = len(told())
+    session.systemctl("reload", SERVICE)
+    return str(eventually(lambda: told()[before:])[0])
+
+
 def test_a_reload_within_reach(signed_in: Session) -> None:
     signed_in.write(CONFIG, signed_in.good("cat", CONFIG) + '[log]\nlevel = "debug"\n')
     # as an editor does it: another file in its place
     signed_in.good("sh", "-c", f"cp {CONFIG} {CONFIG}~ && mv {CONFIG}~ {CONFIG}")
-    signed_in.systemctl("reload", SERVICE)
-    assert eventually(
-        lambda: [e for e in signed_in.journal() if e["MESSAGE"] == "configuration reloaded"]
-    )
-    assert signed_in.status()["config_problem"] is None
+    assert reloaded(signed_in) == "configuration reloaded"
     assert signed_in.cred("refresh").returncode == 0
 
 
@@ -357,16 +366,10 @@ def test_a_reload_that_needs_more_asks_for_a_restart(signed_in: Session, github:
     signed_in.write(CONFIG, old)
 
 
-def test_a_configuration_written_later_is_reloaded(session: Session, github: GitHub) -> None:
+def test_a_configuration_written_later_is_reloaded(session: Session) -> None:
     """Its folder is made at the start, since only what is there can be permitted."""
-    config = session.good("cat", CONFIG)
     session.good("rm", "-r", ".config/copilot-broker")
     # nothing is asked of GitHub before the configuration says which
     session.systemctl("start", SERVICE)
     session.write(CONFIG, '[log]\nlevel = "debug"\n')
-    session.systemctl("reload", SERVICE)
-    assert eventually(
-        lambda: [e for e in session.journal() if e["MESSAGE"] == "configuration reloaded"]
-    )
-    assert session.status()["config_problem"] is None
-    session.write(CONFIG, config)
+    assert reloaded(session) == "configuration reloaded"
