@@ -293,6 +293,17 @@ async def test_github_is_left_alone_as_long_as_it_wants_even_if_asked_anew(world
     assert (await world.quotas.get()).source == "billing"
 
 
+async def test_a_source_is_left_alone_as_long_as_it_wants(world):
+    world.github.faults["seat"] = [transient("upstream_error", retry_after=400)]
+    await failure_of(world.quotas.get())
+    await world.clock.advance(399)
+    failure = await failure_of(world.quotas.get(fresh=True))
+    assert (failure.code, failure.retry_after) == ("upstream_error", 1)
+    assert world.github.count("seat") == 1
+    await world.clock.advance(1)
+    assert (await world.quotas.get()).source == "seat"
+
+
 async def test_a_dead_pat_is_shown_to_github_once_and_again_only_to_who_insists(world):
     keep_pat(world)
     world.github.faults["billing"] = [with_pat_refused("pat_refused")] * 2
@@ -318,11 +329,12 @@ async def test_a_pat_that_github_takes_after_all_is_dead_no_more(world):
 
 
 async def test_a_new_sign_in_is_looked_at_at_once(world):
-    world.github.revoked.add("gho_kept")
-    assert (await failure_of(world.quotas.get())).code == "bad_credentials"
-    login = LoginRequest(client_id="app", token="gho_new")
-    await collect(world.broker.login(login))
-    assert (await world.quotas.get()).source == "seat"
+    for token in ("gho_a", "gho_b"):
+        await collect(world.broker.login(LoginRequest(client_id="app", token=token)))
+        assert (await world.quotas.get()).source == "seat"
+        world.github.revoked.add(token)
+        await world.clock.advance(FRESH_FOR)
+        assert (await failure_of(world.quotas.get())).code == "bad_credentials"
 
 
 async def test_another_apps_login_is_asked_anew(world):
@@ -466,6 +478,15 @@ async def test_a_pat_is_not_kept_for_who_has_signed_out_meanwhile(world):
     assert world.store.pats == {}
 
 
+async def test_a_pat_is_not_kept_for_somebody_else_under_that_name(world):
+    world.github.gates["billing"] = asyncio.Event()
+    asked = await ask(world.quotas.set_pat(PAT))
+    world.keep_login(user=99, value="gho_other")
+    world.github.gates["billing"].set()
+    assert (await failure_of(asked)).error_class is ErrorClass.LOGIN_REQUIRED
+    assert world.store.pats == {}
+
+
 async def test_a_store_that_does_not_keep_it_is_told(world):
     world.store.faults["save_pat"] = [permanent("disk_full", ErrorClass.STORE_UNAVAILABLE)]
     assert (await failure_of(world.quotas.set_pat(PAT))).code == "disk_full"
@@ -502,11 +523,11 @@ async def test_used_up_reads_anew_at_once_but_not_more_than_once_a_minute(world)
     await world.clock.advance(1)
     for _ in range(3):
         world.quotas.used_up("default")
-    await settle()
+        await world.clock.advance(REREAD_PAUSE / 4)
     assert world.github.count("seat") == 2
     await world.quotas.get()
     assert world.github.count("seat") == 2
-    await world.clock.advance(REREAD_PAUSE)
+    await world.clock.advance(REREAD_PAUSE / 4)
     world.quotas.used_up("default")
     await settle()
     assert world.github.count("seat") == 3
