@@ -335,6 +335,7 @@ async def test_a_new_sign_in_is_looked_at_at_once(world):
         world.github.revoked.add(token)
         await world.clock.advance(FRESH_FOR)
         assert (await failure_of(world.quotas.get())).code == "bad_credentials"
+        await world.clock.advance(1)
 
 
 async def test_another_apps_login_is_asked_anew(world):
