@@ -241,6 +241,52 @@ async def test_billing_is_for_personal_tokens_of_the_same_person():
         assert (await http.get(USAGE, headers=pat)).status_code == 403
 
 
+async def test_billing_counts_requests_on_one_page_and_credits_on_the_other():
+    credit = USAGE.replace("premium_request", "ai_credit")
+    async with simulator() as (_, http):
+        pat = signed(await mint(http, "github_pat_"), "Bearer")
+        for form, counts in (("several", (3, 0)), ("ai_credits", (0, 3)), ("empty", (0, 0))):
+            await control(http, "settings", billing_form=form)
+            told = [(await http.get(page, headers=pat)).json() for page in (USAGE, credit)]
+            assert tuple(len(each["usageItems"]) for each in told) == counts
+        assert (
+            await http.get(USAGE.replace("premium_request", "x"), headers=pat)
+        ).status_code == 404
+
+
+async def test_billing_may_not_know_the_user_nor_the_token():
+    async with simulator(lockout_after=1) as (_, http):
+        pat = signed(await mint(http, "github_pat_"), "Bearer")
+        await control(http, "settings", billing_form="unknown_user")
+        assert (await http.get(USAGE, headers=pat)).status_code == 404
+        await control(http, "settings", billing_form="expired")
+        assert (await http.get(USAGE, headers=pat)).status_code == 401
+        assert (await http.get(USAGE, headers=pat)).status_code == 401
+        assert (await http.get("/user", headers=pat)).status_code == 403  # locked out
+
+
+@pytest.mark.parametrize(
+    ("form", "left", "told"),
+    [
+        ("fractional", 204.67, {"unlimited": False}),
+        ("exhausted", 0, {"has_quota": False}),
+        ("unlimited", 0, {"unlimited": True, "entitlement": -1}),
+        ("paid", -2.33, {"overage_count": 2.33}),
+    ],
+)
+async def test_seats_that_are_paid_for(form, left, told):
+    premium = (await seat(form))["quota_snapshots"]["premium_interactions"]
+    assert premium["quota_remaining"] == left
+    assert premium.items() >= told.items()
+
+
+async def test_the_exchange_of_a_free_plan():
+    async with simulator(exchange_form="free") as (running, http):
+        told = (await http.get(EXCHANGE, headers=signed(running.world.mint("gho_")))).json()
+        assert told["limited_user_quotas"] == {"chat": 37, "completions": 1985}
+        assert told["limited_user_reset_date"] > told["expires_at"]
+
+
 # The end of tokens.
 
 
