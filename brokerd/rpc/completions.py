@@ -49,6 +49,8 @@ class Completions:
         """The `Outlet`'s: chunks are the connection's business."""
         self._asked: dict[int, Exchange | WholeAnswer] = {}
         """msgid → what will answer it; closing that gives it up."""
+        self._prompts: dict[int, int] = {}
+        """msgid → bytes of the prompt, kept until Copilot has answered: it may have to queue."""
         self._collected_bytes = 0
         self._flows: dict[int, CompletionStream] = {}
         self._stalled: dict[int, CompletionStream] = {}
@@ -62,16 +64,20 @@ class Completions:
 
     @property
     def kept(self) -> int:
-        """Bytes from upstream that wait: for the rest of their answer, for credit or for room."""
-        if not self._stalled:
-            return self._collected_bytes
-        return self._collected_bytes + sum(flow.kept for flow in self._stalled.values())
+        """Bytes that wait: prompts for an answer, what came of it for its rest, credit or room."""
+        kept = self._collected_bytes
+        if self._prompts:
+            kept += sum(self._prompts.values())
+        if self._stalled:
+            kept += sum(flow.kept for flow in self._stalled.values())
+        return kept
 
     def begin(self, msgid: int, params: Mapping[str, Any]) -> None:
         """Ask upstream. Raises BrokerError for what is refused at once."""
         request = completion_request(params, self._caller.peer.pid)
         listener = partial(self._arrived, msgid, request.stream)
         self._asked[msgid] = self._proxy.begin(request, listener)
+        self._prompts[msgid] = len(request.body)
 
     def cancel_request(self, msgid: int) -> None:
         """Give up what still waits for its answer; it is answered with an error."""
@@ -113,6 +119,7 @@ class Completions:
         """End everything; nobody is told."""
         under_way = [*self._asked.values(), *self._flows.values()]
         self._asked.clear()
+        self._prompts.clear()
         self._flows.clear()
         self._stalled.clear()
         for what in under_way:
@@ -124,6 +131,7 @@ class Completions:
         if isinstance(outcome, BaseException):
             self._refuse(msgid, error_info(outcome, METHOD))
             return
+        del self._prompts[msgid]
         account = reply_account(outcome)
         self._caller.complete(account)
         if wants_stream:
@@ -134,6 +142,7 @@ class Completions:
             whole = WholeAnswer(outcome, on_end, self._collecting)
             self._asked[msgid] = whole
             whole.start()
+            self._link.tell_held()
 
     def _collecting(self, nbytes: int) -> None:
         self._collected_bytes += nbytes
@@ -157,6 +166,7 @@ class Completions:
 
     def _refuse(self, msgid: int, error: ErrorInfo) -> None:
         del self._asked[msgid]
+        self._prompts.pop(msgid, None)
         self._wire.send_error(msgid, error)
         self._link.transmit()
         self._link.one_less()

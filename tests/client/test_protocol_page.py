@@ -156,6 +156,8 @@ def test_numbers_on_the_page_are_those_of_the_code():
         (limits.MAX_ITEMS, "| values in one request | {} |"),
         (int(limits.FRAME_TIMEOUT), "| {} s | idle is free"),
         (limits.REQUESTS_IN_FLIGHT, "open streams of a connection | {} |"),
+        (limits.TOTAL_BUFFERS // 1024 // 1024, "without an answer | {} MiB |"),
+        (limits.CONNECTIONS, "| connections | {}, fewer"),
         (limits.STREAM_WINDOW, "credit of {} bytes"),
         (limits.MAX_CREDIT, "saturates at {},"),
         (BODY_MAX / 1024 / 1024, "awaited as a whole | {} MiB |"),

@@ -668,6 +668,37 @@ async def test_dropping_the_greediest_cuts_its_upstream(tmp_path):
         assert door.server.buffered == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_prompts_that_queue_are_held_until_they_are_answered(tmp_path, stream):
+    async with Door(tmp_path / "s", buffers=300_000) as door:
+        modest, greedy = await door.knock(), await door.knock()
+        door.proxy.may_answer.clear()
+        await modest.ask("completion.create", body=bytes(50_000), stream=stream)
+        await greedy.ask("completion.create", body=bytes(100_000), stream=stream)
+        await greedy.ask("completion.create", body=bytes(100_000), stream=stream)
+        await until(lambda: door.server.buffered == 250_000)
+        await greedy.ask("completion.create", body=bytes(100_000), stream=stream)
+        assert await greedy.is_closed()
+        await until(lambda: door.server.buffered == 50_000)
+        await until(lambda: door.proxy.cancelled >= 2)
+        door.proxy.answers.append(FakeReply())
+        door.proxy.may_answer.set()
+        await until(lambda: door.server.buffered == 0)  # from its head on nothing is sent again
+        assert door.server.connections == 1
+
+
+async def test_a_prompt_that_was_taken_back_is_held_no_more(tmp_path):
+    async with Door(tmp_path / "s") as door:
+        client = await door.knock()
+        door.proxy.may_answer.clear()
+        msgid = await client.ask("completion.create", body=bytes(50_000))
+        await until(lambda: door.server.buffered == 50_000)
+        client.wire.cancel_request(msgid)
+        await client.flush()
+        assert (await client.event()).error.code == "request_cancelled"
+        assert door.server.buffered == 0
+
+
 async def test_a_stream_keeps_its_connection_from_being_evicted(tmp_path):
     async with Door(tmp_path / "s", connections=2) as door:
         streaming, idle = await door.knock(), await door.knock()
