@@ -26,7 +26,7 @@ WIDTH = 79
 RULED = 3
 """Columns between two of a table that rich draws."""
 
-WHOLE = frozenset({"id", "token", "policy", "time"})
+WHOLE = frozenset({"id", "token", "policy"})
 """Headings of what is never broken into lines: it is to be copied, or one word."""
 
 BAR = 20

@@ -31,7 +31,7 @@ _EVENTS = (
     Event("token-total", "052856beac184803897b42c3ebcb9485", "token lent"),
     Event("completion-granted", "6cbdf8eff66e44849f310612f546f85d", "asks Copilot"),
     Event("completion-total", "66e2860f68084921bc37f931bf8c45a9", "asked Copilot"),
-    Event("grants-changed", "192f5cc8edb1488faf40d3a70dd4bd05", "grants changed"),
+    Event("grants-changed", "192f5cc8edb1488faf40d3a70dd4bd05", "rules changed"),
     Event("refreshed", "1cdb96acdf68433ca1cacaf20d996df1", "refreshed"),
     Event("refresh-failed", "c5ab357dcf7d49d2a767adc47d38ebc0", "not refreshed"),
     Event("prompted", "d65d1a8ce6ba4ee0bcb2cb8e0aae875f", "login prompt"),
@@ -42,7 +42,7 @@ _EVENTS = (
     Event("login-revoked", "530f2133b5c547c69c2a9b7d691190dd", "login revoked"),
     Event("login-refused", "9c90062593e042f7ac4527ce0efa3285", "login refused"),
     Event("confined", "b6655388b7114059bf687a929f9e6696", "confined"),
-    Event("tokens-dropped", "bfb4cf9d4b8d4b89804524e65351ee64", "tokens dropped"),
+    Event("tokens-dropped", "bfb4cf9d4b8d4b89804524e65351ee64", "all dropped"),
     Event("locked", "f68bc843683d4c5190ac2402b1bf0878", "locked"),
     Event("unlocked", "2feaaa41e34746ed93c57581e1705f60", "unlocked"),
 )

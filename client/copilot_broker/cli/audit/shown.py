@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
+from copilot_broker.cli.audit.events import DENIALS
+from copilot_broker.cli.display import has_rich, print_table
 from copilot_broker.cli.report import printable
 from copilot_broker.cli.times import duration
 
@@ -15,17 +18,37 @@ if TYPE_CHECKING:
     from copilot_broker.cli.audit.records import Record
 
 
-__all__ = ["HEADINGS", "SPARE", "line", "row"]
+__all__ = ["HEADINGS", "aligned", "line", "print_records"]
 
 HEADINGS = ("time", "event", "who", "account", "what")
-SPARE = ("account",)
-"""What a narrow terminal has to do without."""
 
-WHO_MAX = 18
+WHO_MAX = 16
 """Columns: names of units are long, and 80 are all there are; `--json` has all of it."""
 
-_WIDTHS = (14, 14, WHO_MAX, 7)
+_WIDTHS = (14, 13, WHO_MAX, 7)
 """Columns of a line that cannot wait for the others. Longer words push the rest along."""
+
+
+def print_records(records: Sequence[Record]) -> None:
+    """Print them on stdout as a table; on a terminal with rich only the last column is folded."""
+    if sys.stdout.isatty() and has_rich():
+        _print_rich(records)
+    else:
+        print_table(HEADINGS, [row(record) for record in records])
+
+
+def _print_rich(records: Sequence[Record]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in HEADINGS:
+        table.add_column(heading, no_wrap=heading != HEADINGS[-1])
+    for record in records:
+        style = "red" if record.event.name in DENIALS else ""
+        table.add_row(*(Text(printable(cell)) for cell in row(record)), style=style)
+    Console(highlight=False).print(table)
 
 
 def row(record: Record) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from copilot_broker.cli.audit.events import BY_NAME, DENIALS
 from copilot_broker.cli.audit.journal import Journal, JournalUnreadableError
 from copilot_broker.cli.audit.local_log import LocalLog, Tail, log_path
 from copilot_broker.cli.audit.records import Query
-from copilot_broker.cli.audit.shown import HEADINGS, SPARE, aligned, line, row
+from copilot_broker.cli.audit.shown import HEADINGS, aligned, line, print_records
 from copilot_broker.cli.audit.since import moment
-from copilot_broker.cli.display import print_table, say
+from copilot_broker.cli.display import say
 from copilot_broker.cli.report import Refusal, note
 from copilot_broker.errors import ErrorClass
 
@@ -165,7 +165,7 @@ def _print(records: Sequence[Record], *, as_json: bool, singly: bool) -> None:
         for record in records:
             print(line(record), flush=True)
     elif records:
-        print_table(HEADINGS, [row(record) for record in records], SPARE)
+        print_records(records)
 
 
 def _nothing_to_read(why: str, log: LocalLog | None) -> Refusal:
