@@ -139,6 +139,21 @@ async def test_a_simulator_of_its_own(home):
         assert set((await home.status())["confinement"]) > LANDLOCK
 
 
+async def test_it_starts_no_program(home):
+    """Which it may not: no rule permits to execute anything. So nothing may depend on it."""
+    before = (
+        "import os\nstarts = ('subprocess.Popen', 'os.exec', 'os.posix_spawn', 'os.system',"
+        " 'os.fork', 'os.forkpty')\n"
+        "sys.addaudithook(lambda event, _: event in starts and os._exit(9))"
+    )
+    async with home.daemon("--simulate", before=before) as process:
+        await home.sign_in()
+        async with home.client() as client:
+            assert (await client.token()).token.startswith("tid=")
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+
+
 @pytest.mark.parametrize("number", ["ENOSYS", "EOPNOTSUPP"])
 async def test_a_kernel_without_landlock_is_one_warning_and_all_works(home, github, number):
     home.configure(github.url)
