@@ -17,6 +17,9 @@ as_root() {
   sudo "$@"
 }
 
+# may_be_root: whether as_root would ask nobody for a password
+may_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+
 # install_packages NAME...: those of them that are missing, quietly, without a question
 install_packages() {
   local name log missing=()

@@ -168,7 +168,8 @@ def test_wheel_has_two_packages_the_units_and_nothing_else(wheel: Path) -> None:
     assert tops == {"brokerd", "copilot_broker", info, data}
     shared = {name for name in names if name.startswith(f"{data}/")}
     units = {f"{data}/data/share/systemd/user/{unit}" for unit in UNITS}
-    assert shared == units | {f"{data}/scripts/copilot-cred"}
+    catalog = f"{data}/data/share/systemd/catalog/copilot-broker.catalog"
+    assert shared == units | {catalog, f"{data}/scripts/copilot-cred"}
     assert "copilot_broker/py.typed" in names
     sources = {
         str(path.relative_to(ROOT / base))
