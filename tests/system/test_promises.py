@@ -1,0 +1,258 @@
+"""What SECURITY.md promises of the running daemon and no other test looks at.
+
+Under the shipped units and a real user manager; each test names the promise that it proves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from system.effective import start_inside
+from system.scripted import good, with_more
+from system.session import SERVICE, SOCKETS, eventually
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from system.github import GitHub
+    from system.session import Session
+
+
+@contextlib.contextmanager
+def watching(session: Session, source: str, *arguments: str) -> Iterator[dict[str, Any]]:
+    """Run Python source as root beside what is done; it ends with its stdin and tells in JSON."""
+    told: dict[str, Any] = {}
+    with subprocess.Popen(
+        session.argv("/usr/bin/python3", "-c", source, *arguments, root=True),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "looking\n"
+        yield told
+        answer, _ = watcher.communicate(timeout=60)
+    told |= json.loads(answer)
+
+
+# P2: the mode of the sockets, from the first instant.
+
+LOOK_AT_MODES = """
+import json, os, select, sys
+modes, inodes = {}, set()
+print("looking", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    for path in sys.argv[1:]:
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        modes.setdefault(path, {})[oct(status.st_mode & 0o7777)] = True
+        inodes.add((path, status.st_ino, status.st_ctime_ns))
+print(json.dumps({"modes": {path: sorted(found) for path, found in modes.items()},
+                  "births": len(inodes)}))
+"""
+BIRTHS = 25
+MADE_ANEW = """
+for i in $(seq "$1"); do
+  folder="$XDG_RUNTIME_DIR/copilot-broker"
+  systemctl --user start copilot-broker.socket copilot-broker-http.socket
+  systemctl --user stop copilot-broker.socket copilot-broker-http.socket
+  rmdir "$folder"
+done
+"""
+
+
+def test_who_always_looks_never_sees_another_mode(session: Session) -> None:
+    folder = f"{session.runtime}/copilot-broker"
+    session.systemctl("stop", *SOCKETS)
+    session.run("sh", "-c", f"rmdir {folder}")
+    places = (folder, session.rpc, session.http)
+    with watching(session, LOOK_AT_MODES, *places) as seen:
+        session.good("bash", "-c", MADE_ANEW, "_", str(BIRTHS))
+    assert seen["modes"] == {folder: ["0o700"], session.rpc: ["0o600"], session.http: ["0o600"]}
+    assert seen["births"] > BIRTHS, "it has hardly looked"
+
+
+# P7: who hides gets neither an error nor more than others.
+
+HIDE = """
+import ctypes, socket, sys
+libc = ctypes.CDLL(None)
+if sys.argv[2] == "not dumpable":
+    libc.prctl(4, 0, 0, 0, 0)
+readable = libc.prctl(3, 0, 0, 0, 0) == 1  # PR_GET_DUMPABLE
+namespace = open("/proc/self/uid_map").read().split() != ["0", "0", str(2**32 - 1)]
+with socket.socket(socket.AF_UNIX) as s:
+    s.settimeout(20)
+    s.connect(sys.argv[1])
+    s.sendall(b"\\x94\\x00\\x02\\xa9token.get\\x91\\x80")
+    data = s.recv(65536)
+print("closed" if not data else "token" if data[3:4] == b"\\xc0" else "denied", readable, namespace)
+"""
+HIDERS = {
+    "not dumpable": ("/usr/bin/python3",),
+    "with file capabilities": ("{capable}",),
+    "in a user namespace": ("unshare", "--user", "--map-root-user", "/usr/bin/python3"),
+}
+
+
+@pytest.mark.parametrize("how", HIDERS)
+def test_who_hides_is_treated_as_what_it_is(signed_in: Session, installed: Path, how: str) -> None:
+    """Its unit is known whatever it hides: its listener's rights, less what a rule takes away."""
+    session = signed_in
+    capable = str(installed.with_name("capable"))  # the home is mounted nosuid
+    session.good("cp", "--dereference", "/usr/bin/python3", capable, root=True)
+    session.good("setcap", "cap_net_raw+ep", capable, root=True)
+    program = [part.format(capable=capable) for part in HIDERS[how]]
+
+    def asks() -> list[str]:
+        unit = ("systemd-run", "--user", "--wait", "--collect", "--pipe", "--quiet")
+        command = (*program, "-c", HIDE, session.rpc, how)
+        return session.good(*unit, "--unit=hides-x", "--", *command).split()
+
+    told, readable, namespace = asks()
+    assert told == "token"
+    assert (readable == "False") or (namespace == "True"), "it does not hide"
+    with_more(session, '[[grant]]\nunit = "hides-*"\nscope = "status"\n')
+    session.systemctl("restart", SERVICE)
+    assert asks()[0] == "denied"
+    assert session.cred("get").returncode == 0, "the rule is about nobody else"
+
+
+# P11: no secret in argv or environment, at any moment.
+
+LOOK_AT_PROCESSES = """
+import glob, json, re, select, sys
+secret = re.compile(rb"(?:gh[oprsu]_|github_pat_)\\w{9}|tid=\\w")
+found, commands, children, looks = set(), set(), set(), 0
+print("looking", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    looks += 1
+    for name in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+        try:
+            data = open(name, "rb").read()
+        except OSError:
+            continue
+        if secret.search(data):
+            found.add(data[:200].decode(errors="replace"))
+        if name.endswith("cmdline") and b"copilot-cred" in data:
+            commands.add(data.replace(b"\\0", b" ").decode(errors="replace").strip()[-200:])
+    for name in glob.glob(f"/proc/{sys.argv[1]}/task/*/children"):
+        try:
+            children |= set(open(name).read().split())
+        except OSError:
+            pass
+print(json.dumps({"found": sorted(found), "commands": sorted(commands),
+                  "children": sorted(children), "looks": looks}))
+"""
+
+
+def test_no_process_shows_a_secret_while_it_is_used(signed_in: Session, github: GitHub) -> None:
+    session = signed_in
+    planted = github.world.mint("gho_", "canary", "Iv1.canary")
+    with watching(session, LOOK_AT_PROCESSES, session.main_pid()) as seen:
+        good(session, "login", "--account", "second")
+        good(session, "login", "--account", "third", "--with-token", stdin=f"{planted}\n")
+        for _ in range(5):
+            good(session, "refresh")
+            assert good(session, "get").startswith("tid=")
+        good(session, "get", "--format", "env")
+        good(session, "chat", "--model", "sim-chat", "hello")
+        good(session, "logout", "--account", "third", "--revoke")
+    assert seen["found"] == []
+    assert seen["children"] == [], "the daemon has started a program"
+    looked_at = " ".join(seen["commands"])
+    assert all(f"copilot-cred {verb}" in looked_at for verb in ("login", "refresh", "get"))
+
+
+def test_who_looks_at_processes_sees_a_secret(signed_in: Session) -> None:
+    """The control to the test above."""
+    with watching(signed_in, LOOK_AT_PROCESSES, signed_in.main_pid()) as seen:
+        signed_in.good("env", "CANARY=gho_123456789", "sleep", "0.3")
+    assert any("gho_123456789" in each for each in seen["found"])
+
+
+# P13: a handler of core dumps that is a pipe is started whatever the limit is.
+
+
+def test_not_to_be_dumpable_prevents_a_core_by_itself(session: Session, installed: Path) -> None:
+    """The kernel looks at it first (core(5)), and asks for no limit where cores go to a pipe."""
+    taken = ("_forbid_cores", "apply")
+    start_inside(session, *taken, settings="LimitCORE=infinity", venv=installed)
+    assert "unlimited" in session.proc("limits").partition("Max core file size")[2].split("\n")[0]
+    session.systemctl("kill", "--signal=SEGV", SERVICE)
+    eventually(lambda: session.show("ActiveState") == "failed")
+    session.run("sh", "-c", "rm -f core core.*")
+    assert session.show("Result") == "signal"
+
+
+# P14: never swapped.
+
+
+def test_no_page_is_swapped_out(signed_in: Session) -> None:
+    """Also when the kernel is told to take memory back, where it can be told."""
+    session = signed_in
+    assert session.show("MemorySwapMax") == "0"
+    cgroup = session.proc("cgroup").rpartition("0::")[2].strip()
+    squeeze = 'test ! -e "$1" || echo 64M > "$1" || true'  # EAGAIN: it got less than asked for
+    path = f"/sys/fs/cgroup{cgroup}/memory.reclaim"
+    session.run("sh", "-c", squeeze, "_", path, root=True)
+    assert "VmSwap:\t       0 kB" in session.proc("status")
+    assert session.cred("get").returncode == 0
+
+
+# P33: the manager is given nothing to keep.
+
+
+def test_the_manager_keeps_nothing_of_ours(signed_in: Session) -> None:
+    session = signed_in
+    for _ in range(2):
+        assert session.show("NFileDescriptorStore") == "0"
+        assert session.show("FileDescriptorStoreMax") == "0"
+        assert session.show("NotifyAccess") == "main"
+        manager = session.good("ps", "-o", "ppid=", "-p", session.main_pid(), root=True).strip()
+        assert session.good("cat", f"/proc/{manager}/comm").strip() == "systemd"
+        links = session.good("sh", "-c", f"readlink /proc/{manager}/fd/*", root=True)
+        assert "socket:" in links
+        assert "memfd:" not in links
+        session.systemctl("restart", SERVICE)
+        assert session.cred("get").returncode == 0
+
+
+# P39: no TCP listener by default.
+
+TCP_LISTENERS = """
+import glob, json, os, sys
+mine = set()
+for name in glob.glob(f"/proc/{sys.argv[1]}/fd/*"):
+    try:
+        mine.add(os.readlink(name))
+    except OSError:
+        pass
+listening = set()
+for table in ("tcp", "tcp6"):
+    for line in list(open(f"/proc/{sys.argv[1]}/net/{table}"))[1:]:
+        words = line.split()
+        if words[3] == "0A":  # TCP_LISTEN
+            listening.add(f"socket:[{words[9]}]")
+print(json.dumps({"sockets": len([each for each in mine if each.startswith("socket:")]),
+                  "listening": len(listening), "mine": sorted(mine & listening)}))
+"""
+
+
+def test_nothing_listens_on_tcp(signed_in: Session) -> None:
+    session = signed_in
+    good(session, "chat", "--model", "sim-chat", "hello")
+    source = ("/usr/bin/python3", "-c", TCP_LISTENERS, session.main_pid())
+    told = json.loads(session.good(*source, root=True))
+    assert told["mine"] == []
+    assert told["sockets"] >= len(SOCKETS)
+    assert told["listening"] > 0, "the simulator's at least: the table was read"
