@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from brokerd import __version__
-from brokerd.app.doctor import Doctor, audit_check, grants_check
+from brokerd.app.doctor import Doctor, audit_check, grants_check, lock_check
 from brokerd.app.wiring import about_app, login_request, upstream_of
 from brokerd.broker import Broker
 from brokerd.broker.kept_cooldowns import KeptCooldowns
@@ -24,7 +24,7 @@ from brokerd.core.checks import Verdict
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
 from brokerd.gateway.unavailable import UnavailableDoor
-from brokerd.host import journal, landlock, listeners, peer_labels, peercred
+from brokerd.host import journal, landlock, listeners, peer_labels, peercred, redaction
 from brokerd.host.audit_log import FILE_NAME
 from brokerd.host.clock import SystemClock
 from brokerd.host.file_limit import raise_file_limit
@@ -111,6 +111,7 @@ class _Daemon:
             cooldown=pacer.cooldown,
             cooldown_reason=lambda name: pacer.view(name).reason,
             on_loaded=cooldowns.restore,
+            on_withdrawn=self._forget_secrets,
         )
         pacer.on_change(self._broker.announce)
         pacer.on_change(cooldowns.keep)  # after: it waits for the disk
@@ -151,6 +152,7 @@ class _Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._drop_tokens)
         log.info("starting")
         self._log_confinement()
         if self._setup.notice:
@@ -273,6 +275,16 @@ class _Daemon:
             log.info("configuration reloaded")
         self._manager.ready(self._status_line())
 
+    def _drop_tokens(self) -> None:
+        """Do what ssh-agent does on SIGUSR1; GitHub's own logins stay."""
+        self._broker.drop_tokens()
+        self._upstream.copilot.forget_tokens()
+
+    def _forget_secrets(self) -> None:
+        """Forget what other parts keep of secrets that the broker has let go of."""
+        self._upstream.copilot.forget_tokens()
+        redaction.forget_all_secrets()
+
     def _configure_log(self) -> None:
         audit_log = self._setup.state_dir / FILE_NAME
         sink = journal.configure(self._config.log.level, audit_log=audit_log)
@@ -280,6 +292,7 @@ class _Daemon:
 
     def _further_checks(self) -> list[Check]:
         return [
+            lock_check(is_locked=self._broker.is_locked),
             grants_check(
                 self._gate.rules, has_labels=bool(peer_labels.process_label(os.getpid()))
             ),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brokerd.views import AccountView
 
 
-__all__ = ["Doctor", "audit_check", "grants_check"]
+__all__ = ["Doctor", "audit_check", "grants_check", "lock_check"]
 
 
 @runtime_checkable
@@ -117,6 +117,14 @@ def audit_check(file: str | None) -> Check:
     """Say where the audit log goes: `file`, or the journal."""
     told = "in the journal" if file is None else f"there is no journal, so in {file}"
     return Check("audit", Verdict.OK, f"{told}; see: copilot-cred audit")
+
+
+def lock_check(*, is_locked: bool) -> Check:
+    """Say whether anything is to be had."""
+    if is_locked:
+        mend = "Unlock it: copilot-cred unlock"
+        return Check("lock", Verdict.WARNING, "locked: nobody gets anything", mend)
+    return Check("lock", Verdict.OK, "not locked")
 
 
 def _of_failure(name: str, verdict: Verdict, failure: Failure) -> Check:

@@ -158,6 +158,8 @@ class AccountRunner:
                         self._on_refused(dead, why.code)
                 case _:
                     pass
+        if self.machine.is_withdrawn:
+            self._asker.forget()
         question = self.machine.question
         if question is not self._asked:
             self.cancel()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brokerd.views import AccountState, LeasedToken, LoginRequest, WatchKind
 
 
-__all__ = ["pending_view", "summary_line", "view_of", "watch_state"]
+__all__ = ["locked_line", "pending_view", "summary_line", "view_of", "watch_state"]
 
 
 def view_of(
@@ -168,6 +168,12 @@ def summary_line(view: AccountView | None, count: int) -> str:
             return f"{who}, token valid {minutes} min{trouble}{others}"
         case _:
             assert_never(view.state)
+
+
+def locked_line(count: int) -> str:
+    """Say in one line that nothing is to be had, however many accounts there are."""
+    others = f"; {count} accounts" if count > 1 else ""
+    return f"locked: run copilot-cred unlock{others}"
 
 
 def _state_name(state: State) -> AccountState:

@@ -105,6 +105,10 @@ class Asker:
         self._renewed: tuple[str, str] | None = None
         """GitHub tokens: the one that was renewed last, and what for."""
 
+    def forget(self) -> None:
+        """Hold no token any more."""
+        self._renewed = None
+
     async def answer(self, question: Effect) -> Event:
         """Ask it of whom it concerns. Raises TransientError or PermanentError."""
         generation = question.generation

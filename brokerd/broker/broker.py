@@ -10,18 +10,27 @@ is short, and whoever calls in meanwhile makes us look at the clock too.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random as random_module
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.broker.account_views import pending_view, summary_line, view_of
+from brokerd.broker.account_views import locked_line, pending_view, summary_line, view_of
 from brokerd.broker.leases import Leases
+from brokerd.broker.locking import BROKER_LOCKED, checked
 from brokerd.broker.logins import Logins
 from brokerd.broker.quotas import Quotas
 from brokerd.broker.roster import Roster
 from brokerd.broker.watching import watched
-from brokerd.core.machine.events import RefreshRequested, Resumed
-from brokerd.core.machine.states import Exchanging, Loading
+from brokerd.core.audit import LOCKED, TOKENS_DROPPED, UNLOCKED
+from brokerd.core.machine.events import (
+    Locked,
+    RefreshRequested,
+    Resumed,
+    TokensDropped,
+    Unlocked,
+)
+from brokerd.core.machine.states import Exchanging, Loading, Ready
 
 
 if TYPE_CHECKING:
@@ -35,6 +44,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Broker"]
+
+log = logging.getLogger(__name__)
 
 START_TIMEOUT = 4.0
 """Seconds after which we are started, loaded or not: a hanging keyring must not hang the unit."""
@@ -54,6 +65,7 @@ class Broker:
         cooldown: Callable[[str], float | None] = lambda _account: None,
         cooldown_reason: Callable[[str], Failure | None] = lambda _account: None,
         on_loaded: Callable[[], None] = lambda: None,
+        on_withdrawn: Callable[[], None] = lambda: None,
         random: random_module.Random | None = None,
     ) -> None:
         """`github` gives the edge for a host; `settings` the configuration of an account.
@@ -61,14 +73,18 @@ class Broker:
         `cooldown` says for how many seconds upstream wants no requests of an account (None: it
         wants them) and `cooldown_reason` what it said; whoever knows that calls `announce` when it
         changes. `on_loaded` is called in the loop once the index has been read, before anybody is
-        lent anything.
+        lent anything. `on_withdrawn` is called when the broker is locked, and again once the last
+        secret has gone to its store: what others have kept of them is to be forgotten.
         """
         self.started = asyncio.Event()
         """Set once the kept logins are loaded, or their stores have said why not."""
         self._clock = clock
         self._settings = settings
         self._on_loaded = on_loaded
+        self._on_withdrawn = on_withdrawn
+        self._is_withdrawing = False
         self._roster = Roster(clock, index)
+        self._roster.callbacks.append(self._follow_lock)
         self._leases = Leases(self._roster, cooldown, cooldown_reason)
         self.leasable = self._leases.leasable
         """`(account, min_valid)` → what `lease` would lend at once; None: ask that instead.
@@ -113,6 +129,7 @@ class Broker:
                     nap = min(nap, max(0.0, start_by - self._clock.monotonic()))
                 await self._nap(nap)
         finally:
+            await self._roster.lock.close()
             await self.quotas.close()
             await self._roster.close()
 
@@ -136,6 +153,78 @@ class Broker:
     def announce(self) -> None:
         """Know that something outside has changed that answers tell of: a cool-down."""
         self._roster.changed()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether nothing is to be had until somebody unlocks it."""
+        return self._roster.lock.is_locked
+
+    async def lock(self, passphrase: str | None = None) -> bool:
+        """Lend nothing from now on, hold no secret, and ask nothing of GitHub.
+
+        With a passphrase only that unlocks it. Returns whether this has locked it: another lock
+        changes nothing, and its passphrase is not taken. What GitHub has been asked for and would
+        be lost is saved first; logins that wait for their approval end. Returns when the
+        passphrase is kept; nothing is to be had before that. Raises PermanentError USAGE
+        `bad_passphrase`.
+        """
+        given = None if passphrase is None else checked(passphrase)
+        await self._roster.opened(None)
+        if self._roster.lock.is_locked:
+            return False
+        self._roster.lock.engage(given)
+        count = self._count_tokens()
+        for attempt in list(self._roster.attempts.values()):
+            if not attempt.is_committed:
+                self._roster.end(attempt, BROKER_LOCKED)
+        for runner in self._roster.runners():
+            runner.feed(Locked(BROKER_LOCKED))
+        log.info(LOCKED.message, extra=LOCKED.extra(REASON="requested"))
+        self._tell_dropped("locked", count)
+        self._is_withdrawing = True
+        self._on_withdrawn()
+        self._roster.changed()
+        await self._roster.lock.engaged()
+        return True
+
+    async def unlock(self, passphrase: str | None = None) -> bool:
+        """Load the logins again; return whether this has unlocked it.
+
+        Raises PermanentError DENIED `passphrase_required`, and, after a while that grows with
+        each, `wrong_passphrase`; USAGE `bad_passphrase`; TransientError TEMPORARY `unlock_busy`.
+        """
+        given = None if passphrase is None else checked(passphrase)
+        if not await self._roster.lock.open(given):
+            return False
+        log.info(UNLOCKED.message, extra=UNLOCKED.extra(RESULT="unlocked"))
+        self._is_withdrawing = False
+        for runner in self._roster.runners():
+            runner.feed(Unlocked())
+        self._roster.changed()
+        return True
+
+    def drop_tokens(self) -> None:
+        """Lend no Copilot token of before any more; new ones are asked for as upstream permits."""
+        count = self._count_tokens()
+        for runner in self._roster.runners():
+            runner.feed(TokensDropped())
+        self._tell_dropped("signal", count)
+        self._roster.changed()
+
+    def _count_tokens(self) -> int:
+        return sum(isinstance(each.machine.state, Ready) for each in self._roster.runners())
+
+    def _tell_dropped(self, reason: str, count: int) -> None:
+        extra = TOKENS_DROPPED.extra(REASON=reason, COUNT=count)
+        log.info(TOKENS_DROPPED.message, extra=extra)
+
+    def _follow_lock(self) -> None:
+        """Have all forgotten once more when the last secret of a lock is gone."""
+        if self._is_withdrawing and all(
+            runner.machine.is_withdrawn for runner in self._roster.runners()
+        ):
+            self._is_withdrawing = False
+            self._on_withdrawn()
 
     def reconfigured(self) -> None:
         """Know that the settings have changed: have tokens replaced that no longer fit theirs."""
@@ -224,6 +313,8 @@ class Broker:
 
     def summary(self) -> str:
         """One line for a person: STATUS= of the service."""
+        if self.is_locked:
+            return locked_line(len(self._roster.accounts))
         name = self._roster.resolve(None)
         if name not in self._roster.accounts and name not in self._roster.attempts:
             return summary_line(None, len(self._roster.accounts))

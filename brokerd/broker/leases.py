@@ -128,6 +128,7 @@ class Leases:
         if reject is not None:
             self._reject(name, reject)
         while True:
+            self._roster.must_be_unlocked()
             now = self._roster.clock.boottime()
             runner = self._signed_in(name)
             machine = runner.machine
@@ -160,6 +161,7 @@ class Leases:
         until = self._roster.clock.monotonic() + LEASE_TIMEOUT
         self._roster.look_at_clock()
         await self._roster.opened(until)
+        self._roster.must_be_unlocked()
         name = self._roster.resolve(account)
         runner = self._signed_in(name)
         machine = runner.machine
@@ -174,6 +176,7 @@ class Leases:
             if self._roster.is_closed or self._roster.clock.monotonic() >= until:
                 raise self._error(name, runner.failure or PENDING)
             await self._roster.change(until)
+            self._roster.must_be_unlocked()
         runner = self._signed_in(name)
         lease, failure = runner.machine.lease(self._roster.clock.boottime()), runner.failure
         if failure is not None or lease is None:

@@ -86,6 +86,8 @@ class LoginAttempt:
                 return retry.failure
             case Ready():
                 return "signed_in"
+            case _ if machine.is_withdrawn:  # saved, and locked before its first exchange
+                return "signed_in"
             case Exchanging(step=Minting(), retry=retry) if retry.failure is not None:
                 return "signed_in"
             case _:

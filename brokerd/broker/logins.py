@@ -89,6 +89,7 @@ class Logins:
         login is durable and the first exchange has had its outcome, whichever it was.
         """
         await self._roster.opened(None)
+        self._roster.must_be_unlocked()
         attempt = self._join(request)
         seen: object = None
         shown: object = None
@@ -131,6 +132,7 @@ class Logins:
         if not name:
             raise error_for(self._roster.no_login(name))
         if revoke:
+            self._roster.must_be_unlocked()
             await revoke_login(self._roster, self._github, self._stores, name)
         attempt = self._roster.attempts.get(name)
         if attempt is not None:

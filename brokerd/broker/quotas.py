@@ -83,9 +83,11 @@ class Quotas:
         brought = None if pat is None else checked(pat)
         began = self._clock.boottime()
         await self._roster.opened(None)
+        self._roster.must_be_unlocked()
         name = self._roster.resolve(account)
         self._entry(name)
         async with self._locks.setdefault(name, asyncio.Lock()):
+            self._roster.must_be_unlocked()
             entry = self._entry(name)  # waiting for others may have taken a while
             kept = self._kept_of(name, entry)
             own, store_failure = await self._own_pat(entry)
@@ -102,6 +104,7 @@ class Quotas:
         """
         given = checked(pat)
         await self._roster.opened(None)
+        self._roster.must_be_unlocked()
         name = self._roster.resolve(account)
         entry = self._entry(name)
         with self._about(name):

@@ -18,6 +18,7 @@ from brokerd.broker.failures import (
     error_for,
     no_default_account,
 )
+from brokerd.broker.locking import BROKER_LOCKED, Lock
 from brokerd.core.audit import LOGIN_REFUSED, SIGNED_IN
 from brokerd.core.hints import addressed, anew
 from brokerd.core.machine.effects import RenewToken, SaveLogin
@@ -63,6 +64,7 @@ class Roster:
         self.is_open = False
         """Whether the index has been read."""
         self.is_closed = False
+        self.lock = Lock(clock)
         self._retired: list[AccountRunner] = []
         self._waiting: dict[asyncio.Future[None], float | None] = {}
         self._offset = clock.boottime() - clock.monotonic()
@@ -144,6 +146,11 @@ class Roster:
             if self.is_closed or (until is not None and self.clock.monotonic() >= until):
                 raise error_for(PENDING)
             await self.change(until)
+
+    def must_be_unlocked(self) -> None:
+        """Raise TransientError LOCKED while nothing is to be had."""
+        if self.lock.is_locked:
+            raise error_for(BROKER_LOCKED)
 
     def resolve(self, account: str | None) -> str:
         """Return the name that is meant; "", which is nobody's, while no default is chosen.

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from brokerd.broker.account_views import watch_state
 from brokerd.broker.failures import PENDING, cooling_down
+from brokerd.broker.locking import BROKER_LOCKED
+from brokerd.core.settings import DEFAULT_ACCOUNT
+from brokerd.views import WatchState
 
 
 if TYPE_CHECKING:
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 
     from brokerd.broker.leases import Leases
     from brokerd.broker.roster import Roster
-    from brokerd.views import WatchState
 
 
 __all__ = ["watched"]
@@ -34,7 +36,8 @@ async def watched(
     """Yield the full state at once, then one per change; a slow watcher sees the latest only.
 
     Ends when the broker stops. A failing refresh is no change while a token is leasable. A
-    cool-down is told when it begins, with its end, and when it ends before that.
+    cool-down is told when it begins, with its end, and when it ends before that. While the broker
+    is locked, that is the state of every account.
     """
     last: object = None
     cool_at: float | None = None
@@ -45,7 +48,10 @@ async def watched(
         runner = roster.accounts.get(name)
         lease = runner.machine.lease(now) if runner else None
         lent = leases.lend(name, lease, 0.0) if lease else None
-        state = watch_state(name, runner, lent, roster.no_login(name), PENDING)
+        if roster.lock.is_locked:
+            state = WatchState(name or DEFAULT_ACCOUNT, "failed", None, BROKER_LOCKED)
+        else:
+            state = watch_state(name, runner, lent, roster.no_login(name), PENDING)
         token_id = lent.token_id if lent else None
         code = state.failure.code if state.failure and not lent else None
         seen = (name, state.kind, token_id, code)

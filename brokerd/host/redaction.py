@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 
-__all__ = ["MASK", "Redactor", "forget_secret", "redact", "register_secret"]
+__all__ = [
+    "MASK",
+    "Redactor",
+    "forget_all_secrets",
+    "forget_secret",
+    "redact",
+    "register_secret",
+]
 
 MASK = "[redacted]"
 
@@ -70,6 +77,11 @@ class Redactor:
         """Hold `value` no longer; not knowing it is no error."""
         with self._lock:
             self._secrets.pop(value, None)
+
+    def forget_all_secrets(self) -> None:
+        """Hold none any longer; what comes by again is found by the patterns, and registered."""
+        with self._lock:
+            self._secrets.clear()
 
     def redact(self, text: str) -> str:
         """Return `text` with every secret replaced by MASK."""
@@ -142,5 +154,6 @@ def _mask_base64(text: str, core: str) -> str:
 _redactor = Redactor()
 
 register_secret = _redactor.register_secret
+forget_all_secrets = _redactor.forget_all_secrets
 forget_secret = _redactor.forget_secret
 redact = _redactor.redact

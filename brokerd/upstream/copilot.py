@@ -85,6 +85,10 @@ class Copilot:
         )
         self._targets: dict[tuple[str, str, bool], RequestHead] = {}
 
+    def forget_tokens(self) -> None:
+        """Hold none; each request brings its own."""
+        self._targets.clear()
+
     async def open(
         self, call: UpstreamCall, still_wanted: Callable[[], None] | None = None
     ) -> H1Reply:

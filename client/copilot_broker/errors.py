@@ -4,7 +4,7 @@
     ├── BrokerUnreachable      start the broker
     ├── LoginRequired          sign in
     ├── Denied                 nothing: GitHub or the broker's policy refuses
-    ├── Locked                 unlock the secret store
+    ├── Locked                 unlock the broker, or the secret store
     ├── Temporary              ask again after `retry_after` seconds
     ├── MinValidUnsatisfiable  ask for less
     ├── StoreUnavailable       choose a place to keep the login
@@ -100,7 +100,7 @@ class Denied(CopilotBrokerError):  # noqa: N818
 
 
 class Locked(CopilotBrokerError):  # noqa: N818
-    """The secret store is locked."""
+    """The broker is locked, or the secret store is."""
 
     error_class = ErrorClass.LOCKED
 

@@ -137,6 +137,21 @@ class FakeBroker:
         self.at_hand: LeasedToken | None = None
         self.on_change_callbacks: list = []
         self.quotas = FakeQuotas(self.calls)
+        self.is_locked = False
+        self.unlock_answer: bool | Exception = True
+
+    async def lock(self, passphrase=None):
+        self.calls.append(("lock", passphrase))
+        was_locked, self.is_locked = self.is_locked, True
+        return not was_locked
+
+    async def unlock(self, passphrase=None):
+        self.calls.append(("unlock", passphrase))
+        await self.may_answer.wait()
+        if isinstance(self.unlock_answer, Exception):
+            raise self.unlock_answer
+        self.is_locked = False
+        return self.unlock_answer
 
     async def _answer(self) -> LeasedToken:
         self.waiting += 1

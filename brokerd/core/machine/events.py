@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "FresherTokenWanted",
     "LeaseWanted",
+    "Locked",
     "LoginKept",
     "LoginLoaded",
     "LoginRenewed",
@@ -32,6 +33,8 @@ __all__ = [
     "TokenGiven",
     "TokenIssued",
     "TokenRejected",
+    "TokensDropped",
+    "Unlocked",
     "UserIdentified",
     "Wish",
 ]
@@ -87,6 +90,24 @@ class Resumed:
 
     slept: bool = True
     """True after a real suspend: answers under way are lost with their connections."""
+
+
+@dataclass(frozen=True)
+class TokensDropped:
+    """A person wants no Copilot token of before to be lent any more."""
+
+
+@dataclass(frozen=True)
+class Locked:
+    """No secret is to be held, and nothing asked that needs one, until it is unlocked."""
+
+    reason: Failure
+    """What whoever wants something is told meanwhile."""
+
+
+@dataclass(frozen=True)
+class Unlocked:
+    """The login may be loaded again."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +196,9 @@ Wish = (
     | RefreshRequested
     | TokenRejected
     | Resumed
+    | TokensDropped
+    | Locked
+    | Unlocked
 )
 """What people, callers and the machine want or tell, at any time."""
 

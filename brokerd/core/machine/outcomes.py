@@ -112,7 +112,7 @@ def followed(
             minting = Minting(saved.login, is_renewed=saved.is_renewal)
             return replace(state, step=minting, retry=Retry(now))
         case (LoadLogin(), LoginLoaded(), Exchanging(step=Loading() as loading)):
-            return _loaded(loading, answer, now)
+            return _loaded(loading, state.retry.not_before, answer, now)
         case (
             RenewToken(),
             LoginRenewed(token=token),
@@ -145,7 +145,8 @@ def _with_scopes(token: GitHubToken, user: User) -> GitHubToken:
     return replace(token, scope=user.scopes)
 
 
-def _loaded(step: Loading, answer: LoginLoaded, now: float) -> State:
+def _loaded(step: Loading, not_before: float, answer: LoginLoaded, now: float) -> State:
+    """Go on to a minting; `not_before` is upstream's own limit from before a lock."""
     login = answer.login
     if login is None:
         return SignedOut(step.reason or _MISSING)
@@ -153,7 +154,8 @@ def _loaded(step: Loading, answer: LoginLoaded, now: float) -> State:
         return SignedOut(step.reason or REFUSED_BEFORE)
     if step.refused is not None and step.refused.token.value == login.token.value:
         return SignedOut(step.reason)
-    return Exchanging(Minting(login), Retry(now), expiry_of_kept(answer.expires_in, now))
+    retry = Retry(max(now, not_before), not_before=not_before)
+    return Exchanging(Minting(login), retry, expiry_of_kept(answer.expires_in, now))
 
 
 def _issued(

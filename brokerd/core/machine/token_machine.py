@@ -21,6 +21,8 @@ CLOCK_BOOTTIME in seconds and never goes back. The rules:
    exchange is not tried again until somebody asks for it. A Copilot token that was rejected is
    dropped; the GitHub token itself, used directly, is not: GitHub says whether it lives.
 4. Nothing of ours asks upstream earlier than its `retry-after` permits.
+5. While it is locked it holds no secret but one that is on its way to its store (`locking`), and
+   takes in nothing but the end of the lock and of the login.
 
 The rules of each kind of transition stand by themselves: `questions`, `outcomes`, `setbacks`,
 `wishes`, and `renewal` for GitHub tokens that expire. This file keeps the state, the one open
@@ -39,6 +41,7 @@ from brokerd.core.machine.events import (
     Event,
     FresherTokenWanted,
     LeaseWanted,
+    Locked,
     LoginKept,
     LoginRequested,
     LogoutRequested,
@@ -47,8 +50,11 @@ from brokerd.core.machine.events import (
     Resumed,
     TokenGiven,
     TokenRejected,
+    TokensDropped,
+    Unlocked,
     Wish,
 )
+from brokerd.core.machine.locking import returned, withdrawn
 from brokerd.core.machine.outcomes import followed
 from brokerd.core.machine.questions import App, is_asked_again, prepared, question
 from brokerd.core.machine.renewal import meanwhile
@@ -70,6 +76,7 @@ from brokerd.core.machine.wishes import (
     begun,
     can_freshen,
     doubted,
+    dropped,
     hurried,
     rejected,
     resumed,
@@ -89,6 +96,10 @@ __all__ = ["ANSWER_TIMEOUT", "TokenMachine"]
 
 ANSWER_TIMEOUT = 90.0
 """Seconds after which a question counts as failed; longer than any edge's own timeouts."""
+
+
+_WHILE_LOCKED = (Locked, Unlocked, LoginKept, LogoutRequested, Resumed)
+"""A login that is kept is not loaded before the end of the lock either."""
 
 
 class TokenMachine:
@@ -117,6 +128,14 @@ class TokenMachine:
         self._young_rejections = 0
         self._doubted_at = -math.inf
         """When a refused direct token last had the login looked into."""
+        self._locked: Failure | None = None
+        """Why nothing is to be had, while it is locked."""
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether it is locked and holds no secret any more."""
+        is_saving = isinstance(self.state, Exchanging) and isinstance(self.state.step, Saving)
+        return self._locked is not None and self._question is None and not is_saving
 
     @property
     def question(self) -> Effect | None:
@@ -210,6 +229,8 @@ class TokenMachine:
 
     def _wished(self, event: Wish, now: float) -> list[Effect]:
         state = self.state
+        if self._locked is not None and not isinstance(event, _WHILE_LOCKED):
+            return []
         match event:
             case LogoutRequested():
                 self._question = None
@@ -231,6 +252,15 @@ class TokenMachine:
                     self._reject(state, now)
             case Resumed(slept=slept):
                 self._resume(now, slept=slept)
+            case TokensDropped():
+                if isinstance(state, Ready):
+                    young = self._count_young(state, now)
+                    self.state = dropped(state, now, young_ones=young, chance=self._chance())
+            case Locked(reason=reason):
+                self._locked = self._locked or reason
+            case Unlocked():
+                self._locked = None
+                self.state = returned(state, now)
             case _:
                 assert_never(event)
         return []
@@ -246,13 +276,17 @@ class TokenMachine:
     def _reject(self, state: Ready, now: float) -> None:
         """Drop a refused token; a direct one stays, and the login is looked into once a minute."""
         if not state.token.is_direct:
-            is_young = now - state.asked_at < YOUNG
-            self._young_rejections = self._young_rejections + 1 if is_young else 0
-            young, chance = self._young_rejections, self._chance()
-            self.state = rejected(state, now, young_ones=young, chance=chance)
+            young = self._count_young(state, now)
+            self.state = rejected(state, now, young_ones=young, chance=self._chance())
         elif self._question is None and now >= self._doubted_at + DOUBT_PAUSE:
             self._doubted_at = now
             self.state = doubted(state, now)
+
+    def _count_young(self, state: Ready, now: float) -> int:
+        """Return how many in a row were gone before their time, this one too."""
+        is_young = now - state.asked_at < YOUNG
+        self._young_rejections = self._young_rejections + 1 if is_young else 0
+        return self._young_rejections
 
     def _resume(self, now: float, *, slept: bool) -> None:
         """Ask anew what a suspend has cut off; other answers get all their time again."""
@@ -306,6 +340,8 @@ class TokenMachine:
         return self.state.retry.at
 
     def _ask_if_due(self, now: float) -> list[Effect]:
+        if self._locked is not None:
+            self.state, self._question = withdrawn(self.state, self._question, self._locked)
         if self._question is None and isinstance(self.state, (Ready, Exchanging)):
             self.state = meanwhile(self.state, now)
         if (at := self._due_at) is not None and now >= at:

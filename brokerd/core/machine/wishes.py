@@ -28,6 +28,7 @@ __all__ = [
     "begun",
     "can_freshen",
     "doubted",
+    "dropped",
     "hurried",
     "rejected",
     "resumed",
@@ -53,6 +54,12 @@ _REJECTED = Failure(
     "token_rejected_again",
     "several fresh Copilot tokens in a row were reported as rejected",
     "Run copilot-cred status",
+)
+_DROPPED = Failure(
+    ErrorClass.TEMPORARY,
+    "token_dropped_again",
+    "several fresh Copilot tokens in a row were dropped",
+    "Run copilot-cred get again",
 )
 
 
@@ -118,7 +125,14 @@ def _forced(state: State, now: float) -> State:
             return state
 
 
-def rejected(state: Ready, now: float, *, young_ones: int, chance: float) -> Exchanging:
+def dropped(state: Ready, now: float, *, young_ones: int, chance: float) -> Exchanging:
+    """As `rejected`, for a token that a person wants to be gone."""
+    return rejected(state, now, young_ones=young_ones, chance=chance, why=_DROPPED)
+
+
+def rejected(
+    state: Ready, now: float, *, young_ones: int, chance: float, why: Failure = _REJECTED
+) -> Exchanging:
     """Drop a refused token. The first is replaced at once, a run of young ones is paced.
 
     A renewal goes on as it is, for the answer may hold the only living tokens.
@@ -130,7 +144,7 @@ def rejected(state: Ready, now: float, *, young_ones: int, chance: float) -> Exc
     retry = next_state.retry.soon(now)
     if young_ones > 1:
         at = max(now + backoff(young_ones, chance), retry.not_before)
-        retry = replace(retry, at=at, failure=_REJECTED)
+        retry = replace(retry, at=at, failure=why)
     return replace(next_state, retry=retry)
 
 

@@ -14,6 +14,7 @@ from brokerd.errors import PermanentError
 from brokerd.rpc.call import Call, Later
 from brokerd.rpc.methods.accounts import AccountMethods
 from brokerd.rpc.methods.brokers import FEATURES, PROTOCOL, BrokerMethods
+from brokerd.rpc.methods.locks import LockMethods
 from brokerd.rpc.methods.models import ModelMethods
 from brokerd.rpc.methods.tokens import TokenMethods
 
@@ -53,6 +54,7 @@ class Methods:
         """For `completion.create`."""
         self._table: Rows = {
             **BrokerMethods(broker, proxy, version=version, extra_status=extra_status).rows(),
+            **LockMethods(broker).rows(),
             **TokenMethods(broker, headers_for_client).rows(),
             **ModelMethods(proxy).rows(),
             **AccountMethods(broker, proxy, login_request, about_app).rows(),

@@ -40,6 +40,7 @@ FEATURES = (
     "grants",
     "doctor",
     "quota",
+    "lock",
 )
 """What a caller may rely on besides the methods themselves."""
 
@@ -85,6 +86,7 @@ class BrokerMethods:
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,
             "summary": self._broker.summary(),
+            "locked": self._broker.is_locked,
             "accounts": [full_account_map(view, self._proxy) for view in views],
             **self._extra_status(),
         }

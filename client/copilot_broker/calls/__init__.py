@@ -31,6 +31,7 @@ __all__ = [
     "LAST_WORD_TIMEOUT",
     "RECV_SIZE",
     "TRIES",
+    "UNLOCK_TIMEOUT",
     "ConnectionLost",
     "Credit",
     "Patience",
@@ -58,6 +59,9 @@ FIRST_BYTE_TIMEOUT: Final = 120.0
 
 JSON_TIMEOUT: Final = 600.0
 """Seconds until a completion is there as a whole, unless told otherwise."""
+
+UNLOCK_TIMEOUT: Final = 15.0
+"""Seconds for an unlock: the broker lets who gives a wrong passphrase wait for up to ten."""
 
 LAST_WORD_TIMEOUT: Final = 1.0
 """Seconds to wait for the end of a stream whose `[DONE]` has come: then upstream's connection
@@ -117,6 +121,12 @@ class Patience:
         if timeout is None:
             return cls(DEFAULT_TIMEOUT, usual)
         return cls(timeout, timeout)
+
+    @classmethod
+    def for_unlock(cls, timeout: float | None) -> Patience:
+        """Wait for the answer to a wrong passphrase, too."""
+        given = UNLOCK_TIMEOUT if timeout is None else timeout
+        return cls(given, given, greet=False)
 
     def exhausted(self, answered: bool) -> Temporary:
         """Say who has not answered in time: the broker, or GitHub Copilot."""

@@ -58,7 +58,10 @@ def _row(account: Mapping[str, Any]) -> tuple[str, ...]:
 def _state(account: Mapping[str, Any]) -> str:
     """Say the state; the wire's `exchanging` also holds those that have been told no for good."""
     state = str(account.get("state", "?")).replace("_", " ")
-    is_over = account.get("error") and account.get("refresh_in") is None
+    error = account.get("error")
+    if isinstance(error, Mapping) and error.get("code") == "broker_locked":
+        return "locked"
+    is_over = error and account.get("refresh_in") is None
     return "refused" if state == "exchanging" and is_over else state
 
 

@@ -61,7 +61,7 @@ completions go through the broker (copilot-cred chat, copilot-cred api).
 
 exit codes:
   0 ok   1 internal   2 usage   3 no broker   4 login required   5 denied
-  6 store locked   7 temporary, try again   8 --min-valid-strict cannot be met
+  6 locked   7 temporary, try again   8 --min-valid-strict cannot be met
   9 no place to keep the login
 
 examples:

@@ -19,6 +19,7 @@ from copilot_broker.cli import (
     chat,
     doctor,
     grants,
+    lock,
     login,
     logout,
     models,
@@ -40,7 +41,7 @@ __all__ = ["Parser", "build", "run"]
 EPILOG = """\
 exit codes:
   0 ok   1 internal   2 usage   3 no broker   4 login required   5 denied
-  6 store locked   7 temporary, try again   8 --min-valid-strict cannot be met
+  6 locked   7 temporary, try again   8 --min-valid-strict cannot be met
   9 no place to keep the login
 
 Data goes to stdout, everything else to stderr. Every verb explains itself:
@@ -55,6 +56,7 @@ FAMILIES = (
     status,
     watch,
     refresh,
+    lock,
     account,
     models,
     quota,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from copilot_broker.cli.report import Refusal
 
 
-__all__ = ["read_stdin"]
+__all__ = ["MIB", "read_stdin"]
 
 MIB = 1024 * 1024
 

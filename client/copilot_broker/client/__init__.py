@@ -155,6 +155,26 @@ class Client:
         result = self._map("account.logout", account=account, revoke=revoke or None)
         return bool(result.get("revoked"))
 
+    def lock(self, passphrase: str | None = None) -> bool:
+        """Have the broker give nobody anything, at once; return whether it did until now.
+
+        With a passphrase only that unlocks it. A lock that there is already stays as it is.
+        """
+        result = self._map("broker.lock", passphrase=passphrase)
+        return bool(result.get("changed"))
+
+    def unlock(self, passphrase: str | None = None) -> bool:
+        """End the lock; return whether there was one until now.
+
+        Raises Denied `passphrase_required`, or `wrong_passphrase` after up to ten seconds: without
+        a timeout of the client's own it waits fifteen, and it keeps no other call waiting.
+        """
+        params = calls.without_none(passphrase=passphrase)
+        patience = calls.Patience.for_unlock(self._timeout)
+        link, result = self._ask_apart("broker.unlock", params, patience)
+        link.close()
+        return isinstance(result, dict) and bool(result.get("changed"))
+
     def grants(self) -> dict[str, Any]:
         """`{"rules": [...], "listeners": [names], "connections": n}`: what is in force."""
         return self._map("grant.list")

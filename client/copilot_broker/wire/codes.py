@@ -26,7 +26,7 @@ class ErrorClass(IntEnum):
     DENIED = 5
     """Upstream or the broker's policy refuses: asking again does not help."""
     LOCKED = 6
-    """The secret store is locked: unlock it."""
+    """The broker is locked, or the secret store is: unlock it."""
     TEMPORARY = 7
     """Network, upstream or load: ask again after `retry_after` seconds."""
     MIN_VALID = 8
