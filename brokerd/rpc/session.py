@@ -4,8 +4,8 @@ Bytes are read only while there is room for what they may cause: not while more 
 waits to be written, and no faster than events are handled (`EVENTS_PER_TURN`, so that one busy
 caller does not keep the loop from the others).
 
-The connection dies with the process that opened it, with its end of file, and with the first
-breach of the protocol; whatever it had asked for is cancelled then.
+The connection dies with the process that opened it, with its end of file, with the first breach of
+the protocol, and with the rules that let it in; whatever it had asked for is cancelled then.
 """
 
 from __future__ import annotations
