@@ -336,6 +336,7 @@ class _Daemon:
             "simulated": bool(self._setup.notice),
             "store": {"kind": self._config.store.kind},
             "config_problem": self._config_problem or None,
+            "audit": {"file": self._audit_file},
             "confinement": [check.name for check in self._setup.checks if check.holds],
         }
 
