@@ -58,8 +58,8 @@ from fakes.rpc_door import ABOUT_APP, Door
 CLIENT = Path(__file__).parents[2] / "client"
 PAGE = (CLIENT / "PROTOCOL.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```json\n(.*?)```\n\n```hex\n(.*?)```", PAGE, re.DOTALL)
-METHODS = set(OPERATIONS) - {"http.request", "broker.lock", "broker.unlock"}
-"""What the gate knows of is what the page describes, but for what no broker has yet."""
+METHODS = set(OPERATIONS) - {"http.request"}
+"""What the gate knows of is what the page describes."""
 
 
 def bytes_of(block: str) -> bytes:
