@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from brokerd.ports import Clock
 
 
-__all__ = ["BROKER_LOCKED", "PASSPHRASE_MAX", "Lock", "checked", "delay_after"]
+__all__ = [
+    "BROKER_LOCKED",
+    "BUSY",
+    "NEEDED",
+    "PASSPHRASE_MAX",
+    "WRONG",
+    "Lock",
+    "checked",
+    "delay_after",
+]
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +59,19 @@ BROKER_LOCKED: Final = Failure(
     "the broker is locked",
     "Unlock it with copilot-cred unlock",
 )
-_NEEDED: Final = Failure(
+NEEDED: Final = Failure(
     ErrorClass.DENIED,
     "passphrase_required",
     "the broker was locked with a passphrase",
     "Give it to copilot-cred unlock",
 )
-_WRONG: Final = Failure(
+WRONG: Final = Failure(
     ErrorClass.DENIED,
     "wrong_passphrase",
     "this is not the passphrase that the broker was locked with",
     "Try again with copilot-cred unlock",
 )
-_BUSY: Final = Failure(
+BUSY: Final = Failure(
     ErrorClass.TEMPORARY,
     "unlock_busy",
     "too many passphrases are being tried",
@@ -123,9 +132,9 @@ class Lock:
         """
         while self.is_locked and self._proof is not None:
             if passphrase is None:
-                raise error_for(_NEEDED)
+                raise error_for(NEEDED)
             if self._tries >= TRIES_MAX:
-                raise error_for(_BUSY)
+                raise error_for(BUSY)
             proof = self._proof
             given = self._hashing(passphrase)
             found, known = await asyncio.shield(given), await asyncio.shield(proof)
@@ -136,7 +145,7 @@ class Lock:
             self._wrong += 1
             log.warning(UNLOCKED.message, extra=UNLOCKED.extra(RESULT="wrong"))
             await self._clock.sleep(delay_after(self._wrong))
-            raise error_for(_WRONG)
+            raise error_for(WRONG)
         was_locked, self.is_locked, self._proof, self._salt = self.is_locked, False, None, b""
         return was_locked
 

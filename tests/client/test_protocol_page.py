@@ -11,6 +11,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from brokerd.broker import locking
 from brokerd.core import completions
 from brokerd.core.access import OPERATIONS, Rule, Scope, direct_mode, peer_gone
 from brokerd.core.access.refusals import (
@@ -28,6 +29,7 @@ from brokerd.rpc.account_maps import account_map, full_account_map
 from brokerd.rpc.completion_stream import CHUNK_MAX
 from brokerd.rpc.failures import error_of
 from brokerd.rpc.methods import FEATURES
+from brokerd.rpc.methods.locks import UNLOCK_PENDING
 from brokerd.rpc.methods.quota import quota_map
 from brokerd.rpc.shapes import lease_map, models_map, progress_map, token_map
 from brokerd.rpc.whole_answer import BODY_MAX
@@ -296,6 +298,22 @@ def test_quota_on_the_page_has_the_keys_of_the_broker():
 def test_direct_mode_on_the_page_is_the_brokers_refusal():
     refused = next(value[2] for value, _ in MESSAGES if "'direct_mode'" in str(value))
     assert refused == error_of(direct_mode()).to_map()
+
+
+async def test_locks_on_the_page_are_the_brokers(tmp_path):
+    async with Door(tmp_path / "s") as door:
+        client = await door.knock()
+        for method in ("broker.lock", "broker.unlock"):
+            assert (await client.call(method)).result == result_of(method)
+        assert (await client.call("broker.status")).result["locked"] is False
+    section = PAGE.partition("### `broker.unlock`")[2].partition("\n### ")[0]
+    failures = {locking.NEEDED, locking.WRONG, locking.BUSY, UNLOCK_PENDING}
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([0-9]) \|", section, re.MULTILINE)
+    assert {(each.code, str(int(each.error_class))) for each in failures} == set(rows)
+    shown = [value[2] for value, _ in MESSAGES if value[0] == 1 and value[2]]
+    for failure in (locking.BROKER_LOCKED, locking.WRONG):
+        assert error_of(failure).to_map() in shown
+    assert f"(1 to {locking.PASSPHRASE_MAX} bytes)" in PAGE
 
 
 def test_end_with_a_refusal_is_what_the_broker_sends():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brokerd.rpc.call import Answer, Call, Rows
 
 
-__all__ = ["LockMethods"]
+__all__ = ["UNLOCK_PENDING", "LockMethods"]
 
 UNLOCK_PENDING: Final = Failure(
     ErrorClass.TEMPORARY,
