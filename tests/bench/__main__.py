@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 PARTS = {"cli": "cli_cells", "token": "token_cells", "proxy": "proxy_cells", "idle": "idle_cells"}
 """First word of the groups' names → the file with `prepare(stage) -> Part`."""
-ON_REQUEST = {"path": "path_cells"}
+ON_REQUEST = {"path": "path_cells", "floods": "flood_cells"}
 """Likewise, those that only `--only` measures."""
 GENERATOR_LIMIT = 0.95
 """Share of its core above which a generator is as slow as what it measures."""

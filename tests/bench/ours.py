@@ -16,6 +16,7 @@ from bench.servers import ServerError
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from bench.servers import Server
@@ -54,12 +55,13 @@ def start(
     upstream: str | None = None,
     store: str = "memory",
     more: str = "",
+    before: Sequence[str] = (),
     **environ: str,
 ) -> Broker:
     """Start a simulator and a daemon on it, and sign in. Raises ServerError.
 
     `upstream` is the origin that completions go to, the simulator's own by default; `more` is
-    appended to config.toml; `environ` is given to the daemon (a session bus, say).
+    appended to config.toml; `before` comes before the daemon's command line; `environ` is given to the daemon (a session bus, say).
     """
     home = stage.private(name)
     github = _simulator(stage, f"{name} github", upstream)
@@ -78,9 +80,8 @@ def start(
         **environ,
     )
     log = stage.folder / f"{name.replace(' ', '-')}.log"
-    server = stage.start(
-        name, stage.installed.daemon, ready=lambda: " ready " in log.read_text(), env=env
-    )
+    argv = [*before, *stage.installed.daemon]
+    server = stage.start(name, argv, ready=lambda: " ready " in log.read_text(), env=env)
     _sign_in(stage, env)
     return Broker(server, socket, home, env)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
-__all__ = ["Server", "ServerError", "cpu_of", "on_core", "processes_of", "start", "wait_until"]
+__all__ = [
+    "Server",
+    "ServerError",
+    "cpu_of",
+    "file_limit",
+    "on_core",
+    "processes_of",
+    "start",
+    "wait_until",
+]
 
 PATIENCE = 20.0
 """Seconds that a server has to get ready, and to end."""
@@ -61,7 +71,9 @@ class Server:
         return self.log.read_text(errors="replace")[-600:]
 
     def stop(self) -> None:
-        """Ask it to end, then make it."""
+        """Ask it to end, then make it; stopping twice is no error."""
+        if self.process.poll() is not None:
+            return  # its number may be another's by now
         for pid in self.pids()[1:]:  # a tree may outlive its root
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -103,6 +115,17 @@ def on_core(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def file_limit(files: int) -> Iterator[None]:
+    """Start processes under a soft RLIMIT_NOFILE; one that wants more can raise it."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
 
 
 def start(
