@@ -465,7 +465,8 @@ def answers(generation):
 
 WISHES = [ev.LoginRequested(), ev.TokenGiven(GRANT), ev.LoginKept(), ev.LogoutRequested(), ev.LeaseWanted(),
           ev.FresherTokenWanted(), ev.RefreshRequested(), ev.TokenRejected(COPILOT), ev.Resumed(),
-          ev.TokenRejected(direct_token(NEW_PAIR)), ev.Resumed(slept=False)]  # fmt: skip
+          ev.TokenRejected(direct_token(NEW_PAIR)), ev.Resumed(slept=False), ev.TokensDropped(),
+          ev.Locked(LOCKED), ev.Unlocked()]  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
