@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from brokerd.core.checks import Check, Verdict
@@ -53,7 +54,7 @@ class Doctor:
         return [
             self._configuration(),
             *await self._stores(is_needed=not accounts),
-            *([_account(view) for view in accounts] or [_NOBODY]),
+            *([_account_check(view) for view in accounts] or [_NOBODY]),
             *self._effective(),
             *self._further(),
         ]
@@ -81,11 +82,15 @@ class Doctor:
 _NOBODY = Check("account", Verdict.WARNING, "nobody is signed in", "Sign in: copilot-cred login")
 
 
+def _account_check(view: AccountView) -> Check:
+    return replace(_account(view), account=view.name)
+
+
 def _account(view: AccountView) -> Check:
     name = f"account-{view.name}"
     if view.error is not None:
-        is_usable = view.expires_in is not None
-        return _of_failure(name, Verdict.WARNING if is_usable else Verdict.ERROR, view.error)
+        verdict = Verdict.ERROR if view.expires_in is None else Verdict.WARNING
+        return _of_failure(name, verdict, view.error)
     if view.unsaved:
         told = "its login is in memory only, for its store fails"
         return Check(name, Verdict.WARNING, told, "See why: copilot-cred status")

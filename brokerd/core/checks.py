@@ -30,6 +30,8 @@ class Check:
     """How it stands, in a sentence without a full stop."""
     mend: str = ""
     """What to do, ending in a command; empty where all is well or nothing can be done."""
+    account: str = ""
+    """The account that it is about, for who may not know of all of them; empty: it is of none."""
 
     @property
     def holds(self) -> bool:

@@ -11,9 +11,9 @@ and remembered; whoever is limited further (`Rights.is_limited`) is looked at ea
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from brokerd.core.access import COUNTED, OPERATIONS, Rates, Scope, peer_gone
+from brokerd.core.access import COUNTED, OF_AN_ACCOUNT, OPERATIONS, Rates, Scope, peer_gone
 from brokerd.core.audit import (
     COMPLETION_GRANTED,
     COMPLETION_TOTAL,
@@ -28,7 +28,7 @@ from brokerd.gate.records import loggable_account, note, warn
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from brokerd.core.access import Decision, Rights
     from brokerd.core.audit import AuditEvent
@@ -116,6 +116,21 @@ class Caller:
         else:
             self._count(operation, account, token_id)
         return True
+
+    def may_know(self, account: str) -> bool:
+        """Whether it may be told of this account: one that it may be."""
+        return self.rights.accounts is None or account in self.rights.accounts
+
+    def pinned(self, operation: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return params that name the account which `check` has just looked at.
+
+        Who is limited to some must not have another because the default one changes meanwhile.
+        """
+        if self.rights.accounts is None or params.get("account"):
+            return params
+        if operation not in OF_AN_ACCOUNT:
+            return params
+        return {**params, "account": self._ground.default_account()}
 
     def complete(self, account: str) -> None:
         """Account for a completion that upstream has begun to answer."""

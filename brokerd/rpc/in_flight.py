@@ -10,6 +10,7 @@ end comes through the same socket.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,9 @@ class InFlight:
         call = Call(self._caller, request.method, request.params)
         try:
             self._caller.check(call.method, call.params.get("account"), self._model_of(call))
+            params = self._caller.pinned(call.method, call.params)
+            if params is not call.params:
+                call = replace(call, params=params)
             if call.method == "broker.hello":
                 self._wire.apply_hello(request.params)
             if call.method == "completion.create":

@@ -19,7 +19,7 @@ from brokerd.gate import Gate
 from brokerd.host.peercred import peer_of
 from brokerd.rpc.methods.grants import SANDBOXES
 from copilot_broker.wire.connection import ResponseReceived, StreamData, StreamEnd
-from fakes.broker import CANARY, a_lease
+from fakes.broker import CANARY, a_lease, a_view
 from fakes.proxy import FakeReply
 from fakes.rpc_door import PATIENCE, Door, WireClient, until
 
@@ -129,6 +129,44 @@ async def test_an_account_that_was_not_granted_is_denied_by_every_method(door, g
     assert door.broker.calls == door.proxy.requests == []
     door.broker.lease_answer = a_lease(account="work")
     assert (await client.call("token.get", account="work")).result["token"] == CANARY
+
+
+async def test_the_default_account_is_the_one_that_was_looked_at(tmp_path):
+    """It changes between the gate's word and the request: who is limited does not get the new one."""
+    gate = Gate(default_account=lambda: "work")
+    gate.regrant([Rule(accounts=("work",))])
+    async with Door(tmp_path / "d", gate=gate) as door:
+        client = await door.knock()
+        door.proxy.answer = FakeReply(b"{}")
+        assert (await client.call("completion.create", body=BODY)).error is None
+        assert [request.account for request in door.proxy.requests] == ["work"]
+        gate.regrant([])
+        assert (await client.call("completion.create", body=BODY)).error is None
+        assert [request.account for request in door.proxy.requests] == ["work", None]
+
+
+async def test_who_is_limited_to_accounts_is_told_of_no_others(tmp_path):
+    async def checks():
+        about = [Check("store", Verdict.OK, "x")]
+        return about + [Check(n, Verdict.OK, "x", account=n) for n in ("work", "home")]
+
+    gate = Gate()
+    async with Door(tmp_path / "d", gate=gate, checks=checks) as door:
+        client = await door.knock()
+        door.broker.views = [a_view(name="work", default=False), a_view(name="home")]
+
+        async def told() -> tuple[str, list[str], list[str]]:
+            status = (await client.call("broker.status")).result
+            doctor = (await client.call("broker.doctor")).result
+            names = [account["name"] for account in status["accounts"]]
+            return status["summary"], names, [check["name"] for check in doctor["checks"]]
+
+        everything = "signed in as octocat", ["work", "home"], ["store", "work", "home"]
+        assert await told() == everything
+        gate.regrant([Rule(accounts=("work",))])
+        assert await told() == ("", ["work"], ["store", "work"])
+        gate.regrant([])
+        assert await told() == everything
 
 
 async def test_too_many_requests_a_minute_are_told_when_to_come_again(door, gate, client):

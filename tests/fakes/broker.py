@@ -216,5 +216,8 @@ class FakeBroker:
     def accounts(self):
         return list(self.views)
 
+    def default_account(self):
+        return next((view.name for view in self.views if view.default), "")
+
     def summary(self) -> str:
         return "signed in as octocat"

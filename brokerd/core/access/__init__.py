@@ -11,12 +11,19 @@ from brokerd.core.access.rates import Rates
 from brokerd.core.access.refusals import direct_mode, peer_gone
 from brokerd.core.access.rights import Rights
 from brokerd.core.access.rules import Rule
-from brokerd.core.access.scopes import COUNTED, LISTENER_SCOPES, OPERATIONS, Scope
+from brokerd.core.access.scopes import (
+    COUNTED,
+    LISTENER_SCOPES,
+    OF_AN_ACCOUNT,
+    OPERATIONS,
+    Scope,
+)
 
 
 __all__ = [
     "COUNTED",
     "LISTENER_SCOPES",
+    "OF_AN_ACCOUNT",
     "OPERATIONS",
     "Decision",
     "Policy",

@@ -79,15 +79,20 @@ class BrokerMethods:
             "scope": call.caller.scope.label,
         }
 
-    def _status(self, _call: Call) -> Answer:
-        views = self._broker.accounts()
+    def _status(self, call: Call) -> Answer:
+        may_know = call.caller.may_know
+        is_told = may_know(self._broker.default_account())
         return {
             "version": self._version,
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,
-            "summary": self._broker.summary(),
+            "summary": self._broker.summary() if is_told else "",
             "locked": self._broker.is_locked,
-            "accounts": [full_account_map(view, self._proxy) for view in views],
+            "accounts": [
+                full_account_map(view, self._proxy)
+                for view in self._broker.accounts()
+                if may_know(view.name)
+            ],
             **self._extra_status(),
         }
 
