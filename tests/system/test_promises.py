@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from system.effective import start_inside
-from system.scripted import good, with_more
+from system.scripted import CONFIG, good, with_more
 from system.session import SERVICE, SOCKETS, eventually
 
 
@@ -256,3 +256,39 @@ def test_nothing_listens_on_tcp(signed_in: Session) -> None:
     assert told["mine"] == []
     assert told["sockets"] >= len(SOCKETS)
     assert told["listening"] > 0, "the simulator's at least: the table was read"
+
+
+# P8: what comes through a further socket has that socket's rights, whoever it is.
+
+SANDBOX = "copilot-broker@sandbox.socket"
+VERBS = {
+    "status": (("status",), 0, 0, 0),
+    "complete": (("chat", "--model", "sim-chat", "hello"), 5, 0, 0),
+    "token": (("get",), 5, 5, 0),
+    "admin": (("refresh",), 5, 5, 5),
+}
+"""Exit codes where no rule, one for completions and one for tokens is written for the socket."""
+
+
+def test_a_further_socket_gives_what_its_rule_says(signed_in: Session) -> None:
+    session = signed_in
+    cred = f"{session.home}/.local/bin/copilot-cred"
+    path = f"{session.runtime}/copilot-broker/sandbox.sock"
+    session.systemctl("stop", SERVICE)
+    session.systemctl("start", SANDBOX)
+    try:
+        mode = session.good("stat", "--format=%a %U", path).strip()
+        assert mode == "600 cb-test"
+        for rule in range(3):
+            if rule:
+                session.write(CONFIG, session.good("cat", CONFIG).partition("[[grant]]")[0])
+                scope = ("complete", "token")[rule - 1]
+                with_more(session, f'[[grant]]\nlistener = "sandbox"\nscope = "{scope}"\n')
+                session.systemctl("restart", SERVICE)
+            for verb, *codes in VERBS.values():
+                environment = f"COPILOT_BROKER_SOCKET={path}"
+                done = session.run("env", environment, cred, *verb)
+                assert done.returncode == codes[rule], (rule, verb, done.stdout, done.stderr)
+                assert session.cred(*verb).returncode == 0, "the user's own has all rights"
+    finally:
+        session.run("systemctl", "--user", "stop", SERVICE, SANDBOX)
