@@ -30,6 +30,8 @@ class World:
         self.settings = {}
         self.cooldowns = {}
         self.cooldown_reasons = {}
+        self.withdrawals = 0
+        """How often others were told to forget what they keep of secrets."""
         self.broker = None
         self.task = None
 
@@ -54,6 +56,7 @@ class World:
             settings=lambda name: self.settings.get(name, AccountSettings()),
             cooldown=self._cooldown,
             cooldown_reason=self.cooldown_reasons.get,
+            on_withdrawn=self._withdrawn,
             random=random.Random(1),
         )
         self.task = asyncio.create_task(self.broker.run())
@@ -65,6 +68,9 @@ class World:
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
         await settle()
+
+    def _withdrawn(self):
+        self.withdrawals += 1
 
     def _cooldown(self, account):
         left = self.cooldowns.get(account, 0.0) - self.clock.boottime()
