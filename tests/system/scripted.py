@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from brokerd.simulator.naming import named
+from system.session import SERVICE, eventually
 
 
 if TYPE_CHECKING:
@@ -67,3 +68,16 @@ def stored(session: Session) -> dict[str, Any]:
 def with_more(session: Session, more: str) -> None:
     """Add to the configuration; a daemon that runs has to be told."""
     session.write(CONFIG, session.good("cat", CONFIG) + more)
+
+
+def reloaded(session: Session) -> str:
+    """Have the daemon reload; return what it says of that in the journal."""
+
+    def told() -> list[str]:
+        pid = session.main_pid()
+        messages = [entry["MESSAGE"] for entry in session.journal(f"_PID={pid}")]
+        return [message for message in messages if message.startswith("configuration ")]
+
+    before = len(told())
+    session.systemctl("reload", SERVICE)
+    return str(eventually(lambda: told()[before:])[0])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from brokerd.core import audit
+from system.neighbour import SECOND_UID, as_second, within_reach
 from system.scripted import JSON_ERRORS, error_of
 from system.session import SERVICE, SOCKETS, eventually
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from system.session import Session
 
 
-SECOND_UID = 65534
 UNREACHED = 3
 """Exit code: no broker that can be trusted (DESIGN §7)."""
 HELLO = b"\x94\x00\x01\xacbroker.hello\x91\x80"
@@ -33,8 +33,8 @@ GET = b"\x94\x00\x02\xa9token.get\x91\x80"
 
 
 def records(session: Session, event: audit.AuditEvent, **wanted: str) -> list[dict[str, Any]]:
-    """What the journal has of that kind, with these fields."""
-    found = session.journal(f"MESSAGE_ID={event.message_id}")
+    """What the journal has of that kind, with these fields, from this test's daemon."""
+    found = session.journal(f"MESSAGE_ID={event.message_id}", f"_PID={session.main_pid()}")
     return [each for each in found if all(each.get(name) == wanted[name] for name in wanted)]
 
 
@@ -202,25 +202,6 @@ try:
 except (BrokenPipeError, ConnectionResetError):
     print("closed")
 """
-
-
-def as_second(*command: str) -> tuple[str, ...]:
-    """The command line that root runs, to have it run by the other user."""
-    ids = (f"--reuid={SECOND_UID}", f"--regid={SECOND_UID}")
-    return ("setpriv", *ids, "--clear-groups", *command)
-
-
-@contextlib.contextmanager
-def within_reach(session: Session) -> Iterator[None]:
-    """Everybody may enter the folders and connect: what is left is what the daemon refuses."""
-    folder = f"{session.runtime}/copilot-broker"
-    session.good("chmod", "711", session.runtime, folder, root=True)
-    session.good("chmod", "666", session.rpc, root=True)
-    try:
-        yield
-    finally:
-        session.good("chmod", "700", session.runtime, folder, root=True)
-        session.good("chmod", "600", session.rpc, root=True)
 
 
 def test_a_second_user_is_named_and_refused(signed_in: Session) -> None:
