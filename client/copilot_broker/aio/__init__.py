@@ -19,7 +19,7 @@ from copilot_broker.aio.link import Link
 from copilot_broker.aio.streams import AsyncCompletionStream, AsyncStream
 from copilot_broker.calls.completion import Body, Completion, body_of
 from copilot_broker.calls.models import ModelList
-from copilot_broker.errors import CopilotBrokerError, InternalError
+from copilot_broker.errors import CopilotBrokerError
 from copilot_broker.tokens import Token
 from copilot_broker.wire.address import BUSY_PAUSE, NoBroker, connect_once
 from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
@@ -163,7 +163,7 @@ class AsyncClient:
         patience = calls.Patience.for_unlock(self._timeout)
         link, result = await self._ask_apart("broker.unlock", params, patience)
         await _close(link)
-        return isinstance(result, dict) and bool(result.get("changed"))
+        return bool(calls.map_of(result, "broker.unlock").get("changed"))
 
     async def grants(self) -> dict[str, Any]:
         """`{"rules": [...], "listeners": [names], "connections": n}`: what is in force."""
@@ -285,10 +285,7 @@ class AsyncClient:
         await self.aclose()
 
     async def _map(self, method: str, **params: Any) -> dict[str, Any]:
-        result = await self.call(method, **params)
-        if not isinstance(result, dict):
-            raise InternalError("bad_answer", f"the answer to {method} is no map")
-        return result
+        return calls.map_of(await self.call(method, **params), method)
 
     async def _usable_link(self) -> Link:
         async with self._connecting:

@@ -41,6 +41,7 @@ __all__ = [
     "completion_params",
     "foreign_stream",
     "hello_params",
+    "map_of",
     "may_repeat",
     "named_text",
     "no_broker",
@@ -231,6 +232,13 @@ def completion_params(
     """Parameters of `completion.create`, `stream` excepted."""
     given = None if headers is None else dict(headers)
     return without_none(path=path, body=body, account=account, headers=given)
+
+
+def map_of(result: object, method: str) -> dict[str, Any]:
+    """Return the result of a method whose answers are maps."""
+    if not isinstance(result, dict):
+        raise InternalError("bad_answer", f"the answer to {method} is no map")
+    return result
 
 
 def named_text(result: object, key: str, method: str) -> str:

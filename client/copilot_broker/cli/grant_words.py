@@ -31,6 +31,8 @@ VERBS = {
         "logout",
         "account",
         "refresh",
+        "lock",
+        "unlock",
         "models enable",
         "quota set-pat",
         "quota forget-pat",

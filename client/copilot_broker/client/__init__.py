@@ -18,7 +18,7 @@ from copilot_broker.calls.completion import Body, Completion, body_of
 from copilot_broker.calls.models import ModelList
 from copilot_broker.client.link import Link
 from copilot_broker.client.streams import CompletionStream, Stream
-from copilot_broker.errors import CopilotBrokerError, InternalError
+from copilot_broker.errors import CopilotBrokerError
 from copilot_broker.tokens import Token
 
 
@@ -173,7 +173,7 @@ class Client:
         patience = calls.Patience.for_unlock(self._timeout)
         link, result = self._ask_apart("broker.unlock", params, patience)
         link.close()
-        return isinstance(result, dict) and bool(result.get("changed"))
+        return bool(calls.map_of(result, "broker.unlock").get("changed"))
 
     def grants(self) -> dict[str, Any]:
         """`{"rules": [...], "listeners": [names], "connections": n}`: what is in force."""
@@ -288,10 +288,7 @@ class Client:
         return calls.DEFAULT_TIMEOUT if self._timeout is None else self._timeout
 
     def _map(self, method: str, **params: Any) -> dict[str, Any]:
-        result = self.call(method, **params)
-        if not isinstance(result, dict):
-            raise InternalError("bad_answer", f"the answer to {method} is no map")
-        return result
+        return calls.map_of(self.call(method, **params), method)
 
     def open_stream(self, method: str, **params: Any) -> Stream:
         """Ask for a stream, on a connection of its own; returns once it has begun."""
