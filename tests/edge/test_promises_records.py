@@ -68,7 +68,7 @@ def test_records_add_up_to_the_requests(seed, audit_trail):
         day.leave()
     names = Counter(audit_trail.names())
     for name in ("peer-denied", "operation-denied", "operation-granted"):
-        assert names[name] == day.happened[name] > 0
+        assert count(audit_trail, name) == day.happened[name] > 0
     assert count(audit_trail, "token-total") == day.happened["token.get"] > 0
     assert count(audit_trail, "completion-total") == day.happened["completion.create"] > 0
     assert names["token-granted"] == names["token-total"]
@@ -76,7 +76,7 @@ def test_records_add_up_to_the_requests(seed, audit_trail):
 
 
 def count(trail, name):
-    return sum(fields["COUNT"] for fields in trail.of(name))
+    return sum(fields.get("COUNT", 1) for fields in trail.of(name))
 
 
 def test_each_record_says_who_through_what_and_to_what_end(audit_trail):
