@@ -111,8 +111,8 @@ def missing(error: OSError) -> list[Check]:
             "Add landlock to lsm= of the kernel's command line: cat /proc/cmdline",
         ),
         errno.EPERM: (
-            "the unit's SystemCallFilter= refuses Landlock's calls",
-            "Look for what changes it: systemctl --user cat copilot-broker",
+            "the unit's SystemCallFilter= or a container's filter refuses Landlock's calls",
+            "Have both filters permit landlock_*; the unit's: systemctl --user cat copilot-broker",
         ),
     }.get(error.errno or 0, (f"Landlock failed: {error.strerror or error}", _NEWER))
     return [Check(name, Verdict.WARNING, why, mend) for name in LAYERS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
@@ -33,10 +32,19 @@ CONSTANTS = {
 }  # fmt: skip
 OURS = {"SCOPE_ABSTRACT_UNIX_SOCKET": "SCOPE_ABSTRACT"}
 
-needs_landlock = pytest.mark.skipif(
-    ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 6,
-    reason="needs a kernel with Landlock ABI 6 (Linux 6.12)",
-)
+
+def abi_here():
+    try:
+        return landlock.abi(), "this kernel is older"
+    except OSError as error:
+        return 0, landlock.missing(error)[0].told
+
+
+ABI, WHY_NOT = abi_here()
+
+
+def needs_abi(version):
+    return pytest.mark.skipif(version > ABI, reason=f"needs Landlock ABI {version}: {WHY_NOT}")
 
 
 def our_value(name):
@@ -81,7 +89,7 @@ def test_each_right_is_pinned_to_its_abi(abi, rights):
     [
         (errno.ENOSYS, "built without Landlock"),
         (errno.EOPNOTSUPP, "switched off at boot"),
-        (errno.EPERM, "SystemCallFilter="),
+        (errno.EPERM, "the unit's SystemCallFilter= or a container's filter refuses"),
         (errno.ENOMEM, "Landlock failed"),
     ],
 )
@@ -95,14 +103,29 @@ def test_a_machine_without_it_says_why_and_how_to_mend_it(number, words):
 
 
 PROGRAM = """
-import ctypes, errno, json, os, signal, socket, sys
+import ctypes, errno, json, os, signal, socket, struct, sys
 from brokerd.core.reach import Reach
 from brokerd.host import landlock, landlock_probe
 
 given = json.loads(sys.argv[1])
 if old := given.pop("abi", None):
-    newest = landlock.abi
     landlock.abi = lambda: old
+if given.get("filtered"):  # as a container's, or a unit's SystemCallFilter=
+    def op(code, yes, no, value):
+        return struct.pack("=HBBI", code, yes, no, value)
+    words = [
+        op(0x20, 0, 0, 0),  # load the number of the call
+        op(0x35, 0, 2, 444),  # at least landlock_create_ruleset
+        op(0x25, 1, 0, 446),  # and not above landlock_restrict_self
+        op(0x06, 0, 0, 0x00050000 | errno.EPERM),  # SECCOMP_RET_ERRNO
+        op(0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+    ]
+    program = b"".join(words)
+    held = ctypes.create_string_buffer(program, len(program))
+    attached = struct.pack("HP", len(words), ctypes.addressof(held))
+    zero = ctypes.c_ulong(0)
+    assert ctypes.CDLL(None).prctl(38, ctypes.c_ulong(1), zero, zero, zero) == 0
+    assert ctypes.CDLL(None).prctl(22, ctypes.c_ulong(2), attached, zero, zero) == 0
 code = {sys.prefix, sys.base_prefix, *filter(None, sys.path), "/usr", "/lib", "/proc"}
 reach = Reach(
     readable=frozenset(given["readable"]) | code,
@@ -215,7 +238,7 @@ def ports():
         yield one.getsockname()[1], b.getsockname()[1]
 
 
-@needs_landlock
+@needs_abi(6)
 def test_every_layer_is_said_to_hold_and_no_descriptor_is_left():
     told = run()
     assert [(name, verdict) for name, verdict, _ in told["checks"]] == [
@@ -224,7 +247,7 @@ def test_every_layer_is_said_to_hold_and_no_descriptor_is_left():
     assert told["leaked"] == 0
 
 
-@needs_landlock
+@needs_abi(1)
 @pytest.mark.parametrize("confined", [True, False])
 def test_files(folders, confined):
     """The same attempts unconfined: so each refusal is Landlock's."""
@@ -246,7 +269,7 @@ def test_files(folders, confined):
     assert found == ["EACCES" if confined else "done"] * 5 + ["done"] * 5
 
 
-@needs_landlock
+@needs_abi(1)
 def test_readable_is_not_writable_and_a_file_is_that_file_alone(folders):
     home = folders / "home"
     (home / "other").write_text("")
@@ -261,7 +284,7 @@ def test_readable_is_not_writable_and_a_file_is_that_file_alone(folders):
     assert found == ["done", "EACCES"]
 
 
-@needs_landlock
+@needs_abi(4)
 @pytest.mark.parametrize("confined", [True, False])
 def test_ports(ports, confined):
     listed, other = ports
@@ -271,14 +294,14 @@ def test_ports(ports, confined):
     assert found == ["done", *(["EACCES"] * 2 if confined else ["done"] * 2)]
 
 
-@needs_landlock
+@needs_abi(6)
 @pytest.mark.parametrize("confined", [True, False])
 def test_nothing_is_executed_and_nobody_outside_is_signalled(confined):
     found = outcomes(("exec",), ("signal", os.getpid()), confined=confined)
     assert found == (["EACCES", "EPERM"] if confined else ["done", "done"])
 
 
-@needs_landlock
+@needs_abi(6)
 @pytest.mark.parametrize(("abstract", "expected"), [(False, "EPERM"), (True, "done")])
 def test_abstract_sockets_are_out_of_reach_unless_asked_for(tmp_path, abstract, expected):
     name = f"landlock-test-{os.getpid()}"
@@ -292,9 +315,12 @@ def test_abstract_sockets_are_out_of_reach_unless_asked_for(tmp_path, abstract, 
     assert found == [expected, "done"]  # a socket with a path is the folder's mode to decide
 
 
-@needs_landlock
 @pytest.mark.parametrize(
-    ("abi", "layers"), [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 3), (7, 3)]
+    ("abi", "layers"),
+    [
+        pytest.param(abi, layers, marks=needs_abi(abi))
+        for abi, layers in ((1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 3), (7, 3))
+    ],
 )
 def test_each_older_abi_does_what_it_can(folders, ports, abi, layers):
     told = run(
@@ -312,7 +338,7 @@ def test_each_older_abi_does_what_it_can(folders, ports, abi, layers):
     assert [name for name, holds in told["probed"].items() if holds] == held
 
 
-@needs_landlock
+@needs_abi(6)
 def test_what_holds_is_found_out_by_trying(folders):
     assert run(home=folders / "home")["probed"] == dict.fromkeys(landlock.LAYERS, True)
     open_ = run(home=folders / "home", confined=False)["probed"]
@@ -322,7 +348,7 @@ def test_what_holds_is_found_out_by_trying(folders):
     assert opened["landlock"] is False
 
 
-@needs_landlock
+@needs_abi(1)
 def test_threads_that_began_before_are_told_of():
     program = (
         "import threading\n"
@@ -337,3 +363,19 @@ def test_threads_that_began_before_are_told_of():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.count("(False, '1 threads began before it was in force')") == 3
+
+
+def test_where_a_filter_refuses_its_calls_all_goes_on_and_is_told(folders, ports):
+    told = run(
+        ("open", f"{folders}/home/secret"),
+        ("connect", ports[0]),
+        ("signal", os.getpid()),
+        ("write", f"{folders}/state/new"),
+        writable=[folders / "state"],
+        filtered=True,
+    )
+    why = landlock.missing(OSError(errno.EPERM, ""))[0].told
+    assert told["checks"] == [[name, "warning", why] for name in landlock.LAYERS]
+    assert told["probed"] == dict.fromkeys(landlock.LAYERS, False)
+    assert told["outcomes"] == ["done"] * 4
+    assert told["leaked"] == 0
