@@ -7,6 +7,7 @@ From outside as another process of the same uid, which tries to get at its memor
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from system.session import Session
 
 
-__all__ = ["ATTACKS", "INSIDE", "LAYERS", "attacks_on", "missing", "start_inside"]
+__all__ = [
+    "ATTACKS",
+    "INSIDE",
+    "LAYERS",
+    "Machine",
+    "attacks_on",
+    "machine_of",
+    "missing",
+    "start_inside",
+]
 
 DROP_INS = f".config/systemd/user/{SERVICE}.d"
 REPORT = ".local/state/copilot-broker/effective.json"
@@ -90,6 +100,78 @@ INSIDE = {
 FROM_PROC = ("no-new-privileges", "no-capabilities", "seccomp", "no-user-namespace", "no-swap")
 
 LAYERS = ("not-dumpable", *FROM_PROC, *INSIDE)
+
+
+MACHINE = """
+import ctypes, errno, json, os, resource
+libc = ctypes.CDLL(None, use_errno=True)
+
+def let_through(result):
+    return result != -1 or ctypes.get_errno() != errno.EPERM
+
+def readv():
+    class Iovec(ctypes.Structure):
+        _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+    buffer = ctypes.create_string_buffer(1)
+    here = Iovec(ctypes.addressof(buffer), 1)
+    one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)
+    return let_through(libc.process_vm_readv(
+        os.getpid(), ctypes.byref(here), one, ctypes.byref(here), one, none))
+
+with open("/proc/self/status") as file:
+    status = dict(line.split(":", 1) for line in file)
+abi = libc.syscall(444, None, ctypes.c_size_t(0), 1)
+print(json.dumps({
+    "landlock_abi": abi,
+    "landlock_error": 0 if abi > 0 else ctypes.get_errno(),
+    "filtered": status["Seccomp"].strip() == "2",
+    "cores": resource.getrlimit(resource.RLIMIT_CORE)[1] != 0,
+    "let_through": {
+        "process_vm_readv": readv(),
+        "pidfd_getfd": let_through(libc.syscall(438, os.pidfd_open(os.getpid()), 0, 0)),
+        "ptrace": let_through(libc.ptrace(0x4206, 0, None, None)),
+    },
+}))
+"""
+
+LANDLOCK_SINCE = {"landlock": 1, "landlock-ports": 4, "landlock-scope": 6}
+"""Layer → the ABI that brought it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine itself does to every process of the user's, whatever unit it is of."""
+
+    landlock_abi: int
+    landlock_error: int
+    """Why there is none: ENOSYS, EOPNOTSUPP; EPERM where a container's filter refuses it."""
+    filtered: bool
+    """A filter is around all of it, as a container's is."""
+    cores: bool
+    """Whether anybody may ask for cores at all."""
+    let_through: dict[str, bool]
+    """Whether a process may make that call on itself, which nothing but a filter refuses."""
+
+    @property
+    def lacks(self) -> set[str]:
+        """The layers that nobody can have here."""
+        return {layer for layer, abi in LANDLOCK_SINCE.items() if self.landlock_abi < abi}
+
+    @property
+    def keeps(self) -> set[str]:
+        """The layers that nobody can be without here."""
+        found = {"seccomp": self.filtered, "no-core": not self.cores}
+        return {layer for layer, holds in found.items() if holds}
+
+    @property
+    def attacks(self) -> dict[str, bool]:
+        """Which attacks work on a process that nothing of ours protects."""
+        return {name: self.let_through.get(name, True) for name in ATTACKS}
+
+
+def machine_of(session: Session) -> Machine:
+    """Find it out beside the daemon's unit."""
+    return Machine(**json.loads(session.script(MACHINE)))
 
 
 def attacks_on(session: Session, pid: str) -> dict[str, bool]:
