@@ -54,6 +54,13 @@ def test_an_opaque_secret_needs_registering():
     assert redactor.redact("hunter2hunter2") == "hunter2hunter2"
 
 
+def test_all_secrets_can_be_forgotten_and_patterns_stay(redactor):
+    redactor.register_secret("hunter2hunter2")
+    redactor.forget_all_secrets()
+    assert redactor.redact("hunter2hunter2") == "hunter2hunter2"
+    assert redactor.redact(CANARY) == MASK
+
+
 def test_short_values_do_not_blacken_everything():
     redactor = Redactor()
     redactor.register_secret("")
