@@ -138,7 +138,7 @@ def _placed(cgroup: bytes, label: str) -> tuple[str, str]:
 
 def _unit_in(cgroup: str) -> str:
     """Return the outermost systemd unit below the user's manager; "" if there is none."""
-    lines = cgroup.splitlines()
+    lines = cgroup.split("\n")  # mkdir(2) refuses that one in a name
     # cgroup v2 is the line `0::/path`; on a hybrid machine systemd's is `9:name=systemd:/path`.
     for hierarchy in ("::", ":name=systemd:"):
         for line in lines:
@@ -148,7 +148,9 @@ def _unit_in(cgroup: str) -> str:
             units = [part for part in path.split("/") if part.endswith(_UNIT_SUFFIXES)]
             inside = (unit for unit in units if not _USER_MANAGER.fullmatch(unit))
             if unit := next(inside, units[0] if units else ""):
-                return unit[:_NAME_MAX]
+                # systemd writes `_memory.service` where a name could be taken for a file of the
+                # kernel's or begins with `_` itself; rules name the unit.
+                return _printable(unit.removeprefix("_"))[:_NAME_MAX]
     return ""
 
 
@@ -162,7 +164,10 @@ def _sandbox_in(cgroup: str, label: str) -> str:
 
 def _word(raw: bytes, most: int) -> str:
     """Return a peer's word as it may stand in a log: printable, and no longer than `most`."""
-    text = raw.decode("utf-8", "replace")[:most]
+    return _printable(raw.decode("utf-8", "replace")[:most])
+
+
+def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 

@@ -44,6 +44,11 @@ UNITS = [
     (f"{USER}/app.slice/a.service/inner/b\n", "a.service"),
     # a process may make cgroups below its own, of any name
     (f"{USER}/app.slice/a.service/b.service\n", "a.service"),
+    # systemd.unit(5) allows names that the kernel has for files of its own
+    (f"{USER}/app.slice/_memory.service\n", "memory.service"),
+    (f"{USER}/app.slice/__private.scope\n", "_private.scope"),
+    (f"{USER}/app.slice/\x1b[2J\u202ea.service\n", "?[2J?a.service"),
+    (f"{USER}/app.slice/a\x0cb.service/c.service\n", "a?b.service"),
     (f"{USER}/init.scope\n", "init.scope"),
     (f"{USER}\n", "user@1000.service"),
     ("4:cpu:/x.service\n1:name=systemd:/user.slice/b.service\n0::/\n", "b.service"),
