@@ -104,27 +104,32 @@ async def refused_or_done(call):
         return None
 
 
+async def follow(world):
+    watcher = Watcher(world)
+    task = await ask(watcher.follow())
+    assert watcher.told, "the state is told at once"
+    return watcher, task
+
+
 @pytest.mark.parametrize("seed", range(25))
 async def test_watchers_never_go_back_and_all_end_at_the_same_state(seed):
     dice = random.Random(seed)
     world = World()
     world.keep_login()
     await world.start()
-    watchers, tasks = [], []
+    following = []
     for _ in range(40):
         if dice.randrange(4) == 0:
-            watchers.append(Watcher(world))
-            tasks.append(await ask(watchers[-1].follow()))
-            assert watchers[-1].told, "the state is told at once"
+            following.append(await follow(world))
         await something(world, dice)
-    watchers.append(Watcher(world))
-    tasks.append(await ask(watchers[-1].follow()))
-    now = watchers[-1].told[-1]
-    for watcher, task in zip(watchers, tasks, strict=True):
-        assert not task.done() or task.exception() is None, task.exception()
-        assert watcher.told[-1] == now
+        await settle()
+        newcomer, task = await follow(world)
+        for watcher, _ in following:
+            assert watcher.told[-1] == newcomer.told[-1]
+        await cancel(task)
+    for watcher, task in following:
+        assert not task.done(), task.exception()
         pairs = zip(watcher.told, watcher.told[1:], strict=False)
         assert all(one != other for one, other in pairs), "told twice"
-    for task in tasks:
         await cancel(task)
     await world.stop()
