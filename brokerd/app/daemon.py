@@ -229,6 +229,7 @@ class _Daemon:
     async def _close(self) -> None:
         self._http.close()
         self._rpc.close()
+        self._gate.close()
         self._pacer.close()
         await self._upstream.aclose(patience=0)  # the doors have drained
         if self._bus is not None:

@@ -56,13 +56,13 @@ class AuditEvent:
 
 
 PEER_DENIED: Final = AuditEvent(
-    "peer-denied", "99a15f50ce644a25b1a6e3e1129bcfef", "peer denied", ("REASON",)
+    "peer-denied", "99a15f50ce644a25b1a6e3e1129bcfef", "peer denied", ("REASON", "COUNT")
 )
 OPERATION_DENIED: Final = AuditEvent(
     "operation-denied",
     "6fc075125b7d4b56ad68edcc147ba400",
     "operation denied",
-    ("OPERATION", "REASON"),
+    ("OPERATION", "REASON", "COUNT"),
 )
 OPERATION_GRANTED: Final = AuditEvent(
     "operation-granted",

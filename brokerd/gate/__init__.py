@@ -1,7 +1,8 @@
 """The gate: who is asking, may they, and a line in the audit log. All doors go through here.
 
 `core.access` decides, this folder does: `admission` lets connections in and decides anew when the
-rules change, a `caller` is one of them and refuses by raising, `records` writes down.
+rules change, a `caller` is one of them and refuses by raising, `records` writes down; `denials`
+keeps a flood of refusals (`repeats`) from filling the log.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ import time
 from typing import TYPE_CHECKING
 
 from brokerd.core.access import Policy, Rates, Rule, peer_gone
-from brokerd.core.audit import GRANTS_CHANGED, PEER_DENIED
+from brokerd.core.audit import GRANTS_CHANGED
 from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import PermanentError
 from brokerd.gate.caller import Caller, Ground
-from brokerd.gate.records import warn
+from brokerd.gate.denials import Denials
 
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Gate:
         """`clock` gives seconds for the rates, `default_account` who is meant by no name."""
         own = os.getuid() if own_uid is None else own_uid
         self._policy = Policy(own, tuple(rules))
-        self._ground = Ground(Rates(), clock, default_account)
+        self._ground = Ground(Rates(), clock, default_account, Denials(clock))
 
     @property
     def connections(self) -> int:
@@ -63,11 +63,13 @@ class Gate:
         Close the caller in the end. Raises PermanentError (DENIED) when its uid is not allowed or
         its process is gone.
         """
+        denials = self._ground.denials
+        denials.write_due()
         decision = self._policy.decide(peer, listener)
         failure = peer_gone() if decision.failure is None and peer.gone else decision.failure
         if failure is not None or decision.rights is None:
             assert failure is not None
-            warn(PEER_DENIED, peer, listener, None, REASON=failure.code)
+            denials.peer(peer, listener, failure)
             raise PermanentError(failure)
         return Caller(peer, listener, decision.rights, self._ground)
 
@@ -76,6 +78,7 @@ class Gate:
 
         Who may not be inside any more is told through `Caller.on_revoked`.
         """
+        self._ground.denials.end_all()  # each with the rights of its time
         before = self._policy
         self._policy = Policy(before.own_uid, tuple(rules))
         self._ground.rates.keep(self._policy.rules)
@@ -85,3 +88,7 @@ class Gate:
             count = len(self._policy.rules)
             extra = {"MESSAGE_ID": GRANTS_CHANGED.message_id, "COUNT": count}
             log.info(GRANTS_CHANGED.message, extra=extra)
+
+    def close(self) -> None:
+        """Write down what is only counted so far, as the last thing; closing twice is no error."""
+        self._ground.denials.end_all()

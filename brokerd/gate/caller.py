@@ -1,8 +1,8 @@
 """One admitted connection: what it may do, what it was given, and the records of both.
 
-One record for every denial, one for every (connection, token) grant and one with the count when
-that token rotates or the connection closes. Completions are counted likewise, per (connection,
-account). Of requests that a rate refuses the first of a row is written down.
+One record for every (connection, token) grant and one with the count when that token rotates or
+the connection closes. Completions are counted likewise, per (connection, account). Denials are
+records too, and those that repeat are counted (`denials`).
 
 A busy agent asks for its token again and again. So what the scope alone decides is decided once
 and remembered; whoever is limited further (`Rights.is_limited`) is looked at each time.
@@ -17,7 +17,6 @@ from brokerd.core.access import COUNTED, OF_AN_ACCOUNT, OPERATIONS, Rates, Scope
 from brokerd.core.audit import (
     COMPLETION_GRANTED,
     COMPLETION_TOTAL,
-    OPERATION_DENIED,
     OPERATION_GRANTED,
     PEER_DENIED,
     TOKEN_GRANTED,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from brokerd.core.access import Decision, Rights
     from brokerd.core.audit import AuditEvent
     from brokerd.core.peer import Peer
+    from brokerd.gate.denials import Denials
 
 
 __all__ = ["Caller", "Ground"]
@@ -45,6 +45,7 @@ class Ground:
     rates: Rates
     clock: Callable[[], float]
     default_account: Callable[[], str]
+    denials: Denials
     inside: set[Caller] = field(default_factory=set)
     """Those who were admitted and not closed yet."""
 
@@ -69,6 +70,8 @@ class Caller:
         """account → completions."""
         self._allowed: set[str] = set()
         """Operations that were asked about and are allowed whatever the account, model or rate."""
+        self._denied: set[tuple[Caller, str, str]] = set()
+        """What it was refused, by the names that `denials` gave it."""
         ground.inside.add(self)
 
     @property
@@ -152,13 +155,17 @@ class Caller:
             self.rights = decision.rights
             self.models_matter = bool(decision.rights.models)
         elif decision.failure is not None:
-            warn(PEER_DENIED, self.peer, self.listener, None, REASON=decision.failure.code)
+            reason = decision.failure.code
+            warn(PEER_DENIED, self.peer, self.listener, None, REASON=reason, COUNT=1)
             if self.on_revoked is not None:
                 self.on_revoked()
 
     def close(self) -> None:
         """Write the totals and let go of the peer's process; closing twice is no error."""
         self._ground.inside.discard(self)
+        for key in self._denied:
+            self._ground.denials.end(key)
+        self._denied.clear()
         for account, (token_id, count) in self._granted.items():
             self._note(TOKEN_TOTAL, ACCOUNT=account, TOKEN_FP=token_id, COUNT=count)
         self._granted.clear()
@@ -169,15 +176,7 @@ class Caller:
 
     def tell_denied(self, operation: str, failure: Failure) -> None:
         """Write down that it was refused, for whoever refuses by other rules than the gate's."""
-        known = operation if operation in OPERATIONS else "unknown"  # a peer's word stays outside
-        warn(
-            OPERATION_DENIED,
-            self.peer,
-            self.listener,
-            self.rights,
-            OPERATION=known,
-            REASON=failure.code,
-        )
+        self._denied.add(self._ground.denials.operation(self, operation, failure))
 
     # -- deciding -----------------------------------------------------------------------------
 
@@ -187,10 +186,8 @@ class Caller:
             self._deny(operation, failure)
         if not self.rights.is_limited:
             self._allowed.add(operation)
-        elif (refused := self._take(operation)) is not None:
-            failure, is_first = refused
-            if is_first:
-                self.tell_denied(operation, failure)
+        elif (failure := self._take(operation)) is not None:
+            self.tell_denied(operation, failure)
             raise TransientError(failure)
 
     def _allow_at_once(self, operation: str, account: str) -> bool:
@@ -206,7 +203,7 @@ class Caller:
             return self._revoked
         return self.rights.refuse(operation, account, model, self._ground.default_account)
 
-    def _take(self, operation: str) -> tuple[Failure, bool] | None:
+    def _take(self, operation: str) -> Failure | None:
         limits = self.rights.limits
         if not limits or operation not in COUNTED:
             return None

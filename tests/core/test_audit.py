@@ -70,7 +70,7 @@ def test_what_is_missing_unknown_or_worded_otherwise_is_a_flaw():
         "signed-out: lacks HOST",
         "signed-out: has WHY",
     ]
-    denied = flaws(audit.PEER_DENIED.message, audit.PEER_DENIED.extra(REASON="x"))
+    denied = flaws(audit.PEER_DENIED.message, audit.PEER_DENIED.extra(REASON="x", COUNT=1))
     assert denied == [f"peer-denied: lacks {name}" for name in sorted(PEER_FIELDS)]
 
 

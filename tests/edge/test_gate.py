@@ -84,7 +84,8 @@ def test_a_denied_peer_is_one_record(peer, caplog):
         Gate(own_uid=2000).admit(peer, "http")
     (record,) = caplog.records
     assert record.message == "peer denied"
-    assert set(fields(record)) == PEER_FIELDS | {"REASON"}
+    assert set(fields(record)) == PEER_FIELDS | {"REASON", "COUNT"}
+    assert record.COUNT == 1
     assert (record.PEER_UID, record.PEER_PID, record.LISTENER) == (1000, 42, "http")
     assert (record.PEER_UNIT, record.PEER_LABEL) == ("editor.scope", "snap.editor")
     assert (record.PEER_SANDBOX, record.PEER_COMM) == ("snap", "editor")
@@ -97,16 +98,15 @@ def test_a_peer_that_is_gone_already_does_not_come_in(gate):
         gate.admit(Peer(pid=42, uid=1000, gid=1000, gone=True), "rpc")
 
 
-def test_a_denied_operation_is_one_record_each_time(gate, peer, caplog):
+def test_a_denied_operation_is_one_record(gate, peer, caplog):
     caller = gate.admit(peer, "http")
-    for _ in range(2):
-        with pytest.raises(PermanentError) as caught:
-            caller.check("token.get")
-        assert caught.value.failure.error_class is ErrorClass.DENIED
-    assert [(r.message, r.OPERATION, r.REASON) for r in caplog.records] == [
-        ("operation denied", "token.get", "scope_too_low")
-    ] * 2
-    assert set(fields(caplog.records[0])) == PEER_FIELDS | {"OPERATION", "REASON"}
+    with pytest.raises(PermanentError) as caught:
+        caller.check("token.get")
+    assert caught.value.failure.error_class is ErrorClass.DENIED
+    assert [(r.message, r.OPERATION, r.REASON, r.COUNT) for r in caplog.records] == [
+        ("operation denied", "token.get", "scope_too_low", 1)
+    ]
+    assert set(fields(caplog.records[0])) == PEER_FIELDS | {"OPERATION", "REASON", "COUNT"}
 
 
 def test_a_peers_own_words_stay_out_of_the_log(gate, peer, caplog):
@@ -266,9 +266,11 @@ def test_an_account_that_is_not_granted_is_refused_and_written_down(peer, caplog
         assert code_of(lambda account=account: caller.check("token.get", account)) == (
             "account_not_granted"
         )
-    assert [(r.OPERATION, r.REASON) for r in caplog.records] == [
-        ("token.get", "account_not_granted")
-    ] * 3
+    caller.close()
+    assert [(r.OPERATION, r.REASON, r.COUNT) for r in caplog.records] == [
+        ("token.get", "account_not_granted", 1),
+        ("token.get", "account_not_granted", 2),
+    ]
 
 
 def test_the_default_account_is_asked_for_each_time(peer):
@@ -317,12 +319,15 @@ def test_a_rate_is_shared_and_refuses_for_now(peer, caplog):
     one.check("broker.status")  # is not counted
     now.seconds += caught.value.failure.retry_after
     one.check("token.watch")
-    assert [(r.message, r.REASON) for r in caplog.records] == [
-        ("operation denied", "request_rate")  # the first of the row
+    one.close()
+    assert [(r.message, r.REASON, r.COUNT) for r in caplog.records] == [
+        ("operation denied", "request_rate", 1),
+        ("operation denied", "request_rate", 2),
     ]
 
 
 def test_a_silent_grant_counts_as_a_request_and_is_refused_in_silence(peer, process, caplog):
+    caplog.set_level(logging.INFO, "brokerd.gate")
     now = Now()
     gate = gate_of(Rule(requests_per_minute=2), clock=now)
     caller = gate.admit(peer, "rpc")
@@ -333,6 +338,9 @@ def test_a_silent_grant_counts_as_a_request_and_is_refused_in_silence(peer, proc
     assert caller.grant_at_once("token.get", "default", "aaaaaaaa")
     assert not caller.grant_at_once("token.get", "default", "aaaaaaaa")
     assert [r.message for r in caplog.records] == ["token granted"]
+    with pytest.raises(TransientError, match="request_rate"):
+        caller.check("token.get")  # the long way tells it
+    assert [r.message for r in caplog.records] == ["token granted", "operation denied"]
 
 
 def test_a_token_that_was_asked_for_counts_once(peer):

@@ -66,6 +66,7 @@ def test_records_add_up_to_the_requests(seed, audit_trail):
             day.leave()
     while day.callers:
         day.leave()
+    day.gate.close()
     names = Counter(audit_trail.names())
     for name in ("peer-denied", "operation-denied", "operation-granted"):
         assert count(audit_trail, name) == day.happened[name] > 0

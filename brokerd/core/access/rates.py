@@ -34,8 +34,6 @@ class Bucket:
         self._seconds_each = _MINUTE / per_minute
         self._left = self._size
         self._at = now
-        self.is_refusing = False
-        """Whether the last request was refused: only the first of a row is worth a record."""
 
     def wait(self, now: float) -> float:
         """Return the seconds until there is one to take; 0.0: there is."""
@@ -49,7 +47,6 @@ class Bucket:
     def take(self) -> None:
         """Take one that is there."""
         self._left -= 1.0
-        self.is_refusing = False
 
 
 class Rates:
@@ -58,8 +55,8 @@ class Rates:
     def __init__(self) -> None:
         self._buckets: dict[Rule, Bucket] = {}
 
-    def take(self, limits: Iterable[Rule], now: float) -> tuple[Failure, bool] | None:
-        """Take one request from each, or none at all: then say why, and if it is news."""
+    def take(self, limits: Iterable[Rule], now: float) -> Failure | None:
+        """Take one request from each, or none at all: then say why."""
         buckets: list[Bucket] = []
         longest, worst = 0.0, None
         for rule in limits:
@@ -67,11 +64,9 @@ class Rates:
             buckets.append(bucket)
             wait = bucket.wait(now)
             if wait > longest:
-                longest, worst = wait, (rule, bucket)
+                longest, worst = wait, rule
         if worst is not None:
-            rule, bucket = worst
-            is_news, bucket.is_refusing = not bucket.is_refusing, True
-            return request_rate(rule.requests_per_minute or 1, rule.where, longest), is_news
+            return request_rate(worst.requests_per_minute or 1, worst.where, longest)
         for bucket in buckets:
             bucket.take()
         return None

@@ -178,6 +178,9 @@ def test_the_table_says_when_what_who_and_why(env, journal):
     journal.has(
         granted(at),
         entry("operation-denied", at, **lone, OPERATION="account.login", REASON="scope_too_low"),
+        entry("operation-denied", at, **PEER, OPERATION="token.get", REASON="x", COUNT="1"),
+        entry("operation-denied", at, **PEER, OPERATION="token.get", REASON="x", COUNT="12"),
+        entry("peer-denied", at, **PEER, REASON="uid_not_allowed", COUNT="400"),
         entry("token-total", at, **long, ACCOUNT="work", TOKEN_FP="1f46af82", COUNT="12"),
         entry("refreshed", at, ACCOUNT="work", TOKEN_FP="0badcafe", MODE="exchange",
               LIFETIME="1800", LATENCY_USEC="241000"),
@@ -190,6 +193,9 @@ def test_the_table_says_when_what_who_and_why(env, journal):
     assert shown(done) == [
         [when, "token granted", "build", "default", "token.get 1f46af82"],
         [when, "denied", "make 4711?", "-", "account.login: scope_too_low"],
+        [when, "denied", "build", "-", "token.get: x"],
+        [when, "denied", "build", "-", "token.get: x, 12 times"],
+        [when, "peer denied", "build", "-", "uid_not_allowed, uid 1000, rpc, 400 times"],
         [when, "token lent", "app-org.…ng-4711", "work", "1f46af82 12 times"],
         [when, "refreshed", "-", "work", "0badcafe for 30 min, 241 ms"],
         [when, "not refreshed", "-", "work", "network_down, 9 s"],

@@ -95,9 +95,10 @@ def _what(record: Record) -> str:
     get = record.get
     match record.event.name:
         case "peer-denied":
-            return f"{get('REASON')}, uid {get('PEER_UID')}, {get('LISTENER')}"
+            uid, listener = get("PEER_UID"), get("LISTENER")
+            return f"{get('REASON')}, uid {uid}, {listener}{_repeated(record)}"
         case "operation-denied":
-            return f"{get('OPERATION')}: {get('REASON')}"
+            return f"{get('OPERATION')}: {get('REASON')}{_repeated(record)}"
         case "operation-granted" | "completion-granted":
             return get("OPERATION")
         case "token-granted":
@@ -136,6 +137,12 @@ def _took(record: Record) -> str:
     except ValueError:
         return ""
     return f", {duration(seconds)}" if seconds >= 2 else f", {seconds * 1000:.0f} ms"
+
+
+def _repeated(record: Record) -> str:
+    """Return `, 12 times` where a record stands for more than one."""
+    count = record.get("COUNT")
+    return f", {_times(count, 'time')}" if count not in {"", "1"} else ""
 
 
 def _life(seconds: str) -> str:
