@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from system.effective import start_inside
 from system.scripted import CONFIG, good, with_more
-from system.session import SERVICE, SOCKETS, eventually
+from system.session import ROOT, SERVICE, SOCKETS, eventually
 
 
 if TYPE_CHECKING:
@@ -260,35 +261,43 @@ def test_nothing_listens_on_tcp(signed_in: Session) -> None:
 
 # P8: what comes through a further socket has that socket's rights, whoever it is.
 
-SANDBOX = "copilot-broker@sandbox.socket"
-VERBS = {
-    "status": (("status",), 0, 0, 0),
-    "complete": (("chat", "--model", "sim-chat", "hello"), 5, 0, 0),
-    "token": (("get",), 5, 5, 0),
-    "admin": (("refresh",), 5, 5, 5),
+AGENTS = "copilot-broker@agents.socket"
+COMMANDS, RULE = re.findall(
+    r"```(?:sh|toml)\n(.*?)```", (ROOT / "SECURITY.md").read_text(), re.DOTALL
+)
+"""How SECURITY.md says that it is done."""
+RULES = {
+    "no rule": "",
+    "the page's": RULE,
+    "the page's, for a model of the simulator's": RULE.replace("gpt-*", "sim-c*"),
+    "tokens": '[[grant]]\nlistener = "agents"\nscope = "token"\n',
 }
-"""Exit codes where no rule, one for completions and one for tokens is written for the socket."""
+ASKED = {
+    ("status",): (0, 0, 0, 0),
+    ("chat", "--model", "sim-chat", "hello"): (5, 5, 0, 0),
+    ("get",): (5, 5, 5, 0),
+    ("refresh",): (5, 5, 5, 5),
+}
+"""Exit codes, rule by rule."""
 
 
 def test_a_further_socket_gives_what_its_rule_says(signed_in: Session) -> None:
     session = signed_in
     cred = f"{session.home}/.local/bin/copilot-cred"
-    path = f"{session.runtime}/copilot-broker/sandbox.sock"
-    session.systemctl("stop", SERVICE)
-    session.systemctl("start", SANDBOX)
+    path = f"{session.runtime}/copilot-broker/agents.sock"
+    configuration = session.good("cat", CONFIG)
+    refused = session.run("systemctl", "--user", "start", AGENTS)
+    assert refused.returncode != 0, "then the page need not say that the service has to be stopped"
     try:
-        mode = session.good("stat", "--format=%a %U", path).strip()
-        assert mode == "600 cb-test"
-        for rule in range(3):
-            if rule:
-                session.write(CONFIG, session.good("cat", CONFIG).partition("[[grant]]")[0])
-                scope = ("complete", "token")[rule - 1]
-                with_more(session, f'[[grant]]\nlistener = "sandbox"\nscope = "{scope}"\n')
-                session.systemctl("restart", SERVICE)
-            for verb, *codes in VERBS.values():
-                environment = f"COPILOT_BROKER_SOCKET={path}"
-                done = session.run("env", environment, cred, *verb)
-                assert done.returncode == codes[rule], (rule, verb, done.stdout, done.stderr)
+        session.good("bash", "-e", "-c", COMMANDS)
+        assert session.good("stat", "--format=%a %U", path).strip() == "600 cb-test"
+        for column, rule in enumerate(RULES.values()):
+            session.write(CONFIG, configuration + rule)
+            session.systemctl("restart", SERVICE)
+            for verb, codes in ASKED.items():
+                done = session.run("env", f"COPILOT_BROKER_SOCKET={path}", cred, *verb)
+                assert done.returncode == codes[column], (rule, verb, done.stdout, done.stderr)
                 assert session.cred(*verb).returncode == 0, "the user's own has all rights"
     finally:
-        session.run("systemctl", "--user", "stop", SERVICE, SANDBOX)
+        session.run("systemctl", "--user", "stop", SERVICE, AGENTS)
+        session.run("systemctl", "--user", "disable", AGENTS)
