@@ -12,7 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from brokerd.broker.failures import RENEWAL_WAITS
-from brokerd.core.audit import LOGIN_RENEWED, REFRESH_FAILED, REFRESHED, microseconds
+from brokerd.core.audit import (
+    LOGIN_RENEWED,
+    REFRESH_FAILED,
+    REFRESHED,
+    RENEWAL_FAILED,
+    microseconds,
+)
 from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.machine.effects import (
     Effect,
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from brokerd.broker.dead_logins import DeadLogins
+    from brokerd.core.audit import AuditEvent
     from brokerd.core.settings import AccountSettings
     from brokerd.core.tokens import AccountKey, CopilotToken, GitHubToken, IndexEntry, Login
     from brokerd.ports import Clock, GitHub, LoginStore
@@ -57,7 +64,7 @@ ASKED_WITHIN = 40.0
 question up after 90, and the answer must have come by then: there is no second one."""
 
 GIVEN_UP = "given_up"
-"""ERROR_CODE of an exchange that is cut off: by a logout, a suspend, a stop."""
+"""ERROR_CODE of a question to GitHub that is cut off: by a logout, a suspend, a stop."""
 
 
 class Asker:
@@ -148,7 +155,7 @@ class Asker:
             try:
                 minted = await ask(token, self._settings().plan)
             except BaseException as error:
-                self._tell_not_refreshed(error, began_at)
+                self._tell_failed(REFRESH_FAILED, error, began_at)
                 raise
         extra = REFRESHED.extra(
             ACCOUNT=self.name,
@@ -160,21 +167,18 @@ class Asker:
         log.info(REFRESHED.message, extra=extra)
         return minted
 
-    def _tell_not_refreshed(self, error: BaseException, began_at: float) -> None:
+    def _tell_failed(self, event: AuditEvent, error: BaseException, began_at: float) -> None:
         if isinstance(error, BrokerError):
             code = error.failure.code
         else:
             code = GIVEN_UP if isinstance(error, asyncio.CancelledError) else "defect"
-        extra = REFRESH_FAILED.extra(
+        extra = event.extra(
             ACCOUNT=self.name,
             ERROR_CODE=code,
             LATENCY_USEC=microseconds(self._clock.boottime() - began_at),
         )
-        log.log(
-            logging.INFO if code == GIVEN_UP else logging.WARNING,
-            REFRESH_FAILED.message,
-            extra=extra,
-        )
+        level = logging.INFO if code == GIVEN_UP else logging.WARNING
+        log.log(level, event.message, extra=extra)
 
     def learn_direct(self, login: Login) -> bool:
         """Remember that the exchange does not know it; return whether that is news."""
@@ -227,7 +231,11 @@ class Asker:
         if self._clock.boottime() > by:
             raise TransientError(RENEWAL_WAITS)
         began_at = self._clock.boottime()
-        renewed = self._dated(await self._github().renew(client_id, token))
+        try:
+            renewed = self._dated(await self._github().renew(client_id, token))
+        except BaseException as error:
+            self._tell_failed(RENEWAL_FAILED, error, began_at)
+            raise
         self._renewed = (token.value, renewed.value)
         took = microseconds(self._clock.boottime() - began_at)
         extra = LOGIN_RENEWED.extra(ACCOUNT=self.name, LATENCY_USEC=took)

@@ -150,6 +150,13 @@ LOGIN_RENEWED: Final = AuditEvent(
     ("ACCOUNT", "LATENCY_USEC"),
     is_of_peer=False,
 )
+RENEWAL_FAILED: Final = AuditEvent(
+    "renewal-failed",
+    "8dc1a0c2825c4e6db34783cf2ffd47af",
+    "login not renewed",
+    ("ACCOUNT", "ERROR_CODE", "LATENCY_USEC"),
+    is_of_peer=False,
+)
 LOGIN_REVOKED: Final = AuditEvent(
     "login-revoked",
     "530f2133b5c547c69c2a9b7d691190dd",

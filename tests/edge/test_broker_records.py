@@ -263,6 +263,35 @@ async def test_a_renewal_is_told_with_how_long_it_took(audit_trail):
     await world.stop()
 
 
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (transient("network_down"), "network_down"),
+        (bad_credentials(), "bad_credentials"),
+        (ZeroDivisionError("defect"), "defect"),
+    ],
+)
+async def test_a_failed_renewal_is_one_record(world, audit_trail, fault, code):
+    world.github.faults["renew"] = [fault]
+    world.keep_login(value="ghu_kept", life=-100.0)
+    await world.start()
+    assert audit_trail.of("renewal-failed") == [
+        {"ACCOUNT": "default", "ERROR_CODE": code, "LATENCY_USEC": 0}
+    ]
+    assert world.github.count("renew") == 1
+    assert "login-renewed" not in audit_trail.names()
+
+
+async def test_as_many_records_as_renewals_were_asked_for(world, audit_trail):
+    world.github.faults["renew"] = [transient(), transient("network_down"), None]
+    world.keep_login(value="ghu_kept", life=-100.0)
+    await world.start()
+    await world.clock.advance(600.0, rounds=20)
+    names = audit_trail.names()
+    assert (names.count("renewal-failed"), names.count("login-renewed")) == (2, 1)
+    assert world.github.count("renew") == 3
+
+
 async def test_a_login_that_somebody_else_has_renewed_is_not_ours_to_tell(world, audit_trail):
     kept = world.keep_login(value="ghu_kept", life=-100.0)
     newer = replace(kept.token, value="ghu_newer", expires_at=world.clock.wall() + HOURS_8)

@@ -39,6 +39,7 @@ _EVENTS = (
     Event("signed-in", "26be14bbdb9a4212b892e256ff53461f", "signed in"),
     Event("signed-out", "fd66e639866642139853c2774521adb4", "signed out"),
     Event("login-renewed", "ff388a0e0ad243ec8797425ad897942f", "login renewed"),
+    Event("renewal-failed", "8dc1a0c2825c4e6db34783cf2ffd47af", "not renewed"),
     Event("login-revoked", "530f2133b5c547c69c2a9b7d691190dd", "login revoked"),
     Event("login-refused", "9c90062593e042f7ac4527ce0efa3285", "login refused"),
     Event("confined", "b6655388b7114059bf687a929f9e6696", "confined"),

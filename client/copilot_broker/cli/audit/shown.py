@@ -114,7 +114,7 @@ def _what(record: Record) -> str:
         case "refreshed":
             mode = ", direct" if get("MODE") == "direct" else ""
             return f"{get('TOKEN_FP')} for {_life(get('LIFETIME'))}{mode}{_took(record)}"
-        case "refresh-failed":
+        case "refresh-failed" | "renewal-failed":
             return f"{get('ERROR_CODE')}{_took(record)}"
         case "prompted":
             return f"{get('HOST')}, app {get('CLIENT')}"
