@@ -282,9 +282,9 @@ def test_a_user_namespace_is_told_of():
 def test_capabilities_are_told_of():
     program = "checks = confinement.effective()\n"
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n", "env", "PYTHONDONTWRITEBYTECODE=1"]
-    bare = ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    bare = [] if as_root else ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     assert told_by(program, *as_root)["no-capabilities"][0] == "warning"
-    assert told_by(program, *as_root, *bare)["no-capabilities"][0] == "ok"
+    assert told_by(program, *bare)["no-capabilities"][0] == "ok"
 
 
 def test_the_keys_of_tls_are_written_nowhere(tmp_path):
