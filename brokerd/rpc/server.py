@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 import resource
+import select
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ from brokerd.rpc.methods import Methods
 from brokerd.rpc.methods.doctor import DoctorMethods
 from brokerd.rpc.methods.grants import GrantMethods
 from brokerd.rpc.methods.quota import QuotaMethods
-from brokerd.rpc.session import Session
+from brokerd.rpc.session import EVENTS_AT_ONCE, Session
+from brokerd.rpc.turns import Turns
 from copilot_broker.wire.limits import CONNECTIONS, RESERVED_FILES, TOTAL_BUFFERS, Limits
 
 
@@ -131,7 +133,9 @@ class RpcServer:
             ],
         )
         self._express = ExpressLane(broker, headers_for_client)
-        self._limits = limits or Limits()
+        self._limits = limits or Limits(queued_events=EVENTS_AT_ONCE)
+        self._turns = Turns()
+        self._hung_up = select.poll()
         if connections is None:
             connections = connections_bound(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._connections = connections
@@ -219,6 +223,9 @@ class RpcServer:
 
     def _admit(self, sock: socket.socket, listener: str) -> None:
         """Close it before a byte is read, or make it a session."""
+        if self._has_hung_up(sock):  # in a storm most have: not worth a look at their process
+            sock.close()
+            return
         sock.setblocking(False)
         try:
             peer = self._peer_of(sock)
@@ -232,8 +239,25 @@ class RpcServer:
             peer.close()
             sock.close()
             return
-        session = Session(sock, caller, self._methods, self._express, self, limits=self._limits)
+        session = Session(
+            sock,
+            caller,
+            self._methods,
+            self._express,
+            self,
+            limits=self._limits,
+            turns=self._turns,
+        )
         self._held[session] = 0
+
+    def _has_hung_up(self, sock: socket.socket) -> bool:
+        """Whether nobody is there any more who could read an answer (poll(2), POLLHUP)."""
+        poll = self._hung_up
+        poll.register(sock, 0)
+        try:
+            return bool(poll.poll(0))
+        finally:
+            poll.unregister(sock)
 
     def _on_accept_failed(self, error: OSError) -> None:
         """Pause, never spin; where the machine has run out of something, let one idle go."""

@@ -1,8 +1,8 @@
 """One connection: the socket on one side, `wire.Connection` on the other, requests in between.
 
 Bytes are read only while there is room for what they may cause: not while more than `ANSWERS_HIGH`
-waits to be written, and no faster than events are handled (`EVENTS_PER_TURN`, so that one busy
-caller does not keep the loop from the others).
+waits to be written, and no faster than events are handled: `EVENTS_AT_ONCE`, then
+`EVENTS_PER_TURN` whenever it is its turn (`turns`), so that busy callers wait for each other only.
 
 The connection dies with the process that opened it, with its end of file, with the first breach of
 the protocol, and with the rules that let it in; whatever it had asked for is cancelled then.
@@ -36,11 +36,20 @@ if TYPE_CHECKING:
     from brokerd.gate import Caller
     from brokerd.rpc.express import ExpressLane
     from brokerd.rpc.methods import Methods
+    from brokerd.rpc.turns import Turns
     from copilot_broker.wire.limits import Limits
     from copilot_broker.wire.outgoing import OutgoingStream
 
 
-__all__ = ["ANSWERS_HIGH", "EVENTS_PER_TURN", "OUT_HIGH", "RECV_CHUNK", "Owner", "Session"]
+__all__ = [
+    "ANSWERS_HIGH",
+    "EVENTS_AT_ONCE",
+    "EVENTS_PER_TURN",
+    "OUT_HIGH",
+    "RECV_CHUNK",
+    "Owner",
+    "Session",
+]
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +60,11 @@ the loop only some milliseconds."""
 RECV_LARGE = 256 * 1024
 """Bytes read at once of a message that is known to be long: a prompt is no flood."""
 
+EVENTS_AT_ONCE = 2
+"""Events handled as soon as they arrive: a hello and a request. For the rest it is `turns`."""
+
 EVENTS_PER_TURN = 32
-"""Events handled before others have their turn; as many as the wire keeps decoded."""
+"""Events handled before others have their turn."""
 
 OUT_HIGH = 64 * 1024
 """Unwritten bytes above which nothing more is streamed. One chunk may go beyond it, so streams
@@ -95,7 +107,9 @@ class Session:
         owner: Owner,
         *,
         limits: Limits,
+        turns: Turns,
     ) -> None:
+        self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._caller = caller
@@ -110,10 +124,9 @@ class Session:
             on_lost=self._on_lost,
         )
         self._held_before = 0
-        self._turn_due: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
-        self._asked = self._refusing = self._linger = False
+        self._asked = self._refusing = self._linger = self._postponed = False
         self.closed = False
         """It is over; nothing can be told any more."""
         self._pidfd = -1 if caller.peer.pidfd is None else caller.peer.pidfd.fileno()
@@ -132,7 +145,8 @@ class Session:
     @property
     def may_be_evicted(self) -> bool:
         """Idle, and no request of its lies in the socket that we have not got round to read."""
-        return self.idle and not (self._channel.reading and self._channel.has_arrived())
+        reads = self._channel.reading or self._postponed
+        return self.idle and not (reads and self._channel.has_arrived())
 
     @property
     def settled(self) -> bool:
@@ -155,7 +169,11 @@ class Session:
         Who connected and has not asked yet is still served once: connecting and asking are two
         steps, and a broker that restarts between them should not be noticed.
         """
-        self._on_readable()
+        if self._postponed:
+            self._turns.leave(self)
+            self._read_late()
+        else:
+            self._read()
         if self.closed:
             return
         self._linger = not self._asked and self._loop.time() < self._since + JUST_NOW
@@ -178,9 +196,9 @@ class Session:
         self.closed = True
         extra = {"REASON": reason, "PEER_PID": self._caller.peer.pid}
         log.debug("connection closed", extra=extra)
-        for handle in (self._timer, self._turn_due):
-            if handle is not None:
-                handle.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._turns.leave(self)
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
         self._requests.close()
@@ -243,6 +261,20 @@ class Session:
         self.close("connection_lost")
 
     def _on_readable(self) -> None:
+        """Read and serve it now, if this round has time for one more."""
+        if self._turns.has_time:
+            self._read()
+        elif not self.closed and self._channel.reading:
+            self._channel.read_on(False)
+            self._postponed = True
+            self._turns.join(self, self._read_late, first=True)
+
+    def _read_late(self) -> None:
+        self._postponed = False
+        self._channel.read_on(True)
+        self._read()
+
+    def _read(self) -> None:
         wire, channel = self._wire, self._channel
         if self.closed or not channel.reading:
             return
@@ -265,12 +297,14 @@ class Session:
                     self.tell_held()
                 return
             self._express.learn(data)
+        since = self._loop.time()
         try:
-            wire.receive_data(data, self._loop.time())
+            wire.receive_data(data, since)
         except RemoteProtocolError as error:
             self._on_breach(error)
-            return
-        self._turn()
+        else:
+            self._handle_some(EVENTS_AT_ONCE)
+        self._turns.used(self._loop.time() - since)
 
     def _on_writable(self) -> None:
         """Go on with what waited for room."""
@@ -280,7 +314,7 @@ class Session:
         if self.has_room:
             self._requests.room_came()
         if not self.closed and not self._channel.reading and self._may_answer:
-            self._turn()
+            self._turns.join(self, self._turn)
 
     def _on_timer(self) -> None:
         self._timer_at = None
@@ -300,11 +334,12 @@ class Session:
 
     def _turn(self) -> None:
         """Handle a fair share of what has arrived, write, and decide whether to read on."""
-        if self._turn_due is not None:
-            self._turn_due.cancel()
-            self._turn_due = None
+        self._handle_some(EVENTS_PER_TURN)
+
+    def _handle_some(self, most: int) -> None:
+        self._turns.leave(self)
         unfinished = True
-        for _ in range(EVENTS_PER_TURN):
+        for _ in range(most):
             if self.closed or not self._may_answer:
                 break
             event = self._wire.next_event()
@@ -318,7 +353,7 @@ class Session:
         if self.settled:
             self._owner.session_idle(self)
         if unfinished and self._may_answer:
-            self._turn_due = self._loop.call_soon(self._turn)
+            self._turns.join(self, self._turn)
         self._channel.read_on(not unfinished)
         self._arm()
 

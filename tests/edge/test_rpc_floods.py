@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
+from brokerd.host.peercred import peer_of
 from brokerd.rpc.session import ANSWERS_HIGH, EVENTS_PER_TURN, RECV_CHUNK
 from copilot_broker.wire import connection
 from copilot_broker.wire.connection import ResponseReceived
@@ -15,6 +17,7 @@ from fakes.broker import a_lease
 from fakes.rpc_door import PATIENCE, Door, until
 
 
+CROWD = 60
 SHARES = 3
 """Shares of a flood that may come before somebody else's turn: one that had begun, one of the turn
 itself, and one that was decoded ahead."""
@@ -84,6 +87,38 @@ async def test_a_flood_keeps_nobody_waiting_for_more_than_its_share(door, decode
     assert decoded[0] <= floods * SHARES * EVENTS_PER_TURN
     assert isinstance(await bystander.event(), ResponseReceived)
     assert door.server.buffered < floods * (ANSWERS_HIGH + 2 * RECV_CHUNK)
+
+
+async def test_a_crowd_of_floods_is_served_in_one_line(door, decoded):
+    """Who has one question waits for a slice of time, not for a share of each of them."""
+    bystander = await door.knock()
+    flooders = [await door.knock() for _ in range(CROWD)]
+    await until(lambda: door.server.connections == CROWD + 1)
+    for flooder in flooders:
+        assert pour(flooder, FLOODS["status"]) > 4 * EVENTS_PER_TURN
+    bystander.wire.send_request("token.get", {"account": "me"})
+    bystander.socket.send(bystander.wire.data_to_send())
+    decoded[0] = 0
+    await until(lambda: ("leasable", "me", 60.0) in door.broker.calls)
+    assert decoded[0] < CROWD * EVENTS_PER_TURN / 2
+    assert isinstance(await bystander.event(), ResponseReceived)
+
+
+async def test_newcomers_who_have_hung_up_already_cost_no_look_at_them(tmp_path):
+    looked_at = []
+
+    def look(sock):
+        looked_at.append(sock)
+        return peer_of(sock)
+
+    async with Door(tmp_path / "s", peers=look) as door:
+        for _ in range(50):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.connect(str(door.path))
+                caller.send(encode(Request(0, "broker.status", [{}])))
+        staying = await door.knock()
+        assert (await staying.call("broker.status")).error is None
+        assert len(looked_at) == 1
 
 
 async def test_a_flood_on_the_express_lane_is_one_request_a_turn(door):

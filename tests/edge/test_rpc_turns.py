@@ -1,0 +1,91 @@
+"""A line in which nobody stands twice, and which leaves time for those who do not stand in it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from brokerd.rpc.turns import SLICE, Turns
+
+
+@pytest.fixture
+async def spend(monkeypatch):
+    """Let the loop's time pass by hand."""
+    now = [0.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
+
+    def spend(seconds: float) -> None:
+        now[0] += seconds
+
+    return spend
+
+
+async def rounds(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_round_serves_as_many_as_fit_into_its_slice(spend):
+    turns, served = Turns(), []
+
+    def turn(who: int) -> None:
+        spend(SLICE / 2)
+        served.append(who)
+
+    for who in range(5):
+        turns.join(who, lambda who=who: turn(who))
+    for expected in ([0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]):
+        await rounds(1)
+        assert served == expected
+
+
+async def test_who_joins_again_stands_behind_all_others(spend):
+    turns, served = Turns(), []
+
+    def busy() -> None:
+        served.append("busy")
+        turns.join("busy", busy)
+
+    turns.join("busy", busy)
+    turns.join("busy", busy)
+    turns.join("other", lambda: served.append("other"))
+    await rounds(2)
+    assert served == ["busy", "other", "busy"]
+
+
+async def test_who_was_not_served_at_once_goes_first_and_starves_nobody(spend):
+    turns, served = Turns(), []
+
+    def turn(who: str) -> None:
+        spend(SLICE)
+        served.append(who)
+
+    turns.join("a", lambda: turn("a"))
+    turns.join("b", lambda: turn("b"))
+    for who in ("A", "B"):
+        turns.join(who, lambda who=who: turn(who), first=True)
+    await rounds(1)
+    assert served == ["A", "a"]
+    await rounds(1)
+    assert served == ["A", "a", "B", "b"]
+
+
+async def test_who_leaves_is_not_served(spend):
+    turns, served = Turns(), []
+    turns.join("a", lambda: (served.append("a"), turns.leave("b")))
+    turns.join("b", lambda: served.append("b"))
+    turns.leave("nobody")
+    await rounds(2)
+    assert served == ["a"]
+
+
+async def test_each_round_has_time_of_its_own_for_those_served_at_once(spend):
+    turns = Turns()
+    assert turns.has_time
+    turns.used(SLICE / 2)
+    assert turns.has_time
+    turns.used(SLICE / 2)
+    assert not turns.has_time
+    await rounds(1)
+    assert turns.has_time
