@@ -217,6 +217,7 @@ async def test_a_host_is_never_a_path(file_store, host):
         assert caught.value.failure.error_class is ErrorClass.USAGE
 
 
+@pytest.mark.shows_secrets("its child has its source in argv")
 @pytest.mark.parametrize("moment", ["os.fsync", "os.rename"])
 async def test_killed_before_the_rename_the_old_login_stands(file_store, folder, path, moment):
     killed = python(
@@ -284,6 +285,7 @@ def own_mounts():
     return [*prefix, "sh", "-c", 'mount -t tmpfs -o size=64k,mode=700 tmpfs "$0" && exec "$@"']
 
 
+@pytest.mark.shows_secrets("its child has its source in argv")
 def test_a_full_disk_is_transient_and_keeps_the_old_login(own_mounts, tmp_path):
     done = python(
         """

@@ -164,6 +164,7 @@ async def test_debug_logs_of_asyncio_are_clean(lines, canary):
     assert canary not in lines.getvalue()
 
 
+@pytest.mark.shows_secrets("it logs headers as if it were the daemon")
 def test_debug_logs_of_httpx_are_clean(lines):
     """A real request at debug level, nothing registered: the patterns alone must do."""
     httpx = pytest.importorskip("httpx")

@@ -37,7 +37,8 @@ def listening():
     log, trail = logging.getLogger("brokerd"), AuditTrail()
     before = log.level
     log.addHandler(trail)
-    log.setLevel(logging.INFO)
+    trail.setLevel(logging.INFO)
+    log.setLevel(min(before or logging.INFO, logging.INFO))
     try:
         yield trail
     finally:

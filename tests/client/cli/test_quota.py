@@ -293,6 +293,7 @@ def test_what_is_no_such_token_never_leaves(server, stdin, words):
     assert server.requests == []
 
 
+@pytest.mark.shows_secrets("a person types a token as an argument")
 def test_a_token_on_the_command_line_is_refused_and_not_repeated(server):
     done = run("quota", "set-pat", PAT, env=server.environ)
     assert done.returncode == 2
