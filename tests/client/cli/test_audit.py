@@ -19,6 +19,7 @@ from copilot_broker.cli.audit import events as client_side
 from copilot_broker.cli.audit import since
 from copilot_broker.cli.audit.local_log import LocalLog, Tail, log_path
 from copilot_broker.cli.audit.records import Query
+from fakes.wire_server import HANG_UP, SILENCE, WireServer
 
 
 NOW = time.time()
@@ -69,6 +70,7 @@ def env(tmp_path):
         "FAKE": str(tmp_path / "fake"),
         "TZ": "UTC",
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "COPILOT_BROKER_SOCKET": str(tmp_path / "no.sock"),
     }
 
 
@@ -236,7 +238,33 @@ def test_json_has_typed_lower_case_keys_and_nothing_of_the_journals_own(env, jou
         "token_fp": "1f46af82",
         "source": "journal",
         "recorded_by": "copilot-broker.service",
+        "vouched": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("writer", "by"),
+    [
+        ({"_SYSTEMD_USER_UNIT": "evil.service"}, "evil.service"),
+        ({"_SYSTEMD_USER_UNIT": None, "_SYSTEMD_UNIT": "session-3.scope"}, "session-3.scope"),
+        ({"_SYSTEMD_USER_UNIT": None, "_SYSTEMD_UNIT": "copilot-broker.service"}, None),
+        ({"_SYSTEMD_USER_UNIT": ["copilot-broker.service", "x"]}, ""),
+        ({"_SYSTEMD_USER_UNIT": None, "SYSTEMD_USER_UNIT": "copilot-broker.service"}, ""),
+    ],
+)
+def test_what_another_unit_wrote_is_marked(env, journal, writer, by):
+    journal.has(granted(), granted(**writer), entry("unlocked", **writer))
+    ours, *others = objects(run("audit", "--json", env=env))
+    assert ours["vouched"] is True
+    by = "copilot-broker.service" if by is None else by
+    assert [(told["vouched"], told["recorded_by"]) for told in others] == [(False, by)] * 2
+    ours, forged, bare = shown(run("audit", env=env))
+    words = f"written by {by or 'nobody known'}, not by the broker"
+    assert (ours[1], ours[-1]) == ("token granted", "token.get 1f46af82")
+    assert (forged[1], forged[-1]) == ("!token granted", f"token.get 1f46af82; {words}")
+    assert (bare[1], bare[-1]) == ("!unlocked", words)
+    asked_for = next(word for word in journal.asked()[0] if word.startswith("--output-fields="))
+    assert {"_SYSTEMD_USER_UNIT", "_SYSTEMD_UNIT"} <= set(asked_for.split("=")[1].split(","))
 
 
 def test_what_the_journal_gives_that_is_no_record_is_passed_over(env, journal):
@@ -303,6 +331,7 @@ def test_without_a_journal_the_local_log_is_read(env, tmp_path, local, why):
     write(local, "signed-in", ACCOUNT="work", HOST="github.com", STORE="file")
     [told] = objects(run("audit", "--json", env=env))
     assert (told["event"], told["source"], told["recorded_by"]) == ("signed-in", "file", "")
+    assert told["vouched"] is None
     assert told["store"] == "file"
 
 
@@ -401,6 +430,68 @@ def test_where_the_state_folder_is(env, tmp_path):
     assert log_path({"HOME": "/h"}).as_posix() == f"/h/.local/state/{below}"
     assert log_path({"HOME": "/h", "XDG_STATE_HOME": "/s"}).as_posix() == f"/s/{below}"
     assert log_path({"HOME": "/h", "XDG_STATE_HOME": "s"}).as_posix() == f"/h/.local/state/{below}"
+
+
+# The file that the running broker names.
+
+
+@pytest.fixture
+def elsewhere(env, tmp_path):
+    """The log of a broker with another state folder."""
+    log = AuditLog(tmp_path / "simulated" / "audit.jsonl")
+    write(log, "signed-out", NOW - 10, ACCOUNT="simulated", HOST="h")
+    return log
+
+
+def with_broker(env, file):
+    server = WireServer({"broker.status": {"audit": {"file": file}}})
+    env["COPILOT_BROKER_SOCKET"] = server.path
+    return server
+
+
+def test_the_file_that_the_broker_names_is_read_too(env, local, elsewhere):
+    write(local, "signed-out", NOW - 20, ACCOUNT="mine", HOST="h")
+    with with_broker(env, str(elsewhere.path)):
+        told = objects(run("audit", "--json", env=env))
+        assert [each["account"] for each in told] == ["mine", "simulated"]
+        assert run("audit", "--source", "journal", env=env).returncode == 1
+    with with_broker(env, str(local.path)):
+        assert len(objects(run("audit", "--json", env=env))) == 1, "it is the same"
+
+
+@pytest.mark.parametrize("file", [None, "", "relative", 7, "/\0", "/nonexistent/audit.jsonl"])
+def test_a_broker_that_names_none_changes_nothing(env, local, file):
+    write(local, "signed-out", ACCOUNT="mine", HOST="h")
+    with with_broker(env, file):
+        assert len(objects(run("audit", "--json", env=env))) == 1
+
+
+@pytest.mark.parametrize("answer", [SILENCE, HANG_UP, {}, {"audit": "x"}])
+def test_a_broker_that_does_not_say_is_not_waited_for(env, local, answer):
+    write(local, "signed-out", ACCOUNT="mine", HOST="h")
+    with WireServer({"broker.status": answer}) as server:
+        env["COPILOT_BROKER_SOCKET"] = server.path
+        began = time.monotonic()
+        assert len(objects(run("audit", "--json", env=env))) == 1
+        assert time.monotonic() - began < PATIENCE / 2
+
+
+def test_a_planted_file_is_not_read_whoever_names_it(env, elsewhere, tmp_path):
+    planted = tmp_path / "planted.jsonl"
+    planted.symlink_to(elsewhere.path)
+    with with_broker(env, str(planted)):
+        done = run("audit", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"mv {planted}" in done.stderr
+
+
+def test_the_file_that_the_broker_names_is_followed(env, following, elsewhere):
+    with with_broker(env, str(elsewhere.path)):
+        process = following()
+        assert json.loads(process.stdout.readline())["account"] == "simulated"
+        write(elsewhere, "signed-out", ACCOUNT="later", HOST="h")
+        assert json.loads(process.stdout.readline())["account"] == "later"
+        end(process)
 
 
 # Times.

@@ -1,7 +1,8 @@
 """`copilot-cred audit`: who was given what, who was refused, and how the logins fared.
 
 Here is its command line; `verb` does the work. `journal` and `local_log` are the two places where
-records are, `events` is the table of what there is, `shown` has the words.
+records are, `running` asks the broker for its file, `events` is the table of what there is,
+`shown` has the words.
 """
 
 from __future__ import annotations
@@ -33,7 +34,16 @@ a token: only a fingerprint, by which one can be told from another until the
 broker is restarted.
 
 Records are kept in the journal; where there is none, in a small file of the
-broker's own (audit.jsonl in its state folder). Both are read.
+broker's own (audit.jsonl in its state folder). Both are read, and the broker
+is asked where its file is.
+
+Whoever is refused again and again has one record at once, then one a minute
+that says how often; together they are all that happened.
+
+A ! marks a record that the journal ascribes to another unit than
+copilot-broker.service: any program of yours can write one that looks like the
+broker's (--json: vouched is false; null in a file, where nobody can tell). A
+program that goes as far as to enter the broker's unit is not found out so.
 
 who is the systemd unit of the program that asked, or its name and process
 number; with a ? where the kernel could not prove it. account is the broker's

@@ -1,8 +1,10 @@
 """The journal, through journalctl: what the broker has written there, and what it is writing.
 
 Only records of one's own uid are asked for, which the journal itself vouches for (_UID, in
-systemd.journal-fields(7)): another user could write the same ids. Not `--user`, which looks into
-the per-user files alone, and those exist only where the journal is kept on disk.
+systemd.journal-fields(7)): another user could write the same ids. So could any program of one's
+own; such a record has another unit than the broker's in _SYSTEMD_USER_UNIT, and is shown as that.
+Not `--user`, which looks into the per-user files alone, and those exist only where the journal is
+kept on disk.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Following", "Journal", "JournalUnreadableError"]
+
+UNIT = "copilot-broker.service"
+"""The broker's; a simulated one is the same unit with a drop-in."""
+
+WRITERS = ("_SYSTEMD_USER_UNIT", "_SYSTEMD_UNIT")
+"""Who wrote a record, as journald found out; the second for what no user manager has started."""
 
 END_GRACE = 5.0
 """Seconds that a journalctl we have asked to end gets."""
@@ -85,9 +93,12 @@ class Journal:
         except (ValueError, TypeError, KeyError):
             return None
         self.cursor = self.cursor or str(entry.get("__CURSOR", ""))
-        writer = entry.get("_SYSTEMD_USER_UNIT")
-        by = writer if isinstance(writer, str) else ""
-        return Record(at, event, of_broker(entry), "journal", by)
+        user_unit, unit = (entry.get(name) for name in WRITERS)
+        by = user_unit or unit
+        vouched = user_unit == UNIT
+        return Record(
+            at, event, of_broker(entry), "journal", by if isinstance(by, str) else "", vouched
+        )
 
 
 class Following:
@@ -125,7 +136,7 @@ def _command(query: Query) -> list[str]:
     if program is None:
         why = "there is no journalctl on this machine"
         raise JournalUnreadableError(why)
-    shown = ",".join(["MESSAGE_ID", "_SYSTEMD_USER_UNIT", *sorted(FIELDS)])
+    shown = ",".join(["MESSAGE_ID", *WRITERS, *sorted(FIELDS)])
     argv = [program, "--output=json", "--no-pager", f"--output-fields={shown}"]
     argv += [f"_UID={os.getuid()}"]
     argv += [f"MESSAGE_ID={BY_NAME[name].message_id}" for name in sorted(query.events)]

@@ -29,7 +29,9 @@ class Record:
     source: str
     """`journal` or `file`."""
     recorded_by: str = ""
-    """The unit that wrote it, by the journal's own word; "" where nobody vouches for it."""
+    """The unit that wrote it, by the journal's own word; "" where it has none."""
+    vouched: bool | None = None
+    """Whether that is the broker's unit; None of a file, where nobody can tell."""
 
     def get(self, name: str) -> str:
         """Return a field, "" if it is missing."""
@@ -45,6 +47,7 @@ class Record:
             **told,
             "source": self.source,
             "recorded_by": self.recorded_by,
+            "vouched": self.vouched,
         }
 
 

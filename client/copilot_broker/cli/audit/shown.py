@@ -25,7 +25,7 @@ HEADINGS = ("time", "event", "who", "account", "what")
 WHO_MAX = 16
 """Columns: names of units are long, and 80 are all there are; `--json` has all of it."""
 
-_WIDTHS = (14, 13, WHO_MAX, 7)
+_WIDTHS = (14, 14, WHO_MAX, 7)
 """Columns of a line that cannot wait for the others. Longer words push the rest along."""
 
 
@@ -46,15 +46,21 @@ def _print_rich(records: Sequence[Record]) -> None:
     for heading in HEADINGS:
         table.add_column(heading, no_wrap=heading != HEADINGS[-1])
     for record in records:
-        style = "red" if record.event.name in DENIALS else ""
+        is_bad = record.event.name in DENIALS or record.vouched is False
+        style = "red" if is_bad else ""
         table.add_row(*(Text(printable(cell)) for cell in row(record)), style=style)
     Console(highlight=False).print(table)
 
 
 def row(record: Record) -> tuple[str, ...]:
-    """Return the cells of the table."""
+    """Return the cells of the table; what the broker did not write is marked and says so."""
     account = record.get("ACCOUNT") or "-"
-    return (_time(record.at), record.event.words, _who(record), account, _what(record) or "-")
+    event, what = record.event.words, _what(record)
+    if record.vouched is False:
+        event = f"!{event}"
+        what = f"{what}; " if what else ""
+        what += f"written by {record.recorded_by or 'nobody known'}, not by the broker"
+    return (_time(record.at), event, _who(record), account, what or "-")
 
 
 def line(record: Record) -> str:

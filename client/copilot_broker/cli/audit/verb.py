@@ -13,6 +13,7 @@ from copilot_broker.cli.audit.events import BY_NAME, DENIALS
 from copilot_broker.cli.audit.journal import Journal, JournalUnreadableError
 from copilot_broker.cli.audit.local_log import LocalLog, Tail, log_path
 from copilot_broker.cli.audit.records import Query
+from copilot_broker.cli.audit.running import named_log
 from copilot_broker.cli.audit.shown import HEADINGS, aligned, line, print_records
 from copilot_broker.cli.audit.since import moment
 from copilot_broker.cli.display import say
@@ -23,6 +24,7 @@ from copilot_broker.errors import ErrorClass
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from copilot_broker.cli.audit.journal import Following
     from copilot_broker.cli.audit.records import Record
@@ -59,15 +61,16 @@ def audit(args: argparse.Namespace) -> int:
 
 
 class _Sources:
-    """The journal and the local log, or the one that was asked for."""
+    """The journal and the local logs, or the one kind that was asked for."""
 
     def __init__(self, kind: str, query: Query, now: float) -> None:
         self._query = query
         self._now = now
         self._journal = None if kind == "file" else Journal()
-        self._log = None if kind == "journal" else LocalLog(log_path(os.environ))
+        named = named_log()  # in any case: then what it has only counted is written
+        self._logs = [] if kind == "journal" else _local_logs(named)
         self._following: Following | None = None
-        self._tail: Tail | None = None
+        self._tails: list[Tail] = []
 
     def read(self, count: int) -> tuple[list[Record], bool]:
         """Return the newest records, the oldest first, and whether these are all there are.
@@ -81,17 +84,14 @@ class _Sources:
                 found += self._journal.read(self._query, count + 1)
             except JournalUnreadableError as error:
                 self._journal, why = None, str(error)
-        if self._log is not None and (self._journal is None or self._log.exists()):
-            found += self._read_log(count + 1, why)
-        elif self._journal is None:
-            raise _nothing_to_read(why, None)
+        if self._journal is None or any(log.exists() for log in self._logs):
+            found += self._read_logs(count + 1, why)
         found.sort(key=lambda record: record.at)
         return found[max(0, len(found) - count) :], len(found) <= count
 
     def begin_to_follow(self) -> None:
         """Open what is to be waited for."""
-        if self._log is not None:
-            self._tail = Tail(self._log)
+        self._tails = [Tail(log) for log in self._logs]
         if self._journal is not None:
             self._following = self._journal.follow(self._query, self._now)
 
@@ -99,7 +99,7 @@ class _Sources:
         """Return what has come, after `LOOK_EVERY` seconds at the latest."""
         found: list[Record] = []
         watched = [] if self._following is None else [self._following]
-        patience = None if self._tail is None else LOOK_EVERY
+        patience = LOOK_EVERY if self._tails else None
         for each in select.select(watched, [], [], patience)[0]:
             try:
                 found += each.read()
@@ -107,44 +107,58 @@ class _Sources:
                 hint = "start over: copilot-cred audit --follow"
                 text = f"the journal cannot be followed any more: {error}"
                 raise Refusal(ErrorClass.INTERNAL, "journal_gone", text, hint) from error
-        if self._tail is not None:
-            found += self._tail.read(self._query)
+        for tail in self._tails:
+            found += tail.read(self._query)
         return found
 
     def close(self) -> None:
         """Let go of all that was opened."""
         if self._following is not None:
             self._following.close()
-        if self._tail is not None:
-            self._tail.close()
+        for tail in self._tails:
+            tail.close()
 
     def say_what_was_skipped(self) -> None:
         """Tell of lines that nobody could make sense of."""
-        if self._log is not None and self._log.skipped:
-            lines = "line" if self._log.skipped == 1 else "lines"
-            note(f"{self._log.skipped} {lines} of {self._log.path} skipped: torn or not ours")
+        for log in self._logs:
+            if log.skipped:
+                lines = "line" if log.skipped == 1 else "lines"
+                note(f"{log.skipped} {lines} of {log.path} skipped: torn or not ours")
 
-    def _read_log(self, count: int, why_no_journal: str) -> list[Record]:
-        assert self._log is not None
+    def _read_logs(self, count: int, why_no_journal: str) -> list[Record]:
+        if not self._logs:
+            raise _nothing_to_read(why_no_journal, None)
         since = None
         if self._query.since is not None:
             since = moment(self._query.since, self._now)
             if since is None and self._journal is not None:
-                note(f"the local log does not know such a time and is left out: {self._log.path}")
+                paths = ", ".join(str(log.path) for log in self._logs)
+                note(f"the local log does not know such a time and is left out: {paths}")
                 return []
             if since is None:
                 text = f"--since: nobody here knows the time {self._query.since!r}"
                 hint = "see what it takes: copilot-cred audit --help"
                 raise Refusal(ErrorClass.USAGE, "bad_since", text, hint)
-        if not self._log.exists():
-            raise _nothing_to_read(why_no_journal, self._log)
-        try:
-            return self._log.read(self._query, since, count)
-        except OSError as error:
-            path = self._log.path
-            text = f"the local audit log cannot be read: {error.strerror}"
-            hint = f"move it away: mv {path} {path}.old"
-            raise Refusal(ErrorClass.INTERNAL, "audit_unreadable", text, hint) from error
+        if not any(log.exists() for log in self._logs):
+            raise _nothing_to_read(why_no_journal, self._logs[-1])
+        return [record for log in self._logs for record in _read(log, self._query, since, count)]
+
+
+def _local_logs(named: Path | None) -> list[LocalLog]:
+    """Return the log at its default place and, where it is another one, the running broker's."""
+    paths = [log_path(os.environ)]
+    if named is not None and os.path.realpath(named) != os.path.realpath(paths[0]):
+        paths.append(named)
+    return [LocalLog(path) for path in paths]
+
+
+def _read(log: LocalLog, query: Query, since: float | None, count: int) -> list[Record]:
+    try:
+        return log.read(query, since, count)
+    except OSError as error:
+        text = f"the local audit log cannot be read: {error.strerror}"
+        hint = f"move it away: mv {log.path} {log.path}.old"
+        raise Refusal(ErrorClass.INTERNAL, "audit_unreadable", text, hint) from error
 
 
 def _query(args: argparse.Namespace) -> Query:
