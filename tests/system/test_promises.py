@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from system.effective import start_inside
+from system.effective import machine_of, start_inside
 from system.scripted import CONFIG, good, with_more
 from system.session import ROOT, SERVICE, SOCKETS, eventually
 
@@ -130,29 +130,36 @@ def test_who_hides_is_treated_as_what_it_is(signed_in: Session, installed: Path,
 
 # P11: no secret in argv or environment, at any moment.
 
+# Arguments and environment change together, in execve(2); so the latter is read when the former did.
 LOOK_AT_PROCESSES = """
-import glob, json, re, select, sys
+import json, os, re, select, sys
 secret = re.compile(rb"(?:gh[oprsu]_|github_pat_)\\w{9}|tid=\\w")
-found, commands, children, looks = set(), set(), set(), 0
-print("looking", flush=True)
-while not select.select([sys.stdin], [], [], 0)[0]:
-    looks += 1
-    for name in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
-        try:
-            data = open(name, "rb").read()
-        except OSError:
+found, commands, children, known = set(), set(), set(), {}
+def read(name):
+    try:
+        with open(name, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+def look():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        data = read(f"/proc/{pid}/cmdline")
+        if not data or known.get(pid) == data:
             continue
-        if secret.search(data):
-            found.add(data[:200].decode(errors="replace"))
-        if name.endswith("cmdline") and b"copilot-cred" in data:
+        known[pid] = data
+        if b"copilot-cred" in data:
             commands.add(data.replace(b"\\0", b" ").decode(errors="replace").strip()[-200:])
-    for name in glob.glob(f"/proc/{sys.argv[1]}/task/*/children"):
-        try:
-            children |= set(open(name).read().split())
-        except OSError:
-            pass
+        data += read(f"/proc/{pid}/environ")
+        if secret.search(data):
+            found.add(data.decode(errors="replace"))
+    for task in os.listdir(f"/proc/{sys.argv[1]}/task"):
+        children.update(read(f"/proc/{sys.argv[1]}/task/{task}/children").split())
+print("looking", flush=True)
+look()
+while not select.select([sys.stdin], [], [], 0)[0]:
+    look()
 print(json.dumps({"found": sorted(found), "commands": sorted(commands),
-                  "children": sorted(children), "looks": looks}))
+                  "children": len(children)}))
 """
 
 
@@ -169,16 +176,21 @@ def test_no_process_shows_a_secret_while_it_is_used(signed_in: Session, github: 
         good(session, "chat", "--model", "sim-chat", "hello")
         good(session, "logout", "--account", "third", "--revoke")
     assert seen["found"] == []
-    assert seen["children"] == [], "the daemon has started a program"
-    looked_at = " ".join(seen["commands"])
-    assert all(f"copilot-cred {verb}" in looked_at for verb in ("login", "refresh", "get"))
+    assert seen["children"] == 0, "the daemon has started a program"
+    verbs = set(re.findall(r"copilot-cred (\w+)", " ".join(seen["commands"])))
+    assert len(verbs) > 2, "it has hardly looked"
 
 
 def test_who_looks_at_processes_sees_a_secret(signed_in: Session) -> None:
     """The control to the test above."""
-    with watching(signed_in, LOOK_AT_PROCESSES, signed_in.main_pid()) as seen:
-        signed_in.good("env", "CANARY=gho_123456789", "sleep", "0.3")
-    assert any("gho_123456789" in each for each in seen["found"])
+    canary = "CANARY=gho_123456789"
+    with signed_in.spawn("env", canary, "sleep", "60") as sleeper:
+        all_of_them = ("sh", "-c", "cat /proc/[0-9]*/environ 2>/dev/null; true")
+        eventually(lambda: canary in signed_in.good(*all_of_them, root=True))
+        with watching(signed_in, LOOK_AT_PROCESSES, signed_in.main_pid()) as seen:
+            pass
+        sleeper.kill()  # what it has started ends with the session
+    assert any(canary in each for each in seen["found"])
 
 
 # P13: a handler of core dumps that is a pipe is started whatever the limit is.
@@ -186,6 +198,10 @@ def test_who_looks_at_processes_sees_a_secret(signed_in: Session) -> None:
 
 def test_not_to_be_dumpable_prevents_a_core_by_itself(session: Session, installed: Path) -> None:
     """The kernel looks at it first (core(5)), and asks for no limit where cores go to a pipe."""
+    if not machine_of(session).cores:
+        pytest.skip(
+            "nobody may ask for cores here: sudo took them, and root has not CAP_SYS_RESOURCE"
+        )
     taken = ("_forbid_cores", "apply")
     start_inside(session, *taken, settings="LimitCORE=infinity", venv=installed)
     assert "unlimited" in session.proc("limits").partition("Max core file size")[2].split("\n")[0]

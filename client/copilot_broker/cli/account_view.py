@@ -26,6 +26,9 @@ HEADINGS = ("account", "user", "host", "state", "token", "valid")
 SPARE = ("token", "host")
 """What a narrow terminal has to do without."""
 
+WORTH = {"file": " (not encrypted)", "memory": " (until the broker stops)"}
+"""What a store that is less than a keyring does not do."""
+
 MODELS_SHOWN = 8
 """Models that are held back; a limit of all of them would fill the screen."""
 
@@ -94,7 +97,8 @@ def _facts(account: Mapping[str, Any]) -> Iterator[str]:
     yield f"mode {account.get('mode') or '-'}"
     for label, key in (("plan", "sku"), ("scopes", "scopes"), ("kept in", "store")):
         if account.get(key):
-            yield f"{label} {account[key]}"
+            worth = WORTH.get(str(account[key]), "") if key == "store" else ""
+            yield f"{label} {account[key]}{worth}"
     if account.get("refresh_in") is not None:
         yield f"next refresh in {duration(account['refresh_in'])}"
     if account.get("login_expires_in") is not None:

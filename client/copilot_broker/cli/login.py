@@ -196,6 +196,8 @@ def _congratulate(account: Mapping[str, Any], token: str | None) -> None:
         say(f"The login is kept in: {printable(store)}.")
     if store == "memory":
         say("It is forgotten when the broker stops.")
+    if store == "file":
+        say(wrapped("It is not encrypted: who reads your files, or a backup of them, has it."))
     if token is not None:
         say(wrapped(TERMS))
 

@@ -232,6 +232,18 @@ def test_options_reach_the_broker_and_nothing_else_does(server, approval):
     ]
 
 
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [("secret-service", ""), ("file", "not encrypted"), ("memory", "forgotten")],
+)
+def test_what_a_store_is_worth_is_said(server, approval, monkeypatch, store, told):
+    monkeypatch.setitem(ACCOUNT, "store", store)
+    approval.decide()
+    said = run("login", env=server.env).stderr
+    assert told in said.partition(f"The login is kept in: {store}.\n")[2]
+    assert ("not encrypted" in said) is (store == "file")
+
+
 @pytest.mark.parametrize("command", [COMMAND, WITHOUT_RICH], ids=["rich", "plain"])
 def test_on_a_terminal_it_counts_down_and_ends_by_itself(server, approval, command):
     with Terminal("login", env=server.env, command=command) as terminal:

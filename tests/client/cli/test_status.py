@@ -174,6 +174,19 @@ def test_an_older_broker_tells_less(server):
     assert done.stdout.endswith("\n\ndefault: mode -, kept in secret-service\n")
 
 
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("secret-service", "kept in secret-service,"),
+        ("file", "kept in file (not encrypted),"),
+        ("memory", "kept in memory (until the broker stops),"),
+    ],
+)
+def test_what_a_store_is_worth_is_said(server, store, told):
+    server.answers["broker.status"] = {**STATUS, "accounts": [{**OCTOCAT, "store": store}]}
+    assert told in run("status", env=server.env).stdout.replace("\n  ", " ")
+
+
 def test_the_last_refusal_has_its_age_and_no_stale_advice_on_waiting(server):
     assert shown(server, refusal={**SLOW_DOWN, "ago": 130.0})[3:] == [
         "  2 min ago: GitHub Copilot answered 429: slow down",
