@@ -100,7 +100,7 @@ class ExpressLane:
         try:
             if Prescan(Limits(), lambda _: False).find_end(data) != len(data):
                 return
-            match decode(data):
+            match decode(data, foreign=True):
                 case Request(method=method, params=params) if method == METHOD:
                     account, min_valid, reject = token_params(params_of(params) or {})
                 case _:

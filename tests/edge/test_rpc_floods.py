@@ -35,9 +35,9 @@ def decoded(monkeypatch):
     """How many messages the door has decoded, as a list of one."""
     count, decode = [0], connection.decode
 
-    def counting(data):
+    def counting(data, **more):
         count[0] += 1
-        return decode(data)
+        return decode(data, **more)
 
     monkeypatch.setattr(connection, "decode", counting)
     return count

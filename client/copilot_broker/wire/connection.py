@@ -42,6 +42,7 @@ from copilot_broker.wire.events import (
 )
 from copilot_broker.wire.limits import LARGE_METHODS, MAX_CREDIT, MAX_NOTIFY_WRAPPER, Limits
 from copilot_broker.wire.messages import (
+    FORGETS,
     ErrorInfo,
     Message,
     Notification,
@@ -99,7 +100,8 @@ class Connection:
     def __init__(self, role: Role, *, limits: Limits | None = None) -> None:
         self._role = role
         self._limits = limits = limits or Limits()
-        can_be_short = role is Role.SERVER and limits.depth >= _SHORT_DEPTH
+        self._foreign = role is Role.SERVER
+        can_be_short = self._foreign and limits.depth >= _SHORT_DEPTH and not FORGETS
         self._short = min(limits.items, limits.frame) if can_be_short else 0
         if role is Role.CLIENT:  # a broker's answers carry whole completions
             limits = replace(limits, frame=limits.large_frame, items=limits.items * 4)
@@ -410,11 +412,11 @@ class Connection:
         """Decode the first message in the buffer, without another copy of a prompt."""
         incoming = self._incoming
         if end == len(incoming):
-            message = decode(incoming)
+            message = decode(incoming, foreign=self._foreign)
             incoming.clear()
             return message
         with memoryview(incoming) as whole, whole[:end] as frame:
-            message = decode(frame)
+            message = decode(frame, foreign=self._foreign)
         del incoming[:end]
         return message
 
