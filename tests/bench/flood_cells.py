@@ -81,9 +81,9 @@ class Extent:
         """Return what fits."""
         match scale.name:
             case "full":
-                return cls(asks=60, commands=4, pause=0.01)
+                return cls(asks=150, commands=4, pause=0.005)
             case "quick":
-                return cls(asks=40, commands=2, pause=0.005)
+                return cls(asks=120, commands=2, pause=0.004)
         return cls(asks=5, commands=1, pause=0.001, crowd=0.04)
 
 
