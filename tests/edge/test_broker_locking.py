@@ -242,6 +242,10 @@ async def test_a_renewal_under_way_is_saved(world):
     await settle()
     assert world.kept_tokens() != ["ghu_old"]
     assert world.withdrawals > 1, "what was kept of the new pair is forgotten, too"
+    (runner,) = broker._roster.runners()
+    kept = world.kept_tokens()[0]
+    assert not any(kept in str(vars(each)) for each in (runner.machine, runner._asker))
+    assert "ghu_old" not in str(vars(runner._asker))
     before = asked(world)
     await world.clock.advance(600.0)
     assert asked(world) == before
