@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from system.effective import start_inside
+from system.effective import machine_of, start_inside
 from system.scripted import CONFIG, good, refused, reloaded
 from system.session import SERVICE, SOCKETS
 
@@ -35,12 +35,9 @@ ALL = OF_THE_PROCESS | {
 OF_THE_MACHINE = {
     "linger": "nobody has switched it on for this user, who has no desktop",
     "file-limit": "the manager's own limit is lower",
-    "landlock": "the kernel has none",
-    "landlock-ports": "the kernel's is older than ABI 4",
-    "landlock-scope": "the kernel's is older than ABI 6",
     "no-swap": "the machine has swap, and its manager keeps no cgroup of ours from it",
 }
-"""Warnings that are true of a test's machine; all others are not to be there."""
+"""Warnings that are true of a test's machine; besides, what it `lacks`. No others are to be there."""
 
 COMMAND = re.compile(r"(?:copilot-cred|systemctl --user|loginctl|chmod|rm|unset|uname) [\w-]")
 
@@ -81,7 +78,7 @@ def test_all_is_well_under_the_shipped_unit(signed_in: Session) -> None:
     assert found.exit_code == 0
     assert set(found) >= ALL
     assert found.having(ERROR) == set()
-    assert found.having(WARNING) <= set(OF_THE_MACHINE), found
+    assert found.having(WARNING) - set(OF_THE_MACHINE) == machine_of(signed_in).lacks, found
     is_short = limit_of_the_manager(signed_in) < 65536
     assert ("file-limit" in found.having(WARNING)) is is_short
     assert found["account-default"]["told"] == "octocat on github.com, login kept by: file"
@@ -139,16 +136,22 @@ def test_a_layer_that_is_lost_is_told_with_its_cure(
     settings: str,
     expected: dict[str, tuple[str, str]],
 ) -> None:
+    machine = machine_of(session)
     start_inside(session, *taken, settings=settings, venv=installed)
     found = doctor(session)
     bad = found.having(WARNING) | found.having(ERROR)
     for name, (verdict, cure) in expected.items():
-        if name in bad & set(OF_THE_MACHINE) and cure not in found[name]["mend"]:
-            continue  # this kernel never had it
+        if name in machine.keeps:
+            assert found[name]["verdict"] == OK, "it cannot be taken away here"
+            continue
+        if name in machine.lacks:  # its cure is another one
+            assert found[name]["verdict"] == WARNING
+            continue
         assert (found[name]["verdict"], cure in found[name]["mend"]) == (verdict, True), found[
             name
         ]
-    others = bad - set(expected) - set(OF_THE_MACHINE) - {"account"}  # nobody is signed in
+    others = bad - set(expected) - set(OF_THE_MACHINE) - machine.lacks
+    others -= {"account"}  # nobody is signed in
     if "no-user-namespace" in expected:  # its owner is let in, of which this one is the proof
         others -= {"memory"}
     assert others == set()
