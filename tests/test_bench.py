@@ -144,16 +144,14 @@ def test_missing_peer_is_named_with_its_package() -> None:
         }
 
 
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """What the whole benchmark finds with few operations, no peers and nothing built but load.c."""
+def run_smoke(folder: Path, *more: str) -> dict:
     if shutil.which("cc") is None:
         if os.environ.get("CI"):
             pytest.fail("cc is missing: apt-get install gcc libc6-dev")
         pytest.skip("cc is missing: apt-get install gcc libc6-dev")
-    file = tmp_path_factory.mktemp("bench") / "figures.json"
+    file = folder / "figures.json"
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/bench", "--smoke", "--seed", "1", "--json", file],
+        [sys.executable, ROOT / "tests/bench", "--smoke", "--seed", "1", "--json", file, *more],
         cwd=file.parent,
         capture_output=True,
         text=True,
@@ -161,6 +159,12 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict:
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return dict(json.loads(file.read_text()))
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What the whole benchmark finds with few operations, no peers and nothing built but load.c."""
+    return run_smoke(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.mark.parametrize(
@@ -193,3 +197,19 @@ def test_every_ratio_is_a_positive_number(figures: dict) -> None:
 
 def test_nothing_failed(figures: dict) -> None:
     assert figures["failed"] == {}
+
+
+def test_floods_leave_ours_answering(tmp_path: Path) -> None:
+    """Every flood stands, every question is answered, and the daemon is alive afterwards."""
+    found = run_smoke(tmp_path, "--only", "floods")
+    assert found["failed"] == {}
+    kinds = ("quiet", "idle", "files", "half", "deaf", "storm", "garbage", "greedy")
+    assert list(found["groups"]) == [f"floods-{kind}" for kind in kinds]
+    for kind in kinds:
+        rows = found["groups"][f"floods-{kind}"]["rows"]
+        assert set(rows) == {"copilot-broker", "copilot-broker, 1024 files"}
+        for row in rows.values():
+            seen = {key: column["figure"]["median"] for key, column in row.items()}
+            assert seen["answered"] == 100
+            assert seen.get("restarts", 0) == 0
+            assert seen.get("flood_standing", 20) >= 20
