@@ -13,6 +13,7 @@ from brokerd.errors import PermanentError
 from brokerd.gate import Gate
 from brokerd.gate.denials import OF_ALL
 from brokerd.gate.repeats import KEYS_MAX, WINDOW, Repeats
+from fakes.rpc_door import Door
 
 
 OWN = 1000
@@ -171,3 +172,14 @@ def test_no_more_is_held_than_is_allowed_and_nothing_is_lost():
     assert len(told) == KEYS_MAX + 20
     repeats.end_all()
     assert sum(told) == 2 * (KEYS_MAX + 10)
+
+
+async def test_a_thousand_denials_over_three_sockets_are_a_thousand(tmp_path, audit_trail):
+    async with Door(tmp_path / "s") as door:
+        await door.server.serve(door.socket, "http")
+        clients = [await door.knock() for _ in range(3)]
+        for number in range(1000):
+            answer = await clients[number % 3].call("token.get")
+            assert answer.error.code == "scope_too_low"
+    assert sum(counts(audit_trail)) == 1000
+    assert len(counts(audit_trail)) <= 12, "two of each, or a few more where that took minutes"
