@@ -31,7 +31,7 @@ __all__ = ["Ear", "as_if_deaf", "children", "forget_learned", "loud"]
 OURS = ("brokerd", "copilot_broker")
 LOGGERS = (*OURS, "aiohttp", "aiohttp.access", "asyncio", "hpack", "httpcore", "httpx")
 
-USUAL = "brokerd.proxy.proxy"
+USUAL = "brokerd.proxy"
 """Goes another way where somebody debugs, so it stays as it usually is in this process: the daemons
 that tests start have it at debug."""
 
