@@ -83,6 +83,12 @@ def test_body_too_large_for_the_wire_is_not_sent(monkeypatch):
         ({"choices": [{"index": 0, "message": {"content": None}}]}, ""),
         ({"choices": [{"index": 0, "message": None}]}, ""),
         ({"choices": [{"message": {"content": [{"type": "text", "text": "Hi"}, {}, 1]}}]}, "Hi"),
+        # Anthropic's shape: a whole answer, and events of a stream
+        ({"type": "message", "content": [{"type": "text", "text": "Hi"}]}, "Hi"),
+        ({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hi"}}, "Hi"),
+        ({"type": "content_block_delta", "delta": {"thinking": "Hm"}}, ""),
+        ({"type": "message_start", "message": {"content": []}}, ""),
+        ({"type": "response.output_text.delta", "delta": "of another API"}, ""),
         ({"choices": []}, ""),
         ({"choices": None}, ""),
         ({"choices": [None, 1]}, ""),

@@ -139,8 +139,15 @@ def body_of(body: Body) -> bytes:
 
 
 def text_in(event: Mapping[str, Any]) -> str:
-    """Return what a completion, or one event of a stream, adds to the first choice's text."""
+    """Return what a completion, or one event of a stream, adds to the first choice's text.
+
+    Some models answer in the shape of Anthropic's Messages API, which knows no choices.
+    """
     choices = event.get("choices")
+    if choices is None:
+        delta = event.get("delta")
+        said = [delta] if isinstance(delta, Mapping) else event.get("content")
+        return _text_of(said)
     for position, choice in enumerate(choices if isinstance(choices, list) else []):
         if not isinstance(choice, Mapping) or choice.get("index", position) not in (0, None):
             continue
