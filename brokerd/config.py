@@ -117,7 +117,11 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
             raise ConfigError(path, None, "no such file") from None
         return Config()
     except OSError as error:
-        raise ConfigError(path, None, f"cannot be read ({error.strerror})") from error
+        told = f"cannot be read ({error.strerror})"
+        if isinstance(error, PermissionError) and path.is_symlink():
+            # The daemon sees no more of the home folder than what it was given at its start.
+            told += "; is it a new link? Run: systemctl --user restart copilot-broker"
+        raise ConfigError(path, None, told) from error
     if len(data) > MAX_BYTES:
         raise ConfigError(path, None, f"larger than {MAX_BYTES} bytes; is it the right file?")
     try:

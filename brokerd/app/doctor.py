@@ -63,7 +63,9 @@ class Doctor:
         problem = self._config_problem()
         if not problem:
             return Check("configuration", Verdict.OK, "as it stands in the file")
-        mend = "Mend it, then: systemctl --user reload copilot-broker"
+        mend = f"Start it anew: {_RESTART}"
+        if _RESTART not in problem:
+            mend = "Mend it, then: systemctl --user reload copilot-broker"
         return Check("configuration", Verdict.ERROR, f"not reloaded: {problem}", mend)
 
     async def _stores(self, *, is_needed: bool) -> list[Check]:
@@ -78,6 +80,9 @@ class Doctor:
             checks.append(store.transport_check())
         return checks
 
+
+_RESTART = "systemctl --user restart copilot-broker"
+"""Stands in the problems that it mends."""
 
 _NOBODY = Check("account", Verdict.WARNING, "nobody is signed in", "Sign in: copilot-cred login")
 

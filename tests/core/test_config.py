@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -398,6 +400,19 @@ def test_a_file_that_is_no_text(tmp_path):
         load(path, {})
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path, {})
+
+
+def test_a_link_that_leads_out_of_reach_says_what_to_do(tmp_path, monkeypatch):
+    def refused(path, _mode):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", refused)
+    path = tmp_path / "config.toml"
+    with pytest.raises(ConfigError, match=r"cannot be read \(Permission denied\)"):
+        load(path, {})
+    path.symlink_to(tmp_path / "elsewhere.toml")
+    with pytest.raises(ConfigError, match=r"new link\? Run: systemctl --user restart copilot"):
+        load(path, {})
 
 
 def test_a_file_that_everybody_may_write_is_refused(tmp_path):

@@ -182,6 +182,10 @@ async def test_a_reload_beyond_reach_keeps_the_old_configuration(home, github):
             f" (reading {home.folder}/ca.pem, port 1)"
         )
         async with home.client() as client:
+            checks = {each["name"]: each for each in (await client.doctor())["checks"]}
+            assert checks["configuration"]["mend"].endswith(
+                "systemctl --user restart copilot-broker"
+            )
             await client.refresh()
         home.configure(github.url, '[log]\nlevel = "debug"\n')
         await home.reload(process, "configuration reloaded")
