@@ -3,7 +3,9 @@
 The order for a newcomer is: accept → peer credentials → gate → only then is its socket read.
 
 Connections are kept in the order of their last word; where there are too many, or no file
-descriptor is left, the oldest one without a request in flight goes. Where all buffers together
+descriptor is left, the oldest one without a request in flight goes. But before anybody else it is
+the process that holds most, if it holds very many: busy ones too, or it could lock all others out
+with requests that never end. Where all buffers together
 grow too large, the connection that holds most goes, whoever was the last to add a byte.
 """
 
@@ -16,7 +18,8 @@ import logging
 import os
 import resource
 import select
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from brokerd.errors import BrokerError
@@ -58,6 +61,9 @@ LINGER = 0.5
 
 FILES_PER_CONNECTION = 3
 """Its socket, the pidfd of its process, and a socket to upstream for its completion."""
+
+OF_ONE_PROCESS = 64
+"""Connections of one process that it keeps where others want in; busy agents have a dozen."""
 
 MIN_CONNECTIONS = 8
 """Even under an absurd file limit some callers are served, at the expense of the reserve."""
@@ -143,6 +149,8 @@ class RpcServer:
         self._held: OrderedDict[Session, int] = OrderedDict()
         """Every open connection, oldest word first, with the bytes it holds."""
         self._held_total = 0
+        self._of_process: Counter[int] = Counter()
+        """How many connections each process has, by its number."""
         self._listeners: dict[socket.socket, str] = {}
         self._paused = False
         self._warn_again_at = 0.0
@@ -249,6 +257,7 @@ class RpcServer:
             turns=self._turns,
         )
         self._held[session] = 0
+        self._of_process[peer.pid] += 1
 
     def _has_hung_up(self, sock: socket.socket) -> bool:
         """Whether nobody is there any more who could read an answer (poll(2), POLLHUP)."""
@@ -271,11 +280,24 @@ class RpcServer:
             self._evict("no_files_left")
 
     def _evict(self, reason: str) -> bool:
-        """Close the oldest connection that has nothing in flight; False when there is none."""
+        """Close the oldest connection that has nothing in flight; False when there is none.
+
+        Where one process has more than its share it is one of that process's, and a busy one if it
+        has no other.
+        """
+        process, count = max(self._of_process.items(), key=itemgetter(1), default=(0, 0))
+        is_greedy = count > OF_ONE_PROCESS
+        oldest: Session | None = None
         for session in self._held:
+            if is_greedy and session.process != process:
+                continue
             if session.may_be_evicted:
                 session.close(reason)
                 return True
+            oldest = oldest or session
+        if is_greedy and oldest is not None:
+            oldest.close(reason)
+            return True
         return False
 
     def _pause(self, seconds: float | None) -> None:
@@ -332,6 +354,9 @@ class RpcServer:
     def session_closed(self, session: Session) -> None:
         """Forget it, but not its work that is still being cancelled."""
         self._held_total -= self._held.pop(session, 0)
+        self._of_process[session.process] -= 1
+        if not self._of_process[session.process]:
+            del self._of_process[session.process]
         for task in session.tasks:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)

@@ -138,6 +138,11 @@ class Session:
     # -- what the server asks -----------------------------------------------------------------
 
     @property
+    def process(self) -> int:
+        """The number of the process that connected."""
+        return self._caller.peer.pid
+
+    @property
     def idle(self) -> bool:
         """No request is in flight."""
         return not self._requests

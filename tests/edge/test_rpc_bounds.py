@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import logging
 import resource
+from dataclasses import replace
 
 import pytest
 
 from brokerd.broker import WatchState
 from brokerd.host.file_limit import raise_file_limit
-from brokerd.rpc.server import MIN_CONNECTIONS, connections_bound
+from brokerd.host.peercred import peer_of
+from brokerd.rpc.server import MIN_CONNECTIONS, OF_ONE_PROCESS, connections_bound
 from brokerd.rpc.session import ANSWERS_HIGH, OUT_HIGH, RECV_CHUNK
 from copilot_broker.wire.codes import ErrorClass
-from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived
+from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived, StreamData
 from copilot_broker.wire.limits import CONNECTIONS, MAX_FRAME, REQUESTS_IN_FLIGHT, Limits
 from fakes.broker import CANARY, a_lease
 from fakes.rpc_door import PATIENCE, Door, until
@@ -243,6 +245,29 @@ async def test_where_nobody_is_idle_a_newcomer_waits_for_somebody_to_be(tmp_path
         door.broker.may_answer.set()
         assert isinstance(await busy.event(), ResponseReceived)
         assert isinstance(await newcomer.event(), ResponseReceived)
+
+
+async def test_a_process_that_keeps_very_many_busy_locks_nobody_out(tmp_path):
+    numbers = iter([1, 2, *[666] * 200])
+
+    def peers(sock):
+        return replace(peer_of(sock), pid=next(numbers))
+
+    async with Door(tmp_path / "s", connections=OF_ONE_PROCESS + 5, peers=peers) as door:
+        watcher, idle = await door.knock(), await door.knock()
+        await watcher.call("token.watch")
+        await idle.call("token.get")
+        greedy = []
+        for _ in range(OF_ONE_PROCESS + 10):
+            greedy.append(await door.knock())
+            assert (await greedy[-1].call("token.watch")).error is None
+        assert all([await each.is_closed() for each in greedy[:7]])
+        numbers = iter([3])
+        assert (await (await door.knock()).call("token.get")).error is None
+        assert (await idle.call("token.get")).error is None
+        door.broker.states.put_nowait(WatchState("default", "token", a_lease()))
+        assert isinstance(await watcher.event(), StreamData)
+        assert door.server.connections == OF_ONE_PROCESS + 5
 
 
 async def test_a_request_in_flight_ends_with_its_caller(door):
