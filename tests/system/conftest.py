@@ -7,6 +7,7 @@ configuration and no state.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,12 +18,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from canary.plugin import run_of
+from canary.spellings import Net
 from system.github import GitHub
 from system.session import ROOT, SERVICE, SOCKETS, Session, can_be_root
+from system.witness import LOOK_AT_FILES_AND_UNITS, Witness
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from canary.plugin import Canaries
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,9 +68,15 @@ def installed() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _session(installed: Path, name: str, *options: str) -> Iterator[Session]:
-    session = Session(f"{name}{os.getpid()}", *options)
-    try:
+def _session(
+    installed: Path, config: pytest.Config, name: str, *options: str
+) -> Iterator[Session]:
+    """Make a session; at its end none of the secrets of the run may have been seen in it."""
+    with (
+        contextlib.closing(Session(f"{name}{os.getpid()}", *options)) as session,
+        contextlib.closing(Witness(session)) as witness,
+    ):
+        session.witness = witness
         # set-up comes from a place this user can read; the checkout may be root's
         session.good("mkdir", "-p", "set-up/packaging")
         for script in ("set-up", "debian-packages.sh"):
@@ -72,20 +84,33 @@ def _session(installed: Path, name: str, *options: str) -> Iterator[Session]:
             session.write(f"set-up/packaging/{script}", text)
         session.good("bash", "set-up/packaging/set-up", "--from", str(installed))
         yield session
-    finally:
-        session.close()
+        witness.look()
+        _nothing_seen(witness, run_of(config), name)
+
+
+def _nothing_seen(witness: Witness, canaries: Canaries, name: str) -> None:
+    net = Net()
+    for secret, (kind, test) in canaries.secrets.items():
+        net.add(secret, f"{kind} of {test}")
+    canaries.note(
+        f"the whole session {name!r}: {len(net)} secrets watched for in "
+        + ", ".join(f"{n:,} of {what}" for what, n in witness.looked_through.items())
+    )
+    leaks = [f"{kind}, {spelling}, in {where}" for kind, spelling, where in witness.leaks(net)]
+    if leaks:
+        pytest.fail("\n".join(["canaries:", *sorted(leaks)]), pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def plain_session(installed: Path) -> Iterator[Session]:
+def plain_session(installed: Path, pytestconfig: pytest.Config) -> Iterator[Session]:
     """A user without a keyring."""
-    yield from _session(installed, "plain")
+    yield from _session(installed, pytestconfig, "plain")
 
 
 @pytest.fixture(scope="session")
-def keyring_session(installed: Path) -> Iterator[Session]:
+def keyring_session(installed: Path, pytestconfig: pytest.Config) -> Iterator[Session]:
     """A user whose GNOME Keyring is unlocked."""
-    yield from _session(installed, "keyring", "--keyring")
+    yield from _session(installed, pytestconfig, "keyring", "--keyring")
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +129,12 @@ def github(simulator: GitHub) -> GitHub:
 def configuration(github: GitHub, store: str) -> str:
     """Point the daemon at `github`, as a person would: with a configuration file."""
     urls = "".join(f'{name} = "{github.url}"\n' for name in ("login", "api", "copilot"))
-    return f'[urls]\n{urls}[store]\nkind = "{store}"\n'
+    return f'[urls]\n{urls}[store]\nkind = "{store}"\n[log]\nlevel = "debug"\n'
 
 
 # One command for all of it: each `session.run` enters the session's namespaces anew.
-START_ANEW = """
+START_ANEW = f"""
+{LOOK_AT_FILES_AND_UNITS}
 set -e
 systemctl --user stop "$@"
 rm -rf .local/state/copilot-broker
@@ -124,7 +150,8 @@ systemctl --user reset-failed "$@" 2>/dev/null || true
 
 def start_anew(session: Session, github: GitHub, store: str) -> None:
     stdin = configuration(github, store)
-    session.good("bash", "-c", START_ANEW, "_", SERVICE, *SOCKETS, stdin=stdin)
+    told = session.good("bash", "-c", START_ANEW, "_", SERVICE, *SOCKETS, stdin=stdin)
+    session.witness.saw_files_and_units(told)
 
 
 @pytest.fixture

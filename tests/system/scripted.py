@@ -22,6 +22,9 @@ CHAT = "/chat/completions"
 JSON_ERRORS = ("--error-format", "json")
 LOGINS = ".local/state/copilot-broker/logins"
 CONFIG = ".config/copilot-broker/config.toml"
+AT_DEBUG = '[log]\nlevel = "debug"\n'
+"""So are all daemons of these tests, for the scan of what they say."""
+
 GITHUB_TOKEN = re.compile(r"(?:gh[a-z]_|github_pat_)\w{20,}")
 
 

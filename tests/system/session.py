@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from system.witness import Witness
+
 
 ROOT = Path(__file__).resolve().parents[2]
 USER_MANAGER = str(ROOT / "packaging" / "user-manager")
@@ -53,6 +55,9 @@ def eventually(ask: Callable[[], Any], within: float = 20.0) -> Any:
 
 class Session:
     """Runs commands as the user (or as root beside them) inside one session."""
+
+    witness: Witness
+    """Sees what the session shows of itself."""
 
     def __init__(self, name: str, *options: str) -> None:
         self.name = name

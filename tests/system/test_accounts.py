@@ -13,7 +13,7 @@ from brokerd.simulator.refusals import error_text
 from brokerd.simulator.world import Fault
 from fakes.real_names import RealNamesThread
 from system.github import EXCHANGE
-from system.scripted import CHAT, CONFIG, account, fault, good, refused
+from system.scripted import AT_DEBUG, CHAT, CONFIG, account, fault, good, refused
 from system.session import SERVICE, eventually
 
 
@@ -45,7 +45,8 @@ def two(session: Session, names: RealNames, github: GitHub) -> Session:
     session.write(
         CONFIG,
         f'[network]\nproxy = "{names.url}"\nca_file = "{session.home}/authority.pem"\n'
-        f'[store]\nkind = "file"\n[accounts.work]\nhost = "{TENANT}"\nclient_id = "copilot"\n',
+        f'[store]\nkind = "file"\n{AT_DEBUG}'
+        f'[accounts.work]\nhost = "{TENANT}"\nclient_id = "copilot"\n',
     )
     session.systemctl("start", "copilot-broker.socket")
     good(session, "login")
@@ -166,9 +167,6 @@ def test_one_dead_login_leaves_the_other_alone(two: Session, github: GitHub) -> 
 
 def test_each_record_about_an_account_names_it(two: Session, github: GitHub) -> None:
     began = time.time()
-    with_debug = two.good("cat", CONFIG) + '[log]\nlevel = "debug"\n'
-    two.write(CONFIG, with_debug)
-    two.systemctl("reload", SERVICE)
     good(two, "get", *AT_WORK)
     good(two, *HELLO, *AT_WORK)
     fault(github, CHAT, "429_rate_limited")

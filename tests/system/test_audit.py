@@ -132,7 +132,9 @@ def test_each_thing_that_happens_is_one_record(
 
 
 def test_a_denial_is_one_record_at_any_level_of_the_log(signed_in: Session) -> None:
-    configure(signed_in, f'[log]\nlevel = "error"\n{ONLY_COMPLETIONS}')
+    at_debug = signed_in.good("cat", CONFIG)
+    signed_in.write(CONFIG, at_debug.replace('"debug"', '"error"'))
+    configure(signed_in, ONLY_COMPLETIONS)
     audit = Audit(signed_in)
     assert signed_in.cred("get").returncode == 5
     found = audit.until("operation-denied", "--denied")

@@ -143,9 +143,6 @@ def test_five_hundred_streams_at_once(signed_in: Session, github: GitHub, instal
 
 def test_no_prompt_and_no_answer_in_the_journal(signed_in: Session, github: GitHub) -> None:
     session = signed_in
-    config = ".config/copilot-broker/config.toml"
-    session.write(config, session.good("cat", config) + '[log]\nlevel = "debug"\n')
-    session.systemctl("reload", SERVICE)
     done = chat(session, "--model", "sim-chat", stdin=PROMPT)
     assert "4711" in done.stdout
     records = session.journal()

@@ -13,7 +13,17 @@ import pytest
 
 from fakes.real_names import RealNamesThread
 from system.github import EXCHANGE
-from system.scripted import CHAT, CONFIG, account, fault, good, refused, stored, with_more
+from system.scripted import (
+    AT_DEBUG,
+    CHAT,
+    CONFIG,
+    account,
+    fault,
+    good,
+    refused,
+    stored,
+    with_more,
+)
 from system.session import SERVICE
 
 
@@ -42,7 +52,7 @@ def lead(session: Session, names: RealNames, more: str = "") -> None:
     """Configure the way out through `names`, with its authority and no other address."""
     session.write("authority.pem", names.ca_file.read_text())
     network = f'proxy = "{names.url}"\nca_file = "{session.home}/authority.pem"\n'
-    session.write(CONFIG, f'[network]\n{network}[store]\nkind = "file"\n{more}')
+    session.write(CONFIG, f'[network]\n{network}[store]\nkind = "file"\n{AT_DEBUG}{more}')
 
 
 @pytest.fixture
@@ -255,7 +265,8 @@ def test_the_proxy_may_come_from_the_services_environment(
 ) -> None:
     session.write("authority.pem", names.ca_file.read_text())
     session.write(
-        CONFIG, f'[network]\nca_file = "{session.home}/authority.pem"\n[store]\nkind = "file"\n'
+        CONFIG,
+        f'[network]\nca_file = "{session.home}/authority.pem"\n[store]\nkind = "file"\n{AT_DEBUG}',
     )
     spared = "NO_PROXY=example.org,.internal"  # nobody who is asked
     session.write(DROP_IN, f"[Service]\nEnvironment=HTTPS_PROXY={names.url} {spared}\n")

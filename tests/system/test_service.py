@@ -193,7 +193,7 @@ def test_reload_takes_a_good_configuration_and_keeps_the_old_for_a_bad(signed_in
     assert session.cred("get").returncode == 0
     assert any(f"line {line}" in json.dumps(entry) for entry in session.journal())
 
-    session.write(path, good + '[log]\nlevel = "debug"\n')
+    session.write(path, good.replace('"debug"', '"info"'))
     session.systemctl("reload", "copilot-broker")
     eventually(lambda: "not reloaded" not in session.show("StatusText"))
     assert any(entry["MESSAGE"] == "configuration reloaded" for entry in session.journal())
