@@ -282,22 +282,14 @@ class RpcServer:
     def _evict(self, reason: str) -> bool:
         """Close the oldest connection that has nothing in flight; False when there is none.
 
-        Where one process has more than its share it is one of that process's, and a busy one if it
-        has no other.
+        Where one process has more than its share, close the oldest of that one, busy or not.
         """
         process, count = max(self._of_process.items(), key=itemgetter(1), default=(0, 0))
         is_greedy = count > OF_ONE_PROCESS
-        oldest: Session | None = None
         for session in self._held:
-            if is_greedy and session.process != process:
-                continue
-            if session.may_be_evicted:
+            if session.process == process if is_greedy else session.may_be_evicted:
                 session.close(reason)
                 return True
-            oldest = oldest or session
-        if is_greedy and oldest is not None:
-            oldest.close(reason)
-            return True
         return False
 
     def _pause(self, seconds: float | None) -> None:
