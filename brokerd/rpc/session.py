@@ -272,7 +272,7 @@ class Session:
         elif not self.closed and self._channel.reading:
             self._channel.read_on(False)
             self._postponed = True
-            self._turns.join(self, self._read_late, first=True)
+            self._turns.join(self, self._read_late, of=self._caller.peer.pid, first=True)
 
     def _read_late(self) -> None:
         self._postponed = False
@@ -319,7 +319,7 @@ class Session:
         if self.has_room:
             self._requests.room_came()
         if not self.closed and not self._channel.reading and self._may_answer:
-            self._turns.join(self, self._turn)
+            self._turns.join(self, self._turn, of=self._caller.peer.pid)
 
     def _on_timer(self) -> None:
         self._timer_at = None
@@ -358,7 +358,7 @@ class Session:
         if self.settled:
             self._owner.session_idle(self)
         if unfinished and self._may_answer:
-            self._turns.join(self, self._turn)
+            self._turns.join(self, self._turn, of=self._caller.peer.pid)
         self._channel.read_on(not unfinished)
         self._arm()
 

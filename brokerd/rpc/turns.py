@@ -4,6 +4,9 @@ A loop that gives each of five hundred busy callers a share in every round takes
 and who has just one question waits for several. So callers with more to say stand in one line, and
 only as many are served in a round as fit into a slice of time. Who asks little is served at once,
 unless too many do in the same round: those stand in a line of their own, which goes first.
+
+In both lines it is one connection of each process after the other: who opens five hundred of them
+waits for itself.
 """
 
 from __future__ import annotations
@@ -24,12 +27,51 @@ SLICE = 0.002
 served at once; whoever is served when they are over is served to the end of its share."""
 
 
-class Turns:
-    """Two lines; in each it is first come, first served, and nobody stands in them twice."""
+class _Line:
+    """Process after process, in each it is first come, first served; nobody stands in it twice."""
 
     def __init__(self) -> None:
-        self._first: OrderedDict[object, Callable[[], None]] = OrderedDict()
-        self._then: OrderedDict[object, Callable[[], None]] = OrderedDict()
+        self._process: dict[object, int] = {}
+        """Who stands in it → whose it is."""
+        self._waiting: OrderedDict[int, OrderedDict[object, Callable[[], None]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._process)
+
+    def join(self, who: object, turn: Callable[[], None], of: int) -> None:
+        if who not in self._process:
+            self._process[who] = of
+            self._waiting.setdefault(of, OrderedDict())[who] = turn
+
+    def leave(self, who: object) -> None:
+        of = self._process.pop(who, None)
+        if of is not None:
+            own = self._waiting[of]
+            del own[who]
+            if not own:
+                del self._waiting[of]
+
+    def serve(self, end: float) -> None:
+        """Serve one at least, till `end` (loop time); who joins meanwhile waits for a round."""
+        clock = asyncio.get_running_loop().time
+        for _ in range(len(self)):
+            if not self._waiting:
+                return
+            of, own = next(iter(self._waiting.items()))
+            self._waiting.move_to_end(of)
+            who, turn = next(iter(own.items()))
+            self.leave(who)
+            turn()
+            if clock() >= end:
+                return
+
+
+class Turns:
+    """Those who were not served at once, and those who have more to say."""
+
+    def __init__(self) -> None:
+        self._first = _Line()
+        self._then = _Line()
         self._due = False
         self._left = SLICE
         """Of this round, for those who are served at once."""
@@ -44,18 +86,21 @@ class Turns:
         self._left -= seconds
         self._go_on()  # the next round has its own
 
-    def join(self, who: object, turn: Callable[[], None], *, first: bool = False) -> None:
+    def join(
+        self, who: object, turn: Callable[[], None], *, of: int = 0, first: bool = False
+    ) -> None:
         """Call `turn` when it is the turn of `who`, which then may join again.
 
-        `first`: it was not served at once, and goes before those who were and have more to say.
+        `of` is the process that it belongs to. `first`: it was not served at once, and goes
+        before those who were and have more to say.
         """
-        (self._first if first else self._then).setdefault(who, turn)
+        (self._first if first else self._then).join(who, turn, of)
         self._go_on()
 
     def leave(self, who: object) -> None:
         """Step out of the line; nothing if it does not stand there."""
-        self._first.pop(who, None)
-        self._then.pop(who, None)
+        self._first.leave(who)
+        self._then.leave(who)
 
     def _go_on(self) -> None:
         if not self._due:
@@ -66,17 +111,7 @@ class Turns:
         self._due = False
         self._left = SLICE
         end = asyncio.get_running_loop().time() + SLICE
-        self._serve_line(self._first, end)
-        self._serve_line(self._then, end)  # one at least: the others do not starve it
+        self._first.serve(end)
+        self._then.serve(end)  # one at least: the others do not starve it
         if self._first or self._then:
             self._go_on()
-
-    def _serve_line(self, line: OrderedDict[object, Callable[[], None]], end: float) -> None:
-        clock = asyncio.get_running_loop().time
-        for _ in range(len(line)):  # who joins again is for the next round
-            if not line:
-                return
-            _, turn = line.popitem(last=False)
-            turn()
-            if clock() >= end:
-                return

@@ -71,6 +71,15 @@ async def test_who_was_not_served_at_once_goes_first_and_starves_nobody(spend):
     assert served == ["A", "a", "B", "b"]
 
 
+async def test_one_process_waits_for_itself(spend):
+    turns, served = Turns(), []
+    for of, who in [(1, "a"), (1, "b"), (1, "c"), (2, "other")]:
+        turns.join(who, lambda who=who: served.append(who), of=of)
+    turns.leave("b")
+    await rounds(1)
+    assert served == ["a", "other", "c"]
+
+
 async def test_who_leaves_is_not_served(spend):
     turns, served = Turns(), []
     turns.join("a", lambda: (served.append("a"), turns.leave("b")))
