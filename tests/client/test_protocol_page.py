@@ -266,6 +266,7 @@ async def test_grants_and_checks_on_the_page_are_what_the_broker_shows(tmp_path)
     async with Door(
         tmp_path / "s",
         gate=Gate([Rule(where=rule["where"], **rule["who"], **what)]),
+        peers=lambda sock: replace(peer_of(sock), unit="", label="", sandbox=""),
         peer_by_pid=lambda _pid: replace(peer, uid=os.getuid()),
         other_listeners=lambda: ["http"],
         checks=checks,
