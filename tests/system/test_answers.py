@@ -65,15 +65,17 @@ def test_a_person_who_is_locked_out_is_told_and_not_asked_about_again(
     fault(github, IDENTITY, "403_lockout")
     cred = f"{daemon.home}/.local/bin/copilot-cred"
     with daemon.spawn(cred, "login", "--account", "approved") as waiting:
-        assert waiting.stderr is not None
-        said = ""
-        while "locks out" not in said:
-            line = waiting.stderr.readline()
-            assert line, said
-            said += line
-        assert "the login is approved, but" in said
-        assert waiting.poll() is None
-        waiting.terminate()
+        try:
+            assert waiting.stderr is not None
+            said = ""
+            while "locks out" not in said:
+                line = waiting.stderr.readline()
+                assert line, said
+                said += line
+            assert "the login is approved, but" in said
+            assert waiting.poll() is None
+        finally:
+            waiting.terminate()
     assert statuses(github, IDENTITY) == [403, 403]
 
 

@@ -281,12 +281,15 @@ def test_a_watch_gets_no_token_that_new_rules_withhold(ruled: Ruled) -> None:
     session = ruled.session
     watch = ("--unit=watcher-x", "--", ruled.cred, *JSON_ERRORS, "watch", "--json")
     with session.spawn(*IN_A_UNIT, *watch) as watching:
-        assert watching.stdout is not None
-        first = json.loads(watching.stdout.readline())
-        assert (first["event"], first["token"][:4]) == ("token", "tid=")
-        ruled.rules('unit = "watcher-*"; scope = "complete"')
-        good(session, "refresh")
-        rest, said = watching.communicate(timeout=30)
+        try:
+            assert watching.stdout is not None
+            first = json.loads(watching.stdout.readline())
+            assert (first["event"], first["token"][:4]) == ("token", "tid=")
+            ruled.rules('unit = "watcher-*"; scope = "complete"')
+            good(session, "refresh")
+            rest, said = watching.communicate(timeout=30)
+        finally:
+            watching.terminate()
     assert "tid=" not in rest
     error = json.loads(said.strip().splitlines()[-1])
     assert (watching.returncode, error["code"]) == (5, "scope_too_low"), (rest, said)
