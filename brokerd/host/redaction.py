@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=://)[^/\s@'\"]+(?=@)", MASK),  # user:password of a proxy
     )
 )
+SHORTEST_WORD = 17
+"""Characters of the shortest text of nothing but letters and digits that a pattern matches."""
+
 _BASE64_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
 
 
@@ -62,6 +66,8 @@ class Redactor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._secrets: OrderedDict[str, _Forms] = OrderedDict()
+        self._shortest = sys.maxsize
+        """Characters of the shortest secret; no form of any is shorter."""
 
     def register_secret(self, value: str) -> None:
         """From now on take `value` and its encodings out of all text."""
@@ -72,23 +78,36 @@ class Redactor:
             self._secrets.move_to_end(value)
             if len(self._secrets) > MAX_SECRETS:
                 self._secrets.popitem(last=False)
+            self._measure()
 
     def forget_secret(self, value: str) -> None:
         """Hold `value` no longer; not knowing it is no error."""
         with self._lock:
             self._secrets.pop(value, None)
+            self._measure()
 
     def forget_all_secrets(self) -> None:
         """Hold none any longer; what comes by again is found by the patterns, and registered."""
         with self._lock:
             self._secrets.clear()
+            self._measure()
+
+    def _measure(self) -> None:
+        self._shortest = min(map(len, self._secrets), default=sys.maxsize)
 
     def redact(self, text: str) -> str:
-        """Return `text` with every secret replaced by MASK."""
-        with self._lock:
-            secrets = list(self._secrets.values())
-        for forms in secrets:
-            text = forms.mask(text)
+        """Return `text` with every secret replaced by MASK.
+
+        Most fields of a record are too short to hold any: they cost nothing, however many secrets
+        a daemon that runs for weeks has seen.
+        """
+        if len(text) >= self._shortest:
+            with self._lock:
+                secrets = list(self._secrets.values())
+            for forms in secrets:
+                text = forms.mask(text)
+        if len(text) < SHORTEST_WORD and (not text or (text.isascii() and text.isalnum())):
+            return text
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return text

@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from brokerd.host.redaction import MASK, MAX_SECRETS, Redactor
+from brokerd.host.redaction import MASK, MAX_SECRETS, Redactor, _Forms
 
 
 CANARY = "tid=c4n4ry;exp=1/2;sku=a+b:9f~é?canary"
@@ -59,6 +59,30 @@ def test_all_secrets_can_be_forgotten_and_patterns_stay(redactor):
     redactor.forget_all_secrets()
     assert redactor.redact("hunter2hunter2") == "hunter2hunter2"
     assert redactor.redact(CANARY) == MASK
+
+
+@pytest.mark.parametrize("length", [8, 9, 10, 11])
+def test_the_shortest_secrets_are_found_in_the_shortest_texts(length):
+    redactor = Redactor()
+    secret = "s3cr?t~é..x"[:length]
+    redactor.register_secret("x" * 100)
+    redactor.register_secret(secret)
+    raw = secret.encode()
+    for form in (secret, raw.hex(), quote(secret, safe=""), base64.b64encode(raw).decode()):
+        assert redactor.redact(form) in (MASK, f"{MASK}=", f"{MASK}==")
+    for before in (b"u", b"us"):
+        assert MASK in redactor.redact(base64.b64encode(before + raw).decode().rstrip("="))
+
+
+def test_a_text_that_can_hold_no_secret_is_not_searched_for_any(redactor, monkeypatch):
+    monkeypatch.setattr(_Forms, "mask", None)
+    for text in ("", "4711", "session-c1.scope", "x" * (len(CANARY) - 1)):
+        assert redactor.redact(text) == text
+    with pytest.raises(TypeError):
+        redactor.redact("x" * len(CANARY))
+    redactor.register_secret("hunter2hunter2")
+    with pytest.raises(TypeError):
+        redactor.redact("session-c1.scope")
 
 
 def test_short_values_do_not_blacken_everything():
