@@ -179,6 +179,8 @@ def _simulated(
         real = load()
         urls = replace(real.urls, login=url, api=url, copilot=url, completions=url)
         store = replace(real.store, kind="memory") if real.store.kind == "auto" else real.store
-        return replace(real, urls=urls, store=store)
+        # A real token has no business with a stand-in.
+        accounts = {name: replace(each, source="login") for name, each in real.accounts.items()}
+        return replace(real, urls=urls, store=store, accounts=accounts)
 
     return simulator, simulated, state.with_name("copilot-broker-simulated")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brokerd.core.access.settings import KEYS, nonsense, rule_of, value_of
+from brokerd.core.given import SOURCES
 from brokerd.core.setting_checks import (
     NotAllowedError,
     account_name,
@@ -188,6 +189,12 @@ def _accounts(tables: dict[str, Any]) -> dict[str, AccountSettings]:
         except NotAllowedError as allowed:
             raise _MistakeError(path, f"an account's name must be {allowed}") from None
         accounts[name] = AccountSettings(**_values(path, value, _ACCOUNT))
+    named = [name for name, each in accounts.items() if each.source == "environment"]
+    if len(named) > 1:
+        # There is one environment: the second would be the same person, or the token would go to
+        # a host that it is not for.
+        problem = f"only one account can have this source, and accounts.{named[0]} has it"
+        raise _MistakeError(("accounts", named[1], "source"), problem)
     return accounts
 
 
@@ -267,7 +274,7 @@ _ACCOUNT: _Checks = {
     "scope": scope,
     "mode": one_of("auto", "exchange", "direct"),
     "plan": one_of("auto", "individual", "business", "enterprise"),
-    "source": one_of("login"),
+    "source": one_of("login", *SOURCES),
 }
 _TABLES: dict[str, tuple[Callable[..., object], _Checks]] = {
     "urls": (

@@ -28,6 +28,7 @@ from brokerd.host import journal, landlock, listeners, peer_labels, peercred, re
 from brokerd.host.audit_log import FILE_NAME
 from brokerd.host.clock import SystemClock
 from brokerd.host.file_limit import raise_file_limit
+from brokerd.host.given_tokens import GivenTokens
 from brokerd.host.learning import LearningGitHub
 from brokerd.host.service_manager import ServiceManager
 from brokerd.host.socket_path import default_socket
@@ -85,6 +86,8 @@ class _Daemon:
         self._clock = SystemClock()
         self._config = setup.load()
         self._config_problem = ""
+        self._given = GivenTokens(os.environ)
+        self._given.read(self._config)  # at once, so that nobody else finds them there
         self._started_at = time.monotonic()
         self._is_open = self._has_http = False
         self._retiring: set[asyncio.Task[None]] = set()
@@ -112,6 +115,7 @@ class _Daemon:
             cooldown_reason=lambda name: pacer.view(name).reason,
             on_loaded=cooldowns.restore,
             on_withdrawn=self._forget_secrets,
+            given=lambda: self._given.read(self._config),
         )
         pacer.on_change(self._broker.announce)
         pacer.on_change(cooldowns.keep)  # after: it waits for the disk

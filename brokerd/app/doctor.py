@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from brokerd.core.checks import Check, Verdict
+from brokerd.core.given import SOURCES
 from brokerd.errors import BrokerError
 
 
@@ -105,7 +106,8 @@ def _account(view: AccountView) -> Check:
     who = f"{view.login or 'somebody'} on {view.host}"
     if view.state != "ready":
         return Check(name, Verdict.OK, f"{who}, and a token is on its way")
-    return Check(name, Verdict.OK, f"{who}, login kept by: {view.store}")
+    verb = "comes from" if view.store in SOURCES else "kept by"
+    return Check(name, Verdict.OK, f"{who}, login {verb}: {view.store}")
 
 
 def grants_check(rules: Sequence[Rule], *, has_labels: bool) -> Check:

@@ -16,6 +16,7 @@ from brokerd.core.machine.effects import Effect, ExchangeToken, PrepareDirect
 from brokerd.core.machine.events import Event, QuestionFailed
 from brokerd.core.machine.states import (
     Exchanging,
+    Identifying,
     Loading,
     Minting,
     Ready,
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
     from brokerd.broker.asker import Asker
     from brokerd.broker.prompts import Prompt
+    from brokerd.core.machine.states import State
     from brokerd.core.machine.token_machine import TokenMachine
-    from brokerd.core.tokens import AccountKey, Login
+    from brokerd.core.tokens import AccountKey, GitHubToken, Login
     from brokerd.ports import Clock
 
 
@@ -61,11 +63,13 @@ class AccountRunner:
         on_direct: Callable[[Login], None],
         on_refused: Callable[[Login, str], None],
         on_change: Callable[[], None],
+        on_unknown: Callable[[GitHubToken, str], None] = lambda _token, _code: None,
     ) -> None:
         """`on_direct` is told of a login once the exchange turns out not to know its token.
 
         `on_refused` is told of one that GitHub has refused as dead, and of the failure's code,
-        before the next question.
+        before the next question. `on_unknown` is the same for a token that GitHub has refused when
+        it was asked whose it is.
         """
         self.name = asker.name
         self.machine = machine
@@ -75,6 +79,7 @@ class AccountRunner:
         self._on_direct = on_direct
         self._on_refused = on_refused
         self._on_change = on_change
+        self._on_unknown = on_unknown
         self._asked: Effect | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -146,7 +151,7 @@ class AccountRunner:
             case _:
                 return None
 
-    def _follow(self, before: tuple[object, object]) -> None:
+    def _follow(self, before: tuple[State, object]) -> None:
         login = self.login
         if login is not None and login.is_direct and self._asker.learn_direct(login):
             self._on_direct(login)
@@ -156,6 +161,12 @@ class AccountRunner:
                 case Exchanging(step=Loading(refused=dead, reason=why)) if dead and why:
                     if why.code in DEAD_CODES:
                         self._on_refused(dead, why.code)
+                case SignedOut(reason=why) if why is not None and why.code in DEAD_CODES:
+                    match before[0]:
+                        case Exchanging(step=Identifying(token=token)):
+                            self._on_unknown(token, why.code)
+                        case _:
+                            pass
                 case _:
                     pass
         if self.machine.is_withdrawn:

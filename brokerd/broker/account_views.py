@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from brokerd.core.given import SOURCES
 from brokerd.core.machine.states import AwaitingUser, Exchanging, Ready, Saving, SignedOut
 from brokerd.core.modes import reason_for
 from brokerd.core.settings import DEFAULT_ACCOUNT
@@ -54,7 +55,7 @@ def view_of(
         client_id=entry.client_id if entry else settings.client_id,
         mode=_mode(token, entry, settings),
         source=entry.source if entry else settings.source,
-        store=entry.store if entry else "",
+        store=_store(entry, settings),
         default=is_default,
         state=_state_name(state),
         unsaved=unsaved,
@@ -68,6 +69,12 @@ def view_of(
         api_base=token.api_base if token else "",
         login_expires_in=login_expires_in,
     )
+
+
+def _store(entry: IndexEntry | None, settings: AccountSettings) -> str:
+    if entry is not None:
+        return entry.store
+    return settings.source if settings.source in SOURCES else ""
 
 
 def _mode(token: CopilotToken | None, entry: IndexEntry | None, settings: AccountSettings) -> str:
@@ -149,6 +156,8 @@ def summary_line(view: AccountView | None, count: int) -> str:
     who = f"signed in as {view.login or view.name} ({view.host})"
     why = f": {view.error.message}" if view.error else ""
     match view.state:
+        case "signed_out" if view.store in SOURCES:
+            return f"signed out{why}: see copilot-cred doctor{others}"
         case "signed_out":
             named = "" if view.name == DEFAULT_ACCOUNT else f" --account {view.name}"
             return f"signed out{why}: run copilot-cred login{named}{others}"

@@ -34,10 +34,11 @@ from brokerd.core.machine.states import Exchanging, Loading, Ready
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.config import AccountSettings
+    from brokerd.core.given import Given
     from brokerd.errors import Failure
     from brokerd.ports import AccountIndex, Clock, GitHub, LoginStores
     from brokerd.views import AccountView, LeasedToken, LoginProgress, LoginRequest, WatchState
@@ -66,6 +67,7 @@ class Broker:
         cooldown_reason: Callable[[str], Failure | None] = lambda _account: None,
         on_loaded: Callable[[], None] = lambda: None,
         on_withdrawn: Callable[[], None] = lambda: None,
+        given: Callable[[], Mapping[str, Given]] = dict,
         random: random_module.Random | None = None,
     ) -> None:
         """`github` gives the edge for a host; `settings` the configuration of an account.
@@ -75,6 +77,7 @@ class Broker:
         changes. `on_loaded` is called in the loop once the index has been read, before anybody is
         lent anything. `on_withdrawn` is called when the broker is locked, and again once the last
         secret has gone to its store: what others have kept of them is to be forgotten.
+        `given` reads what accounts are given from outside whose `source` says so, by name.
         """
         self.started = asyncio.Event()
         """Set once the kept logins are loaded, or their stores have said why not."""
@@ -101,6 +104,7 @@ class Broker:
             view=self._view,
             token_id=self._leases.token_id,
             chance=(random or random_module.SystemRandom()).random,
+            given=given,
         )
         self.quotas = Quotas(
             self._roster,
@@ -200,6 +204,7 @@ class Broker:
         self._is_withdrawing = False
         for runner in self._roster.runners():
             runner.feed(Unlocked())
+        self._logins.given.unlocked()
         self._roster.changed()
         return True
 
@@ -227,7 +232,13 @@ class Broker:
             self._on_withdrawn()
 
     def reconfigured(self) -> None:
-        """Know that the settings have changed: have tokens replaced that no longer fit theirs."""
+        """Know that the settings have changed: have tokens replaced that no longer fit theirs.
+
+        Logins that come from outside are read again.
+        """
+        if self._roster.is_open:
+            self._logins.given.follow()
+            self._roster.changed()
         for runner in self._roster.runners():
             if not runner.machine.fits:
                 runner.feed(RefreshRequested())

@@ -97,6 +97,17 @@ class DeadLogins:
             log.warning(LOGIN_REFUSED.message, extra=extra)
             self._remember(name, replace(entry, refused=dead))
 
+    def note_unknown(self, name: str, token: GitHubToken, code: str) -> None:
+        """Remember, with what is known of that name, a token of which GitHub did not say whose.
+
+        Nothing can be remembered of a name that nobody was ever signed in under.
+        """
+        extra = LOGIN_REFUSED.extra(ACCOUNT=name, ERROR_CODE=code)
+        log.warning(LOGIN_REFUSED.message, extra=extra)
+        entry = self._index.entries().get(name)
+        if entry is not None and entry.host == self._host:
+            self._remember(name, replace(entry, refused=token.fingerprint))
+
     def clear(self, login: Login) -> None:
         """Forget it: GitHub has just told whose it is."""
         self._doubted.discard(login.token.fingerprint)

@@ -12,6 +12,7 @@ from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, Tra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brokerd.core.given import Given
     from brokerd.core.machine.refresh import Retry
 
 
@@ -22,8 +23,11 @@ __all__ = [
     "as_of_now",
     "cooling_down",
     "error_for",
+    "given_login",
+    "login_in_the_way",
     "no_default_account",
     "not_revoked",
+    "not_to_be_given_up",
     "nothing_to_revoke",
     "unknown_account",
 ]
@@ -96,6 +100,42 @@ def no_default_account(names: Sequence[str]) -> Failure:
         hint = f"Choose the one there is with copilot-cred account use {shown}"
     text = "no account is the default one"
     return Failure(ErrorClass.LOGIN_REQUIRED, "no_default_account", text, hint)
+
+
+def given_login(name: str, given: Given) -> Failure:
+    """Nobody can sign in to an account whose login comes from outside."""
+    text = (
+        f'account {name} has source = "{given.source}" in config.toml: its login comes from '
+        f"{given.origin}, and no other is taken"
+    )
+    hint = (
+        f"{given.mend}; to sign in instead, take the source out of config.toml, then: "
+        "systemctl --user reload copilot-broker"
+    )
+    return Failure(ErrorClass.USAGE, "login_is_given", text, hint)
+
+
+def not_to_be_given_up(name: str, given: Given) -> Failure:
+    """Nor sign out of it."""
+    text = (
+        f"the login of account {name} comes from {given.origin} and is kept nowhere else, "
+        "so there is nothing to forget here"
+    )
+    hint = (
+        "Take it out there: systemctl --user edit copilot-broker, then: "
+        "systemctl --user restart copilot-broker"
+    )
+    return Failure(ErrorClass.USAGE, "login_is_given", text, hint)
+
+
+def login_in_the_way(name: str, store: str, given: Given) -> Failure:
+    """Say that a store keeps a login where another is to come from outside."""
+    text = (
+        f'account {name} has source = "{given.source}", but a login of before is still kept in '
+        f"its store ({store})"
+    )
+    hint = "Forget the kept one, then the other is used: copilot-cred logout"
+    return Failure(ErrorClass.LOGIN_REQUIRED, "login_in_the_way", text, hint)
 
 
 def nothing_to_revoke(name: str) -> Failure:

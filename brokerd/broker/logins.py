@@ -10,6 +10,8 @@ from brokerd.broker.account_runner import AccountRunner
 from brokerd.broker.asker import Asker
 from brokerd.broker.dead_logins import DeadLogins
 from brokerd.broker.failures import error_for, unknown_account
+from brokerd.broker.given_logins import GivenLogins
+from brokerd.broker.locking import BROKER_LOCKED
 from brokerd.broker.login_attempt import LoginAttempt
 from brokerd.broker.prompts import Prompt
 from brokerd.broker.refused_logins import RefusedLogins
@@ -18,7 +20,13 @@ from brokerd.broker.revocation import revoke_login
 from brokerd.core import modes
 from brokerd.core.audit import SIGNED_OUT
 from brokerd.core.machine.effects import SaveLogin
-from brokerd.core.machine.events import LoginKept, LoginRequested, LogoutRequested, TokenGiven
+from brokerd.core.machine.events import (
+    Locked,
+    LoginKept,
+    LoginRequested,
+    LogoutRequested,
+    TokenGiven,
+)
 from brokerd.core.machine.states import AwaitingUser
 from brokerd.core.machine.token_machine import TokenMachine
 from brokerd.core.settings import DEFAULT_ACCOUNT
@@ -28,9 +36,10 @@ from brokerd.views import LoginSucceeded, LoginWaiting, UserCodeIssued
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from brokerd.broker.roster import Roster
+    from brokerd.core.given import Given
     from brokerd.core.settings import AccountSettings
     from brokerd.core.tokens import AccountKey, CopilotToken, KeptCooldown, Login
     from brokerd.ports import GitHub, LoginStore, LoginStores
@@ -55,8 +64,12 @@ class Logins:
         view: Callable[[str], AccountView],
         token_id: Callable[[CopilotToken], str],
         chance: Callable[[], float],
+        given: Callable[[], Mapping[str, Given]],
     ) -> None:
-        """`token_id` names a token without telling it."""
+        """`token_id` names a token without telling it.
+
+        `given` reads what accounts are given from outside, by name.
+        """
         self._roster = roster
         self._github = github
         self._stores = stores
@@ -67,6 +80,15 @@ class Logins:
         self._refused = RefusedLogins(roster.clock)
         self._dead: dict[str, DeadLogins] = {}
         """By host."""
+        self.given = GivenLogins(
+            roster,
+            given=given,
+            host=lambda name: settings(name).host,
+            runner=self._given_runner,
+            resume=self._resume,
+            dead_logins=self.dead_logins,
+        )
+        """Accounts whose login comes from outside."""
 
     def load(self) -> None:
         """Read the index and start a runner for each kept login."""
@@ -74,10 +96,10 @@ class Logins:
             self._roster.index.load()
         except BrokerError as error:
             log.error("account index not read", extra={"ERROR_CODE": error.failure.code})  # noqa: TRY400 - the failure says it all
+        self.given.follow()
         for name, entry in self._roster.index.entries().items():
-            runner = self._kept(name, entry)
-            self._roster.accounts[name] = runner
-            runner.feed(LoginKept())
+            if name not in self._roster.given:
+                self._resume(name, entry)
         self._roster.is_open = True
         self._roster.changed()
 
@@ -90,6 +112,7 @@ class Logins:
         """
         await self._roster.opened(None)
         self._roster.must_be_unlocked()
+        self.given.refuse_login(request.account)
         attempt = self._join(request)
         seen: object = None
         shown: object = None
@@ -131,6 +154,7 @@ class Logins:
         name = self._roster.resolve(account)
         if not name:
             raise error_for(self._roster.no_login(name))
+        self.given.refuse_logout(name)
         if revoke:
             self._roster.must_be_unlocked()
             await revoke_login(self._roster, self._github, self._stores, name)
@@ -158,6 +182,7 @@ class Logins:
             del self._roster.accounts[name]
         host = entry.host if entry else self._settings(name).host
         log.info(SIGNED_OUT.message, extra=SIGNED_OUT.extra(ACCOUNT=name, HOST=host))
+        self.given.restart(name)
         self._roster.changed()
         return revoke
 
@@ -175,6 +200,28 @@ class Logins:
 
         return self._runner(name, entry.host, entry.client_id, open_store=open_store, kept=entry)
 
+    def _resume(self, name: str, entry: IndexEntry) -> None:
+        runner = self._kept(name, entry)
+        self._roster.accounts[name] = runner
+        if self._roster.lock.is_locked:
+            runner.feed(Locked(BROKER_LOCKED))
+        runner.feed(LoginKept())
+
+    def _given_runner(self, name: str, given: Given) -> AccountRunner:
+        async def open_store() -> LoginStore:
+            return self._stores.get(given.source)
+
+        settings = self._settings(name)
+        return self._runner(
+            name,
+            settings.host,
+            settings.client_id,
+            open_store=open_store,
+            on_unknown=lambda token, code: self.dead_logins(settings.host).note_unknown(
+                name, token, code
+            ),
+        )
+
     def _runner(
         self,
         name: str,
@@ -184,6 +231,7 @@ class Logins:
         scope: str = "",
         open_store: Callable[[], Awaitable[LoginStore]],
         kept: IndexEntry | None = None,
+        on_unknown: Callable[[GitHubToken, str], None] = lambda _token, _code: None,
     ) -> AccountRunner:
         async def on_saved(login: Login, store: LoginStore) -> None:
             await self._record(name, login, store)
@@ -215,6 +263,7 @@ class Logins:
             on_direct=lambda login: self._remember_direct(name, login),
             on_refused=lambda login, code: self.dead_logins(login.host).note(name, login, code),
             on_change=self._roster.changed,
+            on_unknown=on_unknown,
         )
 
     def _join(self, request: LoginRequest) -> LoginAttempt:

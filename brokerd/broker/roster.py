@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.dead_logins import DEAD_CODES
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker.account_runner import AccountRunner
     from brokerd.broker.login_attempt import LoginAttempt
+    from brokerd.core.given import Given
     from brokerd.core.tokens import AccountKey, IndexEntry
     from brokerd.ports import AccountIndex, Clock
 
@@ -57,6 +59,8 @@ class Roster:
         self.clock = clock
         self.index = index
         self.accounts: dict[str, AccountRunner] = {}
+        self.given: dict[str, Given] = {}
+        """Accounts whose login comes from outside, and what came."""
         self.attempts: dict[str, LoginAttempt] = {}
         self.callbacks: list[Callable[[], None]] = []
         self.wake = asyncio.Event()
@@ -180,8 +184,12 @@ class Roster:
     def addressed(self, name: str, failure: Failure) -> Failure:
         """Let the commands in its hint name the account, where they would mean another one.
 
-        Without a name, login means the account called `default`, all else the chosen default.
+        Without a name, login means the account called `default`, all else the chosen default. An
+        account whose login comes from outside has no login command: the next step is there.
         """
+        given = self.given.get(name)
+        if given is not None and "copilot-cred login" in failure.hint:
+            return replace(failure, hint=given.mend)
         is_meant = name == self.resolve(None) == DEFAULT_ACCOUNT
         return failure if is_meant else addressed(failure, name)
 
@@ -189,6 +197,10 @@ class Roster:
         """Say that nobody is signed in under this name, and what to do."""
         if not name:
             return no_default_account(sorted(self.index.entries()))
+        if (given := self.given.get(name)) is not None:
+            text = f"GitHub has not said yet whose the login of account {name} is"
+            unknown = Failure(ErrorClass.LOGIN_REQUIRED, "login_required", text, given.mend)
+            return given.failure or unknown
         command = "copilot-cred login"
         if name != DEFAULT_ACCOUNT:
             command += f" --account {name}"
@@ -198,6 +210,14 @@ class Roster:
             return Failure(ErrorClass.LOGIN_REQUIRED, "login_pending", text, hint)
         text = f"nobody is signed in as account {name}"
         return Failure(ErrorClass.LOGIN_REQUIRED, "login_required", text, f"Run {command}")
+
+    def seat(self, name: str, runner: AccountRunner | None) -> None:
+        """Put it in the place of the account's old one, which ends; None: in nobody's."""
+        old = self.accounts.pop(name, None)
+        if old is not None:
+            self._retire(old)
+        if runner is not None:
+            self.accounts[name] = runner
 
     def end(self, attempt: LoginAttempt, reason: Failure) -> None:
         """Cancel a login that nobody wants any more."""

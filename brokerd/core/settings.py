@@ -42,6 +42,7 @@ class AccountSettings:
     plan: str = "auto"
     """`individual`, `business` or `enterprise`: the Copilot host where GitHub names none."""
     source: str = "login"
+    """`login`, or where the daemon is given the token: see `core.given`."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ class Login:
     token: GitHubToken
     client_id: str
     source: str = "login"
-    """`login` (device grant) or `token` (given on stdin or from an environment)."""
+    """`login` (device grant), `token` (a caller gave it on stdin or from its environment), or one
+    of `core.given.SOURCES`: the daemon was given it."""
     is_direct: bool = False
     """Whether this token once turned out to be none that the exchange knows; see `core.modes`."""
 

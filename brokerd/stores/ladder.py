@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from brokerd.core.given import SOURCES
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.ports import LoginStore
+from brokerd.stores.given import GivenStore
 
 
 if TYPE_CHECKING:
@@ -44,12 +46,16 @@ class LoginStores:
     ) -> None:
         """`default` is `[store] kind` of the configuration."""
         self._stores = {"file": file, "memory": memory}
+        self._given = {source: GivenStore(source) for source in SOURCES}
+        """Never chosen: what rests there came by itself."""
         self._secret_service = secret_service
         self.default = default
 
     def get(self, kind: str) -> LoginStore:
         """Return the store of that kind; PermanentError when there is none such."""
-        return self._get(kind)
+        return next((store for store in self._given.values() if store.kind == kind), None) or (
+            self._get(kind)
+        )
 
     async def choose(self, kind: str | None = None) -> LoginStore:
         """Return the store for a new login, checked to be usable at this moment.

@@ -19,6 +19,7 @@ __all__ = [
     "DeviceNotGranted",
     "Event",
     "FresherTokenWanted",
+    "GivenUnusable",
     "LeaseWanted",
     "Locked",
     "LoginKept",
@@ -50,6 +51,15 @@ class TokenGiven:
     """Somebody signs in with a GitHub token got elsewhere."""
 
     token: GitHubToken
+    source: str = "token"
+    """As in `Login.source`."""
+
+
+@dataclass(frozen=True)
+class GivenUnusable:
+    """The login was to come from outside, and nothing came that can be used."""
+
+    reason: Failure
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,7 @@ class QuestionFailed:
 Wish = (
     LoginRequested
     | TokenGiven
+    | GivenUnusable
     | LoginKept
     | LogoutRequested
     | LeaseWanted

@@ -40,6 +40,7 @@ from brokerd.core.machine.events import (
     Answer,
     Event,
     FresherTokenWanted,
+    GivenUnusable,
     LeaseWanted,
     Locked,
     LoginKept,
@@ -239,7 +240,7 @@ class TokenMachine:
                 if isinstance(state, SignedOut) and self._question is None:
                     self.state = SignedOut()
                     return [self._ask(now)]
-            case TokenGiven() | LoginKept():
+            case TokenGiven() | LoginKept() | GivenUnusable():
                 if self._question is None:
                     self.state = begun(state, event, now)
             case LeaseWanted() | FresherTokenWanted():

@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.machine.events import FresherTokenWanted, LeaseWanted, LoginKept, TokenGiven
+from brokerd.core.machine.events import (
+    FresherTokenWanted,
+    GivenUnusable,
+    LeaseWanted,
+    LoginKept,
+    TokenGiven,
+)
 from brokerd.core.machine.refresh import Retry, backoff, is_old_enough
 from brokerd.core.machine.renewal import meanwhile
 from brokerd.core.machine.states import Exchanging, Identifying, Loading, Minting, Ready, SignedOut
@@ -63,13 +69,15 @@ _DROPPED = Failure(
 )
 
 
-def begun(state: State, event: TokenGiven | LoginKept, now: float) -> State:
+def begun(state: State, event: TokenGiven | LoginKept | GivenUnusable, now: float) -> State:
     """Take up a login that is there already; not while there is another."""
     if not isinstance(state, SignedOut):
         return state
     match event:
-        case TokenGiven(token=token):
-            return Exchanging(Identifying(token, "token"), Retry(now))
+        case TokenGiven(token=token, source=source):
+            return Exchanging(Identifying(token, source), Retry(now))
+        case GivenUnusable(reason=reason):
+            return SignedOut(reason)
         case LoginKept():
             return Exchanging(Loading(), Retry(now))
 
