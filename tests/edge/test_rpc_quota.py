@@ -121,6 +121,9 @@ async def test_who_may_only_look_may_ask_but_not_with_a_token(tmp_path):
         await door.server.serve(door.socket, "elsewhere")
         client = await door.knock()
         assert (await client.call("quota.get", fresh=True)).error is None
+        assert door.broker.calls == [("quota", None, False, None, None)]  # what is kept will do
+        assert (await client.call("models.list", fresh=True)).error is None
+        assert door.proxy.models_wanted_fresh == [False]
         door.broker.calls.clear()
         for method, params in (
             ("quota.get", {"pat": PAT}),

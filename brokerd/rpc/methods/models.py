@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brokerd.core.access import Scope
 from brokerd.rpc.call import Later
 from brokerd.rpc.params import flag_param, needed_text, text_param
 from brokerd.rpc.shapes import models_map
@@ -28,7 +29,9 @@ class ModelMethods:
         return {"models.list": self._list, "models.enable": self._enable}
 
     def _list(self, call: Call) -> Later:
-        account, fresh = text_param(call.params, "account"), flag_param(call.params, "fresh")
+        account = text_param(call.params, "account")
+        # Who may only look has no requests to spend.
+        fresh = flag_param(call.params, "fresh") and call.caller.scope > Scope.STATUS
 
         async def listed() -> Answer:
             return models_map(await self._proxy.models(account, fresh=fresh))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brokerd.core.access import Scope
 from brokerd.rpc.call import Later
 from brokerd.rpc.failures import error_of
 from brokerd.rpc.params import flag_param, needed_text, text_param
@@ -52,7 +53,8 @@ class QuotaMethods:
         }
 
     def _get(self, call: Call) -> Later:
-        account, fresh = text_param(call.params, "account"), flag_param(call.params, "fresh")
+        account = text_param(call.params, "account")
+        fresh = flag_param(call.params, "fresh") and call.caller.scope > Scope.STATUS
         pat, tier = text_param(call.params, "pat"), text_param(call.params, "tier")
         if pat is not None:
             # Whoever may only look must not have GitHub shown tokens of their choice.
