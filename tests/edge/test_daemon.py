@@ -169,7 +169,9 @@ async def test_a_second_daemon_is_refused_and_the_first_goes_on(place, daemon):
     _, text = await asyncio.wait_for(second.communicate(), PATIENCE)
     assert second.returncode != 0
     assert str(daemon.pid) in text.decode()
-    assert len(text.decode().splitlines()) <= 3
+    # of what the machine refuses, as a container may Landlock, there is a line besides
+    lines = [line for line in text.decode().splitlines() if "less confined" not in line]
+    assert len(lines) <= 3
     async with place.client() as client:
         assert (await client.status())["pid"] == daemon.pid
 
