@@ -7,12 +7,13 @@ first has read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import error_for
 from brokerd.broker.pats import NO_PAT, RefusedPats, fingerprint
 from brokerd.core.quota import SOURCES, Report, Told, is_enough
+from brokerd.core.retry_after import MIN_SECONDS
 from brokerd.errors import BrokerError, ErrorClass, Failure
 
 
@@ -106,12 +107,18 @@ class QuotaReader:
         Raises as `brokerd.ports.GitHub.billing`; one that was refused a moment ago is not shown,
         nor is any while GitHub wants no requests.
         """
+        now = self._clock.boottime()
         failure = self._refused_pats.find(entry.host, pat, insisted=True)
-        if failure is None and self._clock.boottime() < kept.held_until:
-            failure = kept.held
+        if failure is None and kept.held is not None and now < kept.held_until:
+            left = max(MIN_SECONDS, kept.held_until - now)
+            failure = replace(kept.held, retry_after=left)
         if failure is not None:
             raise error_for(failure)
-        report = await self._billing(entry, pat)
+        try:
+            report = await self._billing(entry, pat)
+        except BrokerError as error:
+            self._failed(kept, error.failure)  # a limit holds for whoever asks next
+            raise
         kept.readings[billing_key(pat)] = Reading(self._clock.boottime(), report)
 
     async def _read(self, source: Source, ask: Asking) -> Reading:

@@ -470,6 +470,19 @@ async def test_a_dead_pat_is_not_shown_again_by_giving_it_again(world):
     assert world.github.count("billing") == 1
 
 
+@pytest.mark.parametrize("code", ["rate_limited", "login_locked_out"])
+async def test_a_limit_met_by_giving_a_pat_holds_for_all(world, code):
+    world.github.faults["billing"] = [transient(code, retry_after=400)]
+    assert (await failure_of(world.quotas.set_pat(PAT))).code == code
+    await world.clock.advance(399)
+    for asked in (world.quotas.set_pat("github_pat_other"), world.quotas.get(fresh=True)):
+        failure = await failure_of(asked)
+        assert (failure.code, failure.retry_after) == (code, 1)
+    assert (world.github.count("billing"), world.github.count("seat")) == (1, 0)
+    await world.clock.advance(1)
+    assert (await world.quotas.set_pat(PAT)).has_pat
+
+
 async def test_a_pat_is_not_kept_for_who_has_signed_out_meanwhile(world):
     world.github.gates["billing"] = asyncio.Event()
     asked = await ask(world.quotas.set_pat(PAT))
