@@ -137,7 +137,7 @@ START_ANEW = f"""
 {LOOK_AT_FILES_AND_UNITS}
 set -e
 systemctl --user stop "$@"
-rm -rf .local/state/copilot-broker
+rm -rf .local/state/copilot-broker .local/state/copilot-broker-simulated
 mkdir -p .config/copilot-broker
 cat > .config/copilot-broker/config.toml
 if [ -e ".config/systemd/user/$1.d" ]; then
