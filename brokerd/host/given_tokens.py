@@ -79,14 +79,20 @@ def _credential(folder: str, account: str) -> Given:
     except OSError as error:
         why = "a symbolic link" if error.errno == errno.ELOOP else os.strerror(error.errno or 0)
         return unusable_credential(account, f"its file cannot be opened: {why}")
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return unusable_credential(account, "it is not a regular file")
-        if found.st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            return unusable_credential(account, "every user may read or write its file")
-        try:
-            return from_credential(account, file.read(CREDENTIAL_MAX + 1))
-        except OSError as error:
-            why = os.strerror(error.errno or 0)
-            return unusable_credential(account, f"its file cannot be read: {why}")
+    try:
+        return _read_from(fd, account)
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        return unusable_credential(account, f"its file cannot be read: {why}")
+    finally:
+        os.close(fd)
+
+
+def _read_from(fd: int, account: str) -> Given:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        return unusable_credential(account, "it is not a regular file")
+    if found.st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        return unusable_credential(account, "every user may read or write its file")
+    with os.fdopen(fd, "rb", closefd=False) as file:
+        return from_credential(account, file.read(CREDENTIAL_MAX + 1))

@@ -28,6 +28,8 @@ class World:
         self.stores = FakeStores(self.store)
         self.index = FakeIndex()
         self.settings = {}
+        self.given = {}
+        """What accounts are given from outside."""
         self.cooldowns = {}
         self.cooldown_reasons = {}
         self.withdrawals = 0
@@ -57,6 +59,7 @@ class World:
             cooldown=self._cooldown,
             cooldown_reason=self.cooldown_reasons.get,
             on_withdrawn=self._withdrawn,
+            given=lambda: self.given,
             random=random.Random(1),
         )
         self.task = asyncio.create_task(self.broker.run())
