@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-__all__ = ["add", "login"]
+__all__ = ["LOGIN_TIMEOUT", "STORES", "TERMS", "add", "conclude", "login", "wait"]
 
 LOGIN_TIMEOUT = 30.0
 """Seconds until the broker begins to answer: it may first wait for GitHub or a keyring."""
@@ -67,6 +67,8 @@ examples:
   GH_TOKEN=... copilot-cred login --from-env --store file
 """
 
+STORES = ("auto", "secret-service", "file", "memory")
+
 TERMS = (
     "Unofficial: not made or endorsed by GitHub. One login is one person: do not share or pool it."
     " Requests count against your quota; automated bulk use can get the account suspended."
@@ -106,7 +108,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument(
         "--store",
-        choices=("auto", "secret-service", "file", "memory"),
+        choices=STORES,
         help="where to keep the login, see below",
     )
     parser.add_argument(
@@ -135,7 +137,12 @@ def login(args: argparse.Namespace) -> int:
         if is_interactive() and not args.no_input:
             done = follow(progress, announce)
         else:
-            done = _wait(progress)
+            done = wait(progress)
+    return conclude(done, terms=TERMS if token is not None else "")
+
+
+def conclude(done: Mapping[str, Any] | None, terms: str = "") -> int:
+    """Say how a sign-in has ended, by its last chunk. Raises Refusal where Copilot says no."""
     if done is None:
         raise Refusal(
             ErrorClass.INTERNAL,
@@ -144,7 +151,9 @@ def login(args: argparse.Namespace) -> int:
             "see whether you are signed in: copilot-cred status",
         )
     account = done.get("account") or {}
-    _congratulate(account, token)
+    _congratulate(account)
+    if terms:
+        say(wrapped(terms))
     error = Refusal.from_map(account.get("error"))
     if error is not None:  # the login is kept all the same: it is Copilot that says no
         raise error
@@ -181,7 +190,7 @@ def _app(chunk: Mapping[str, Any]) -> str:
     return f"{app} (client id {client})" if client and str(client) not in str(app) else str(app)
 
 
-def _congratulate(account: Mapping[str, Any], token: str | None) -> None:
+def _congratulate(account: Mapping[str, Any]) -> None:
     """Say who is signed in, how that will be used and where it is kept."""
     say(f"Signed in as {account_words(account)}.")
     if account.get("scopes"):
@@ -198,11 +207,9 @@ def _congratulate(account: Mapping[str, Any], token: str | None) -> None:
         say("It is forgotten when the broker stops.")
     if store == "file":
         say(wrapped("It is not encrypted: who reads your files, or a backup of them, has it."))
-    if token is not None:
-        say(wrapped(TERMS))
 
 
-def _wait(progress: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def wait(progress: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Follow the sign-in without a terminal: print the code, and each advice, once and wait."""
     advised = set()
     for chunk in progress:

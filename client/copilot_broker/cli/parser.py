@@ -19,6 +19,7 @@ from copilot_broker.cli import (
     chat,
     doctor,
     grants,
+    imports,
     lock,
     login,
     logout,
@@ -52,6 +53,7 @@ another. Unofficial: not made or endorsed by GitHub. One login is one person.
 
 FAMILIES = (
     login,
+    imports,
     logout,
     status,
     watch,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from client.cli.other_tools import SHAPES, plant
 from client.cli.running import COMMAND, WITHOUT_RICH, Terminal, run
 from copilot_broker.cli.doctor.session import environment, linger
 from copilot_broker.wire.codes import ErrorClass
@@ -37,6 +38,7 @@ FULL = [
     ("seccomp", "ok"),
     ("sockets", "ok"),
     ("environment", "ok"),
+    ("other-logins", "ok"),
 ]
 """What a machine without systemd shows; as root nobody can say whether memory is closed."""
 
@@ -82,10 +84,10 @@ def test_a_pipe_gets_plain_lines_with_what_mends_it_below(server):
     done = run("doctor", env=server.env)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    swap = lines.index("error    swap         is on")
+    swap = lines.index("error    swap          is on")
     assert lines[swap + 1 : swap + 3] == [
-        f"{'':24}Run: swapoff -a",
-        "warning  core         may be written",
+        f"{'':25}Run: swapoff -a",
+        "warning  core          may be written",
     ]
     assert done.stderr.startswith("1 error, ")
     assert "\x1b" not in done.stdout
@@ -103,7 +105,7 @@ def test_a_terminal_shows_the_same(server, command):
 def test_without_a_broker_the_rest_is_still_looked_at(tmp_path):
     env = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "XDG_RUNTIME_DIR": str(tmp_path)}
     found = asked(env, exit_code=1)
-    assert verdicts(found) == [("broker", "error"), ("environment", "ok")]
+    assert verdicts(found) == [("broker", "error"), *FULL[-2:]]
     assert found["broker"]["mend"].endswith("systemctl --user start copilot-broker.socket")
 
 
@@ -111,7 +113,7 @@ def test_without_a_broker_the_rest_is_still_looked_at(tmp_path):
 def test_a_broker_that_refuses_is_an_error_and_no_end(server, error_class):
     server.answers["broker.status"] = ErrorInfo(error_class, "c", "no", "see: copilot-cred grants")
     found = asked(server.env, exit_code=1)
-    assert verdicts(found) == [("broker", "error"), ("sockets", "ok"), ("environment", "ok")]
+    assert verdicts(found) == [("broker", "error"), *FULL[-3:]]
     assert (found["broker"]["told"], found["broker"]["mend"]) == ("no", "see: copilot-cred grants")
 
 
@@ -208,6 +210,149 @@ def test_memory_is_tried_as_any_program_could(pid, words):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert words in done.stdout
     assert bool(done.stdout.strip()) is bool(words)
+
+
+# -- the accounts ------------------------------------------------------------------------------
+
+
+DEFAULT = {
+    "name": "default",
+    "login": "octocat",
+    "host": "github.com",
+    "default": True,
+    "state": "ready",
+    "client_id": "01ab8ac9400c4e429b23",
+    "scopes": "user:email",
+    "mode": "exchange",
+    "mode_reason": "usual",
+    "sku": "monthly_subscriber_quota",
+    "error": None,
+}
+PAT = {
+    **DEFAULT,
+    "name": "work",
+    "client_id": "Iv1.mine",
+    "scopes": "",
+    "mode": "direct",
+    "mode_reason": "token_kind",
+    "sku": "",
+}
+SEAT = {
+    "source": "seat",
+    "tried": [
+        {"source": "billing", "outcome": "not_configured", "class": 5, "code": "pat_missing"},
+        {"source": "seat", "outcome": "used"},
+        {"source": "headers", "outcome": "nothing"},
+        {"source": "token", "outcome": "not_needed"},
+    ],
+}
+BILL = {
+    "source": "billing",
+    "outcome": "failed",
+    "class": 5,
+    "code": "pat_permission",
+    "message": "GitHub's billing pages answered 403",
+    "hint": "give it the permission Plan: copilot-cred quota set-pat",
+}
+
+
+def of_accounts(server, *accounts, quota=SEAT, exit_code=0):
+    server.answers["broker.status"] = {**STATUS, "accounts": list(accounts)}
+    server.answers["quota.get"] = quota
+    found = asked(server.env, exit_code)
+    names = ("login-kind-", "entitlement-", "quota-source-")
+    return {name: check for name, check in found.items() if name.startswith(names)}
+
+
+def test_the_login_the_plan_and_who_counts(server):
+    found = of_accounts(server, DEFAULT, PAT)
+    assert server.calls("quota.get") == [{"account": "default"}, {"account": "work"}]
+    assert {check["verdict"] for check in found.values()} == {"ok"}
+    assert {name: check["told"] for name, check in found.items()} == {
+        "login-kind-default": "a login with the OAuth app Visual Studio Code, scopes user:email;"
+        " exchanged for short-lived tokens",
+        "entitlement-default": "Copilot is there to be used, plan monthly_subscriber_quota",
+        "quota-source-default": "the account's Copilot seat tells what is left; the others:"
+        " billing not configured, headers has told nothing yet, token not needed",
+        "login-kind-work": "a personal or installation token, GitHub named no scopes; used"
+        " directly: tokens of this kind are not for Copilot's exchange",
+        "entitlement-work": "GitHub names no plan",
+        "quota-source-work": found["quota-source-default"]["told"],
+    }
+
+
+def test_a_source_that_fails_is_a_warning_with_its_cure(server):
+    found = of_accounts(server, DEFAULT, quota={**SEAT, "tried": [BILL, *SEAT["tried"][1:]]})
+    source = found["quota-source-default"]
+    assert (source["verdict"], source["mend"]) == ("warning", BILL["hint"])
+    assert "billing failed (GitHub's billing pages answered 403)" in source["told"]
+    nobody = of_accounts(server, DEFAULT, quota={"source": "", "tried": [BILL]})
+    assert nobody["quota-source-default"]["mend"] == BILL["hint"]
+    nobody = of_accounts(server, DEFAULT, quota={"source": ""})["quota-source-default"]
+    assert (nobody["verdict"], nobody["mend"]) == (
+        "warning",
+        "let GitHub tell: copilot-cred quota set-pat",
+    )
+    refusal = ErrorInfo(ErrorClass.DENIED, "c", "not for you", "see: copilot-cred grants")
+    source = of_accounts(server, DEFAULT, quota=refusal)["quota-source-default"]
+    assert (source["verdict"], source["mend"]) == ("warning", "see: copilot-cred grants")
+
+
+@pytest.mark.parametrize(
+    ("error_class", "verdict", "told"),
+    [(5, "error", "no Copilot plan"), (7, "warning", "not known: no Copilot plan")],
+)
+def test_an_account_that_fails(server, error_class, verdict, told):
+    error = {
+        "class": error_class,
+        "code": "x",
+        "message": "no Copilot plan",
+        "hint": "h: copilot-cred x",
+    }
+    account = {**DEFAULT, "state": "exchanging", "sku": "", "error": error}
+    found = of_accounts(server, account, exit_code=int(verdict == "error"))
+    entitlement = found.pop("entitlement-default")
+    assert (entitlement["verdict"], entitlement["told"]) == (verdict, told)
+    assert entitlement["mend"] == "h: copilot-cred x"
+    assert list(found) == ["login-kind-default"]  # nobody is asked what is left
+
+
+def test_who_is_signed_out_or_locked_is_asked_nothing(server):
+    out = {**DEFAULT, "state": "signed_out"}
+    error = {
+        "class": 6,
+        "code": "broker_locked",
+        "message": "locked",
+        "hint": "copilot-cred unlock",
+    }
+    locked = {**DEFAULT, "name": "work", "error": error}
+    assert list(of_accounts(server, out, locked)) == ["login-kind-work"]
+    assert of_accounts(server, 3, quota=3) == {}
+    assert server.calls("quota.get") == []
+
+
+# -- logins of other tools ---------------------------------------------------------------------
+
+
+def test_a_login_of_another_tool_is_a_warning_without_its_token(server, tmp_path):
+    for shape in ("opencode", "apps.json", "gptel's token", "opencode-mystatus"):
+        plant(tmp_path, SHAPES[shape])
+    plant(tmp_path, SHAPES["copilot-api"], mode=0o644)
+    environ = {**server.env, "HOME": str(tmp_path)}
+    found = asked(environ)
+    logins = {name: check for name, check in found.items() if "login" in name}
+    assert list(logins) == ["login-of-editors", "login-of-copilot-api", "login-of-opencode"]
+    assert {check["verdict"] for check in logins.values()} == {"warning"}
+    editors = logins["login-of-editors"]
+    assert "octocat on github.com" in editors["told"]
+    assert "mona on acme.ghe.com" in editors["told"]
+    assert "ghu_" in editors["told"]
+    assert " old, in ~/.config/github-copilot/apps.json" in editors["told"]
+    assert editors["mend"].endswith(": copilot-cred import editors")
+    assert "others may read it" in logins["login-of-copilot-api"]["told"]
+    assert "CANARY" not in json.dumps(found)
+    done = run("doctor", env=environ)
+    assert (done.returncode, "CANARY" in done.stdout + done.stderr) == (0, False)
 
 
 # -- the session -------------------------------------------------------------------------------

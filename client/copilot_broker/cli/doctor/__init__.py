@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
 from copilot_broker.cli.display import say
+from copilot_broker.cli.doctor.accounts import accounts
 from copilot_broker.cli.doctor.broker import examine
 from copilot_broker.cli.doctor.finding import Finding, Verdict
+from copilot_broker.cli.doctor.logins import other_logins
 from copilot_broker.cli.doctor.session import environment, linger
 from copilot_broker.cli.doctor.shown import print_findings
 from copilot_broker.cli.doctor.sockets import sockets
@@ -39,7 +41,9 @@ warning (it works, with less protection or comfort than it could have) or error
 The broker examines itself anew: its configuration, who is signed in and where
 that is kept, what keeps other programs out of its memory and keeps it from the
 machine. From outside are looked at its sockets, its memory, its version, your
-session and this shell's environment. Nothing is changed, no token is shown.
+session, this shell's environment, and the places where other tools keep a
+Copilot login of their own. What is left of the plan is asked for, at GitHub if
+need be, to see who tells. Nothing is changed, no token is shown.
 
 Exits 0 when there is no error, warnings or not, else 1.
 """
@@ -66,8 +70,8 @@ def add(verbs: Any) -> None:
 def doctor(args: argparse.Namespace) -> int:
     """Print all findings on stdout."""
     with Client(name=PROGRAM, timeout=DOCTOR_TIMEOUT) as client:
-        asked = examine(client)
-    found = _each_once([*asked, *sockets(), *linger(), *environment()])
+        asked = [*examine(client), *accounts(client)]
+    found = _each_once([*asked, *sockets(), *linger(), *environment(), *other_logins()])
     if args.json:
         print(json.dumps({"checks": [finding.to_map() for finding in found]}))
     else:
