@@ -209,6 +209,11 @@ def test_a_mistake_is_a_permanent_usage_error():
         ("accounts.a.scope = 'a\"b'\n", 1, ["scopes separated"]),
         ("accounts.a.client_id = 'gho_canary'\n", 1, ["preset", "not a token"]),
         ("accounts = { a = { source = 'x' } }\n", 1, ["one of login, environment, credential"]),
+        (
+            "[accounts.a]\nsource = 'environment'\n[accounts.b]\nsource = 'environment'\n",
+            4,
+            ["b.source", "only one account", "accounts.a has it"],
+        ),
         ("[accounts.a]\nmode = 'auto'\n[accounts.b]\nmode = '''\nx\n'''\n", 4, ["b.mode"]),
         ("[accounts.'a b']\n", 1, ["account's name"]),
         ("[accounts.a]\nhost = 'https://github.com'\n", 2, ["github.com or NAME.ghe.com"]),
