@@ -30,7 +30,8 @@ OF_THE_PROCESS = {
 }  # fmt: skip
 ALL = OF_THE_PROCESS | {
     "broker", "version", "memory", "configuration", "login-store", "account-default", "lock",
-    "grants", "audit", "sockets", "environment",
+    "grants", "audit", "sockets", "environment", "other-logins",
+    "login-kind-default", "entitlement-default", "quota-source-default",
 }  # fmt: skip
 OF_THE_MACHINE = {
     "linger": "nobody has switched it on for this user, who has no desktop",
@@ -162,7 +163,7 @@ def test_without_a_broker_the_rest_is_looked_at(session: Session) -> None:
     found = doctor(session)
     assert found.having(ERROR) == {"broker"}
     assert found["broker"]["mend"].endswith("systemctl --user start copilot-broker.socket")
-    assert set(found) <= {"broker", "linger", "environment"}
+    assert set(found) <= {"broker", "linger", "environment", "other-logins"}
     session.systemctl("start", *SOCKETS)
     assert doctor(session).having(ERROR) == set(), "asking starts it"
 
