@@ -47,14 +47,14 @@ def read_mystatus() -> Found:
     """Read the file of this user. Raises nothing: what is wrong is said in the answer."""
     try:
         path = Path.home() / PLACE
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = open(path, "rb", opener=_open)  # noqa: SIM115 - pathlib takes no opener
     except (FileNotFoundError, RuntimeError):  # the latter: this user has no home
         return Found()
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
         return Found(remark=f"{path} is not read: {reason}")
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
+    with file:
+        about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             return Found(remark=f"{path} is not read: it is no regular file")
         if about.st_uid != os.getuid():
@@ -71,6 +71,10 @@ def read_mystatus() -> Found:
     if len(data) > MAX_BYTES:
         return Found(remark=f"{path} is not read: it has more than {MAX_BYTES // 1024} KiB")
     return _found(path, data)
+
+
+def _open(path: str, _flags: int) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _found(path: Path, data: bytes) -> Found:

@@ -408,7 +408,7 @@ def test_a_broken_file_is_told_of_only_to_those_who_want_to_know(server, tmp_pat
     assert server.calls("quota.get") == [{}, {}]
 
 
-def test_a_link_or_fifo_is_never_read(server, tmp_path):
+def test_a_link_fifo_or_folder_is_never_read(server, tmp_path):
     place = keep(tmp_path, kept())
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
@@ -416,7 +416,11 @@ def test_a_link_or_fifo_is_never_read(server, tmp_path):
     place.unlink()
     os.mkfifo(place, 0o600)
     assert "it is no regular file" in run("quota", "-v", env=server.environ).stderr
-    assert server.calls("quota.get") == [{}, {}]
+    place.unlink()
+    place.mkdir(0o700)
+    done = run("quota", "-v", env=server.environ)
+    assert (done.returncode, "is not read: Is a directory" in done.stderr) == (0, True)
+    assert server.calls("quota.get") == [{}, {}, {}]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to give a file to another user")
