@@ -73,6 +73,8 @@ class Manner:
     """Bytes of an answer."""
     network_hint: str = network_errors.NETWORK_HINT
     """The next step where no answer comes."""
+    again: str = "copilot-cred refresh"
+    """The command that asks once more."""
 
 
 _USUAL = Manner()
@@ -153,7 +155,7 @@ class HttpClient:
                 async with client.stream(
                     method, origin + path, headers=headers, **body
                 ) as response:
-                    answer = await _receive(response, origin, manner.max_body)
+                    answer = await _receive(response, origin, manner)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             failure = network_errors.describe(
                 error,
@@ -180,12 +182,12 @@ class HttpClient:
         return client
 
 
-async def _receive(response: httpx.Response, origin: str, max_body: int) -> Answer:
+async def _receive(response: httpx.Response, origin: str, manner: Manner) -> Answer:
     import httpx  # noqa: PLC0415 - on first use: 5 MB and 100 ms
 
     status = response.status_code
     try:
-        body = await _body_of(response, origin, max_body)
+        body = await _body_of(response, origin, manner)
     except (httpx.HTTPError, OSError, TransientError):
         # A 401 is a verdict whatever its body: asked again, it would lock the person out.
         if status != UNAUTHORIZED:
@@ -195,19 +197,20 @@ async def _receive(response: httpx.Response, origin: str, max_body: int) -> Answ
     return Answer(origin, status, headers, body)
 
 
-async def _body_of(response: httpx.Response, origin: str, max_body: int) -> bytes:
+async def _body_of(response: httpx.Response, origin: str, manner: Manner) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > max_body:
-            raise TransientError(_unreadable(f"the answer of {origin} is too long"))
+        if len(body) > manner.max_body:
+            raise TransientError(_unreadable(f"the answer of {origin} is too long", manner))
     if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise TransientError(_unreadable(f"the answer of {origin} is compressed unasked"))
+        message = f"the answer of {origin} is compressed unasked"
+        raise TransientError(_unreadable(message, manner))
     return bytes(body)
 
 
-def _unreadable(message: str) -> Failure:
-    hint = "A proxy may have changed it; when that is mended, run: copilot-cred refresh"
+def _unreadable(message: str, manner: Manner) -> Failure:
+    hint = f"A proxy may have changed it; when that is mended, run: {manner.again}"
     return Failure(ErrorClass.TEMPORARY, "bad_answer", message, hint)
 
 

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AGAIN_HINT", "MANNER", "about_quota", "seat"]
 
-AGAIN_HINT = "Ask again: copilot-cred quota"
+AGAIN = "copilot-cred quota --fresh"
+"""Without `--fresh` a failure is told once more as it is kept, and nobody is asked."""
+AGAIN_HINT = f"Ask again: {AGAIN}"
 HIDDEN_HINT = (
     "A personal access token may read the plan: copilot-cred quota set-pat. Or sign in with "
     "another client_id in config.toml: copilot-cred login"
 )
-MANNER = Manner(network_hint="Check the network, then ask again: copilot-cred quota")
+MANNER = Manner(network_hint=f"Check the network, then ask again: {AGAIN}", again=AGAIN)
 HIDDEN = frozenset({"not_found", "forbidden"})
 
 
@@ -62,5 +64,5 @@ def about_quota(error: BrokerError) -> BrokerError:
     if failure.code == "bad_credentials":
         return error
     hint = failure.hint.replace(RETRY_HINT, AGAIN_HINT)
-    hint = hint.replace("copilot-cred refresh", "copilot-cred quota")
+    hint = hint.replace("copilot-cred refresh", AGAIN)
     return type(error)(replace(failure, hint=hint))

@@ -92,10 +92,10 @@ async def test_the_seat_is_asked_once_with_the_token_as_the_editor_does(it):
             (500, {"message": "Server Error"}),
             ErrorClass.TEMPORARY,
             "upstream_error",
-            "copilot-cred quota",
+            "copilot-cred quota --fresh",
         ),
-        ((200, b"<html>"), ErrorClass.TEMPORARY, "bad_answer", "copilot-cred quota"),
-        ((200, []), ErrorClass.TEMPORARY, "bad_answer", "copilot-cred quota"),
+        ((200, b"<html>"), ErrorClass.TEMPORARY, "bad_answer", "copilot-cred quota --fresh"),
+        ((200, []), ErrorClass.TEMPORARY, "bad_answer", "copilot-cred quota --fresh"),
     ],
 )
 async def test_a_seat_refused(answer, error_class, code, hint):
@@ -110,7 +110,14 @@ async def test_a_limit_of_the_seat_has_its_time():
     github, _ = canned(said(429, {"message": "slow down"}, retry_after="90"))
     failure = await failure_of(github.seat(TOKEN), TransientError)
     assert (failure.code, failure.retry_after) == ("rate_limited", 90)
-    assert failure.hint.endswith("copilot-cred quota")
+    assert failure.hint.endswith("copilot-cred quota --fresh")
+
+
+async def test_an_answer_that_cannot_be_read_is_asked_for_anew(it):
+    it.fault(SEAT, 200, "x", headers={"Content-Encoding": "gzip"})
+    failure = await failure_of(it.github.seat(it.token()), TransientError)
+    assert failure.code == "bad_answer"
+    assert failure.hint.endswith("copilot-cred quota --fresh")
 
 
 async def test_a_portal_before_the_seat_costs_no_login():
@@ -247,7 +254,7 @@ async def test_no_network():
         await it.simulator.close()
         for asked in (it.github.seat(TOKEN), it.github.billing(PAT, "mona", NOW)):
             failure = await failure_of(asked, TransientError)
-            assert failure.hint.endswith("copilot-cred quota")
+            assert failure.hint.endswith("copilot-cred quota --fresh")
 
 
 async def test_redaction_learns_what_passes():
