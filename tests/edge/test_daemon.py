@@ -87,8 +87,8 @@ async def github():
 
 
 @contextlib.asynccontextmanager
-async def running(place, *arguments):
-    process = await place.start(*arguments)
+async def running(place, *arguments, **env):
+    process = await place.start(*arguments, **env)
     try:
         process.said = await said(process, " ready ")
         yield process
@@ -272,6 +272,76 @@ async def test_simulate_is_loud_and_works(place):
         assert (await sign_in(place))["store"] == "memory"
         assert (await client.token()).api_base.startswith("http://127.0.0.1:")
     assert not (place.folder / ".local/state/copilot-broker").exists()
+
+
+FROM_CREDENTIAL = '[accounts.default]\nsource = "credential"\n'
+FROM_ENVIRONMENT = '[accounts.default]\nsource = "environment"\n'
+VSCODE = "01ab8ac9400c4e429b23"
+ANY_TOKEN = "0123456789-of-no-known-look"
+
+
+def credential(place, token):
+    """Do what systemd does with LoadCredential=; returns the environment that says so."""
+    folder = place.folder / "credentials"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "github-token").write_text(f"{token}\n")
+    (folder / "github-token").chmod(0o600)
+    return {"CREDENTIALS_DIRECTORY": str(folder)}
+
+
+async def test_a_credential_signs_in_and_a_reload_reads_it_anew(place, github):
+    place.configure(github.url, FROM_CREDENTIAL)
+    env = credential(place, github.world.mint("gho_", "hubot", VSCODE))
+    async with running(place, **env) as process, place.client() as client:
+        assert (await client.token()).token.startswith("tid=")
+        (shown,) = (await client.status())["accounts"]
+        assert (shown["login"], shown["store"], shown["source"]) == (
+            "hubot", "credential", "credential",
+        )  # fmt: skip
+        with pytest.raises(UsageError, match="comes from the credential github-token"):
+            await client.logout()
+        with pytest.raises(UsageError, match="no other is taken"):
+            await sign_in(place)
+        told = {check["name"]: check["told"] for check in (await client.doctor())["checks"]}
+        assert told["account-default"] == "hubot on github.com, login comes from: credential"
+        credential(place, github.world.mint("gho_", None, VSCODE))
+        process.send_signal(signal.SIGHUP)
+        await said(process, "configuration reloaded")
+        await client.token()
+        assert (await client.status())["accounts"][0]["login"] == "octocat"
+    assert not list((place.folder / ".local/state/copilot-broker/logins").iterdir())
+
+
+async def test_whose_it_is_is_asked_again_until_github_answers(place, github):
+    place.configure(github.url, FROM_CREDENTIAL)
+    github.world.queue_faults("/user", [Fault(status=502), Fault(reset=True)])
+    env = credential(place, github.world.mint("gho_", None, VSCODE))
+    async with running(place, **env), place.client() as client:
+        assert (await client.token()).account == "default"
+    assert sum(request.path == "/user" for request in github.world.requests) == 3
+
+
+async def test_what_the_environment_holds_is_judged_at_the_start(place, github):
+    place.configure(github.url, FROM_ENVIRONMENT)
+    env = {"COPILOT_GITHUB_TOKEN": " ", "GH_TOKEN": ANY_TOKEN}
+    async with running(place, **env), place.client() as client:
+        with pytest.raises(LoginRequired, match="COPILOT_GITHUB_TOKEN is set, but") as caught:
+            await client.token()
+        assert "EnvironmentFile=" in caught.value.hint
+    del env["COPILOT_GITHUB_TOKEN"]
+    async with running(place, **env), place.client() as client:
+        with pytest.raises(LoginRequired, match=r"(?i)github"):
+            await client.token()
+    asked = [each for each in github.world.requests if each.path != "/"]
+    assert [each.path for each in asked] == ["/user"]
+
+
+async def test_a_stand_in_is_shown_no_real_token(place):
+    place.config.write_text(FROM_ENVIRONMENT)
+    async with running(place, "--simulate", GH_TOKEN=ANY_TOKEN), place.client() as client:
+        with pytest.raises(LoginRequired, match="nobody is signed in"):
+            await client.token()
+        assert (await sign_in(place))["source"] == "login"
 
 
 @pytest.mark.parametrize(
