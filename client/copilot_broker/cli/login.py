@@ -38,6 +38,8 @@ endorsed by GitHub. One login is one person: do not share or pool it. Requests
 count against your quota, and automated bulk use can get an account suspended.
 The approval is listed, and revoked, under "Applications" in your GitHub
 settings, or with: copilot-cred logout --revoke
+
+To take a login that another tool keeps on this machine: copilot-cred import
 """
 
 EPILOG = """\

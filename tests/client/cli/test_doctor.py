@@ -348,7 +348,8 @@ def test_a_login_of_another_tool_is_a_warning_without_its_token(server, tmp_path
     assert "mona on acme.ghe.com" in editors["told"]
     assert "ghu_" in editors["told"]
     assert " old, in ~/.config/github-copilot/apps.json" in editors["told"]
-    assert editors["mend"].endswith(": copilot-cred import editors")
+    assert editors["mend"].endswith(": copilot-cred import")
+    assert logins["login-of-opencode"]["mend"].endswith(": copilot-cred import opencode")
     assert "others may read it" in logins["login-of-copilot-api"]["told"]
     assert "CANARY" not in json.dumps(found)
     done = run("doctor", env=environ)

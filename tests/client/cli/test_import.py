@@ -88,15 +88,19 @@ def test_the_list_is_a_table_with_reasons(server, home):
     assert done.returncode == 0
     assert done.stderr == "To take one: copilot-cred import NUMBER\n"
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    assert lines[0] == "no tool host user kind age mode can be taken place"
+    assert lines[0] == "no tool host user kind age mode take"
     assert lines[1].startswith("1 copilot-api github.com - ghu_ ")
-    assert lines[1].endswith(
-        " 0644 yes, but others may read it, so they may know it"
-        " ~/.local/share/copilot-api/github_token"
-    )
-    assert " copilot " in lines[2]
-    assert "0600 no: a short-lived token only, nothing to take" in lines[2]
-    assert lines[3].startswith("3 opencode github.com - gho_")
+    assert lines[1].endswith(" s 0644 yes")
+    assert lines[2].startswith("2 litellm github.com - copilot ")
+    assert lines[2].endswith(" s 0600 no")
+    assert lines[3].startswith("3 opencode github.com - gho_ ")
+    assert lines[4:] == [
+        "1 others may read it, so they may know it",
+        "2 cannot be taken: a short-lived token only, nothing to take",
+        "in ~/.local/share/copilot-api/github_token: 1",
+        "in ~/.config/litellm/github_copilot/api-key.json: 2",
+        "in ~/.local/share/opencode/auth.json: 3",
+    ]
     assert "CANARY" not in done.stdout
     assert server.connections == 0, "listing asks nobody"
 
@@ -496,6 +500,8 @@ def test_nothing_is_written_touched_or_made(strict_home, server):
     for path in home.rglob("*"):
         os.utime(path, (1_000_000_000, 1_700_000_000))  # an atime before the mtime: relatime notes
     before = everything(home)
+    assert len(look({})) > 20
+    assert everything(home) == before
     assert len(listed(server)) > 20
     for number in (1, 3, 6):
         run("import", str(number), "--yes", env=server.environ)

@@ -214,6 +214,22 @@ def test_garbage_is_refused_everywhere_with_a_reason(home, data):
         json.dumps(each.to_map(1)).encode()
 
 
+def test_a_database_that_an_editor_has_open(home):
+    import sqlite3
+
+    path = plant(home, SHAPES["auth.db with a log"])
+    base = sqlite3.connect(path, isolation_level=None)
+    base.execute("INSERT INTO oauth_tokens VALUES ('acme.ghe.com', 'later', 1)")
+    assert Path(f"{path}-wal").stat().st_size > 0
+    (found,) = look({})
+    assert (found.host, found.problem) == ("github.com", "")
+    assert "close the editor" in found.warning
+    path.write_bytes(b"")
+    (found,) = look({})
+    assert found.problem.startswith("no database of logins; its newest entries are in a log")
+    base.close()
+
+
 def test_a_database_that_runs_for_ever_is_ended(home):
     import sqlite3
 

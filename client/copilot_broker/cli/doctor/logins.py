@@ -41,9 +41,10 @@ def other_logins(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         if len(logins) > MOST:
             told += f"; and {len(logins) - MOST} more"
         told = f"{tool} keeps a Copilot login of its own, which the broker's may end: {told}"
+        which = f" {tool}" if len(logins) == 1 else ""
         mend = (
             f"point {tool} at the broker, then sign out there; or share its login with the"
-            f" broker: copilot-cred import {tool}"
+            f" broker: copilot-cred import{which}"
         )
         yield Finding(f"login-of-{tool}", Verdict.WARNING, told, mend)
 

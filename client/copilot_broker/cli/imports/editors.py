@@ -53,7 +53,7 @@ def read_hosts(data: bytes) -> Iterator[Login]:
 def read_database(data: bytes) -> Iterator[Login]:
     """Read the table `oauth_tokens` of a copy in memory: SQLite never sees the file.
 
-    Where a write-ahead log lies beside it, what only that holds is not seen.
+    What is only in a write-ahead log beside it is not seen; `look.py` says so.
     """
     copy = bytearray(data)
     copy[_FORMAT_VERSIONS] = b"\1\1"  # in memory there is no log to look for

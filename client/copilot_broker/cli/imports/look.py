@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from copilot_broker.cli.imports.editors import read_database
 from copilot_broker.cli.imports.environment import read_environment
 from copilot_broker.cli.imports.found import Found, host_of, judge
 from copilot_broker.cli.imports.places import places
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 
 __all__ = ["look", "look_at_files"]
+
+LOG = "-wal"
+"""What SQLite adds to a database's name for its write-ahead log (sqlite.org/wal.html)."""
+
+LOG_AHEAD = "its newest entries are in a log that is not read: close the editor, then ask again"
 
 MOST_LOGINS = 100
 """Of one file; more are none that a person has made."""
@@ -67,10 +73,12 @@ def _look_at(place: Place, home: Path) -> Iterator[Found]:
     if contents is None:
         return
     mode, age = contents.mode, contents.age
+    behind = LOG_AHEAD if place.read is read_database and _has_log(place.path) else ""
     try:
         logins = list(place.read(contents.data))[:MOST_LOGINS]
     except Unreadable as unreadable:
-        yield Found(place.tool, where, age=age, mode=mode, problem=str(unreadable))
+        problem = "; ".join(filter(None, [str(unreadable), behind]))
+        yield Found(place.tool, where, age=age, mode=mode, problem=problem)
         return
     for login in logins:
         kind, problem = judge(login)
@@ -85,7 +93,14 @@ def _look_at(place: Place, home: Path) -> Iterator[Found]:
             age=age,
             mode=mode,
             problem=problem,
-            warning=contents.warning,
+            warning="; ".join(filter(None, [contents.warning, behind])),
             program=() if problem else login.program,
             fights=place.fights,
         )
+
+
+def _has_log(database: Path) -> bool:
+    try:
+        return database.with_name(f"{database.name}{LOG}").lstat().st_size > 0
+    except OSError:
+        return False

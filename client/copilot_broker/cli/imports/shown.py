@@ -1,11 +1,11 @@
-"""What was found, as a table: numbers to pick by, and never a token."""
+"""What was found, as a table with numbers to pick by; below it why not, and where."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot_broker.cli.display import print_table
+from copilot_broker.cli.display import print_table, wrapped
 from copilot_broker.cli.times import duration
 
 
@@ -17,15 +17,26 @@ if TYPE_CHECKING:
 
 __all__ = ["print_found", "short_place"]
 
-HEADINGS = ("no", "tool", "host", "user", "kind", "age", "mode", "can be taken", "place")
-SPARE = ("place", "mode", "age", "host")
+HEADINGS = ("no", "tool", "host", "user", "kind", "age", "mode", "take")
+SPARE = ("mode", "host")
 """What a narrow terminal has to do without."""
+
+HANGING = " " * 6
 
 
 def print_found(found: Sequence[Found]) -> None:
     """Print them on stdout."""
-    rows = [_row(number, each) for number, each in enumerate(found, 1)]
-    print_table(HEADINGS, rows, SPARE)
+    numbered = list(enumerate(found, 1))
+    print_table(HEADINGS, [_row(number, each) for number, each in numbered], SPARE)
+    remarks = [(number, _remark(each)) for number, each in numbered]
+    for number, remark in remarks:
+        if remark:
+            print(wrapped(f"{number:>4}  {remark}", "", HANGING))
+    places: dict[str, list[str]] = {}
+    for number, each in numbered:
+        places.setdefault(short_place(each.place), []).append(str(number))
+    for place, numbers in places.items():
+        print(wrapped(f"in {place}: {', '.join(numbers)}", "", HANGING))
 
 
 def short_place(place: str) -> str:
@@ -46,14 +57,13 @@ def _row(number: int, each: Found) -> tuple[str, ...]:
         each.kind.value,
         duration(each.age),
         "-" if each.mode is None else f"{each.mode:04o}",
-        _can_be_taken(each),
-        short_place(each.place),
+        "no" if each.problem else "yes",
     )
 
 
-def _can_be_taken(each: Found) -> str:
+def _remark(each: Found) -> str:
+    """Return why it cannot be taken, or what to know before that."""
     if each.problem:
-        return f"no: {each.problem}"
-    if each.program:
-        return f"yes, by running {each.program[0]}"
-    return f"yes, but {each.warning}" if each.warning else "yes"
+        return f"cannot be taken: {each.problem}"
+    asks = f"its token is asked for by running {each.program[0]}" if each.program else ""
+    return "; ".join(filter(None, [each.warning, asks]))

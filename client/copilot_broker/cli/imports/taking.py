@@ -62,7 +62,7 @@ def confirm(chosen: Found, wanted: str, *, yes: bool) -> None:
         say(f"  runs   {printable(shlex.join(chosen.program))}")
     say()
     if chosen.warning:
-        say(wrapped(f"Beware: {chosen.warning}. A new one is safer: {PROGRAM} login"))
+        say(wrapped(f"Beware: {chosen.warning}."))
     say(wrapped(f"{PROVED} {SHARED}"))
     say(wrapped(TERMS))
     say()
