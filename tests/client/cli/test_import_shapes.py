@@ -230,6 +230,15 @@ def test_a_database_that_an_editor_has_open(home):
     base.close()
 
 
+def test_a_python_without_sqlite(home, monkeypatch):
+    import sys
+
+    plant(home, SHAPES["auth.db"])
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    (found,) = look({})
+    assert found.problem == "this Python has no SQLite"
+
+
 def test_a_database_that_runs_for_ever_is_ended(home):
     import sqlite3
 

@@ -5,7 +5,6 @@ copilot.vim, the language server and JetBrains write them; many other tools read
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -55,6 +54,10 @@ def read_database(data: bytes) -> Iterator[Login]:
 
     What is only in a write-ahead log beside it is not seen; `look.py` says so.
     """
+    try:
+        import sqlite3  # noqa: PLC0415 - only where there is one; some Pythons are built without
+    except ImportError:
+        raise Unreadable("this Python has no SQLite") from None
     copy = bytearray(data)
     copy[_FORMAT_VERSIONS] = b"\1\1"  # in memory there is no log to look for
     try:

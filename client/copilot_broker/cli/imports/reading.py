@@ -67,8 +67,11 @@ def read_file(path: Path, home: Path, most: int = MIB) -> Contents | None:
         is_os = isinstance(error, OSError)
         why = f"a link that leads nowhere: {_reason(error)}" if is_os else "links in a circle"
         raise Unreadable(why) from None
-    for folder in (path.parent.resolve(), real.parent):
-        _check_folders(folder, home.resolve())
+    try:
+        for folder in (path.parent.resolve(), real.parent):
+            _check_folders(folder, home.resolve())
+    except OSError as error:  # moved away meanwhile
+        raise Unreadable(_reason(error)) from None
     age = max(0.0, time.time() - about.st_mtime)
     mode = stat.S_IMODE(about.st_mode)
     try:
