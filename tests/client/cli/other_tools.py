@@ -63,7 +63,9 @@ def database(*rows, wal=False):
         base = sqlite3.connect(path)
         if wal:
             base.execute("PRAGMA journal_mode = WAL")
-        base.execute("CREATE TABLE oauth_tokens (auth_authority TEXT, token_ciphertext TEXT, x INT)")
+        base.execute(
+            "CREATE TABLE oauth_tokens (auth_authority TEXT, token_ciphertext TEXT, x INT)"
+        )
         base.executemany("INSERT INTO oauth_tokens VALUES (?, ?, 1)", rows)
         base.commit()
         if wal:
@@ -84,8 +86,18 @@ FOUND_APPS = [
     taken("editors", ghu(), user="octocat", app=PLUGIN),
     taken("editors", ghu("b"), user="hubot", app="Iv23own"),
     taken("editors", ghu("t"), host="acme.ghe.com", user="mona", app=PLUGIN),
-    refused("editors", NO_COPILOT, "ghu_", host="evil.example", user="x", app=PLUGIN, token=ghu("e")),
-    refused("editors", NO_COPILOT, "ghu_", host="github.com.evil.example", user="x", app="x", token=ghu("f")),
+    refused(
+        "editors", NO_COPILOT, "ghu_", host="evil.example", user="x", app=PLUGIN, token=ghu("e")
+    ),
+    refused(
+        "editors",
+        NO_COPILOT,
+        "ghu_",
+        host="github.com.evil.example",
+        user="x",
+        app="x",
+        token=ghu("f"),
+    ),
 ]
 
 HOSTS_YML = f"""\
