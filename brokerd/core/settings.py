@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from brokerd.core.access import Rule
+    from brokerd.core.access.rules import Rule
 
 
 __all__ = [
