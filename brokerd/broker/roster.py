@@ -23,7 +23,7 @@ from brokerd.broker.locking import BROKER_LOCKED, Lock
 from brokerd.core.audit import LOGIN_REFUSED, SIGNED_IN
 from brokerd.core.hints import addressed, anew
 from brokerd.core.machine.effects import RenewToken, SaveLogin
-from brokerd.core.machine.events import Resumed
+from brokerd.core.machine.events import Locked, Resumed
 from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import ErrorClass, Failure
 
@@ -212,9 +212,16 @@ class Roster:
         return Failure(ErrorClass.LOGIN_REQUIRED, "login_required", text, f"Run {command}")
 
     def seat(self, name: str, runner: AccountRunner | None) -> None:
-        """Put it in the place of the account's old one, which ends; None: in nobody's."""
+        """Put it in the place of the account's old one, which ends; None: in nobody's.
+
+        A login that the old one is renewing or saving is seen through: GitHub has killed the one
+        before, or may have.
+        """
         old = self.accounts.pop(name, None)
-        if old is not None:
+        if old is not None and isinstance(old.machine.question, RenewToken | SaveLogin):
+            old.feed(Locked(BROKER_LOCKED))  # it does no more than that
+            self._retired.append(old)
+        elif old is not None:
             self._retire(old)
         if runner is not None:
             self.accounts[name] = runner

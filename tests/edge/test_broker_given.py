@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -100,6 +101,31 @@ async def test_what_cannot_be_used_is_told_in_every_answer_and_in_the_log(outsid
     assert "ghp_classic" not in caplog.text
     assert (await broker.lease("other", timeout=PATIENCE)).account == "other"
     assert outside.github.count("identify") == 0
+
+
+async def test_the_summary_says_what_is_wrong_and_names_no_login(outside):
+    give(outside, "ghp_classic")
+    broker = await outside.start()
+    assert "GH_TOKEN is set, but cannot be used" in broker.summary()
+    assert "copilot-cred login" not in broker.summary()
+
+
+async def test_a_renewal_under_way_is_saved_when_a_reload_takes_its_place(outside):
+    given, settings = dict(outside.given), dict(outside.settings)
+    take_away(outside)
+    login = outside.keep_login(value="ghu_old", life=30.0)
+    outside.index.put("default", replace(outside.index.entries()["default"], store="file"))
+    gate = outside.github.gates["renew"] = asyncio.Event()
+    broker = await outside.start()
+    assert outside.github.count("renew") == 1
+    outside.given.update(given)
+    outside.settings.update(settings)
+    broker.reconfigured()
+    gate.set()
+    await settle()
+    assert outside.store.items[login.key].token.value == "ghu_1"
+    assert (await failure_of(broker.lease())).code == "login_in_the_way"
+    assert outside.github.count("exchange") == 0
 
 
 async def test_each_start_asks_anew_and_finds_another_person(outside):

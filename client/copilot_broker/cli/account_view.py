@@ -29,6 +29,9 @@ SPARE = ("token", "host")
 WORTH = {"file": " (not encrypted)", "memory": " (until the broker stops)"}
 """What a store that is less than a keyring does not do."""
 
+GIVEN = {"environment": "the broker's environment", "credential": "a credential of the service"}
+"""Where logins come from that the broker keeps in no store."""
+
 MODELS_SHOWN = 8
 """Models that are held back; a limit of all of them would fill the screen."""
 
@@ -95,10 +98,12 @@ def _print_error(error: object, speaker: str) -> None:
 def _facts(account: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is known of the login and its token."""
     yield f"mode {account.get('mode') or '-'}"
-    for label, key in (("plan", "sku"), ("scopes", "scopes"), ("kept in", "store")):
+    for label, key in (("plan", "sku"), ("scopes", "scopes")):
         if account.get(key):
-            worth = WORTH.get(str(account[key]), "") if key == "store" else ""
-            yield f"{label} {account[key]}{worth}"
+            yield f"{label} {account[key]}"
+    if store := str(account.get("store") or ""):
+        place = GIVEN.get(store)
+        yield f"login from {place}" if place else f"kept in {store}{WORTH.get(store, '')}"
     if account.get("refresh_in") is not None:
         yield f"next refresh in {duration(account['refresh_in'])}"
     if account.get("login_expires_in") is not None:

@@ -180,6 +180,8 @@ def test_an_older_broker_tells_less(server):
         ("secret-service", "kept in secret-service,"),
         ("file", "kept in file (not encrypted),"),
         ("memory", "kept in memory (until the broker stops),"),
+        ("environment", "login from the broker's environment,"),
+        ("credential", "login from a credential of the service,"),
     ],
 )
 def test_what_a_store_is_worth_is_said(server, store, told):
