@@ -88,8 +88,6 @@ def add(verbs: Any) -> None:
 
 def api(args: argparse.Namespace) -> int:
     """Send the request, print the answer on stdout; raise what it means unless it is 2xx."""
-    if sys.stdout is None:  # before it costs something
-        raise _usage("no_stdout", "stdout is closed, so nobody would read the answer")
     if args.path.strip("/").removeprefix("v1/") == "models":
         message = "the list of models is no completion, and the broker keeps it"
         raise Refusal(ErrorClass.USAGE, "usage", message, f"have it with: {PROGRAM} models --json")

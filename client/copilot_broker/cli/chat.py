@@ -102,8 +102,6 @@ def add(verbs: Any) -> None:
 
 def chat(args: argparse.Namespace) -> int:
     """Ask, and print the answer on stdout."""
-    if sys.stdout is None:  # before it costs something
-        raise _usage("stdout is closed, so nobody would read the answer", "no_stdout")
     prompt = _prompt(args.prompt)
     request = _request(args, args.model or _default(args.account), prompt)
     with Client(name=PROGRAM) as client:

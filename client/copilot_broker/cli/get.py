@@ -109,6 +109,8 @@ VALUED = ("--format", "--min-valid", "--account", "--reject", "--error-format")
 def get(argv: Sequence[str]) -> int:
     """Carry out `copilot-cred get` with these options."""
     options = parse(argv)
+    if sys.stdout is None:
+        raise Refusal(USAGE, "no_stdout", "stdout is closed", f"run it again as: {PROGRAM} get")
     if options is None:
         sys.stdout.write(HELP)
         return 0
@@ -122,8 +124,6 @@ def get(argv: Sequence[str]) -> int:
             note(f"{_how_long(lease)}; more than {min_valid:.0f} s was asked for")
     _warn_of_pause(lease.get("cooldown_until"))
     text = FORMATS[options.get("--format", "raw")](lease)
-    if sys.stdout is None:
-        raise Refusal(USAGE, "no_stdout", "stdout is closed", f"run it again as: {PROGRAM} get")
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0

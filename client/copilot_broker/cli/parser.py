@@ -70,6 +70,11 @@ FAMILIES = (
 )
 """In the order of `--help`."""
 
+_SILENT = frozenset(
+    {"login", "logout", "refresh", "lock", "unlock", "use", "enable", "set-pat", "forget-pat"}
+)
+"""Verbs and actions that print nothing on stdout, and so need none."""
+
 _TOKENS = re.compile(r"(gh[a-z]_|github_pat_|tid=)[^\s'\"]+")
 
 
@@ -121,6 +126,11 @@ def run(argv: Sequence[str]) -> int:
         return 0
     if args.verb is None:
         parser.error("no verb given")
+    if sys.stdout is None and (getattr(args, "action", None) or args.verb) not in _SILENT:
+        # Before it costs something, or changes anything.
+        message = "stdout is closed, so nobody would read the answer"
+        hint = f"see how it is called: {PROGRAM} {args.verb} --help"
+        raise Refusal(ErrorClass.USAGE, "no_stdout", message, hint)
     try:
         code: int = args.run(args)
     except CopilotBrokerError as error:

@@ -287,6 +287,44 @@ def test_usage_errors_are_2_and_name_the_help(arguments):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["status"],
+        ["status", "--json"],
+        ["account", "list"],
+        ["models"],
+        ["quota"],
+        ["grants"],
+        ["doctor"],
+        ["audit"],
+        ["get", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_closed_stdout_is_an_error_before_anybody_is_asked(server, verb):
+    done = with_closed_stdout(server, *verb)
+    assert (done.returncode, server.requests) == (2, [])
+    assert done.stderr.startswith("copilot-cred: stdout is closed")
+
+
+def test_what_prints_nothing_needs_no_stdout(server):
+    for verb in (["refresh"], ["account", "use", "work"], ["logout"]):
+        assert with_closed_stdout(server, *verb).returncode == 0
+
+
+def with_closed_stdout(server, *arguments):
+    return subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *COMMAND, *arguments],
+        env=server.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 def test_a_usage_error_is_told_as_json_too():
     done = run("fetch", "--error-format=json", env={})
     assert json.loads(done.stderr)["class"] == 2
