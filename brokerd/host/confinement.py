@@ -227,7 +227,8 @@ def _file_limit() -> Check:
     short = soft != resource.RLIM_INFINITY and soft < FILES
     problem = f"only {soft} files may be open, of {FILES} asked for" if short else ""
     mend = (
-        "Raise DefaultLimitNOFILE= of user@.service: systemctl --user show -p DefaultLimitNOFILE"
+        f"Your user manager may have no more: put LimitNOFILE={FILES} below [Service], then sign "
+        "in to the machine anew: sudo systemctl edit user@.service"
     )
     told = f"{FILES} files may be open"
     return _check("file-limit", problem, told, mend, Verdict.WARNING)

@@ -40,7 +40,9 @@ OF_THE_MACHINE = {
 }
 """Warnings that are true of a test's machine; besides, what it `lacks`. No others are to be there."""
 
-COMMAND = re.compile(r"(?:copilot-cred|systemctl --user|loginctl|chmod|rm|unset|uname) [\w-]")
+COMMAND = re.compile(
+    r"(?:copilot-cred|systemctl --user|sudo systemctl|loginctl|chmod|rm|unset|uname) [\w-]"
+)
 
 
 class Found(dict[str, dict[str, str]]):
