@@ -193,9 +193,9 @@ def _accounts(tables: dict[str, Any]) -> dict[str, AccountSettings]:
     if len(named) > 1:
         # There is one environment: the second would be the same person, or the token would go to
         # a host that it is not for.
-        path = ("accounts", named[1], "source")
+        key = ("accounts", named[1], "source")
         problem = "only one account can have the environment, and"
-        raise _MistakeError(path, f"{'.'.join(path)}: {problem} accounts.{named[0]} has it")
+        raise _MistakeError(key, f"{'.'.join(key)}: {problem} accounts.{named[0]} has it")
     return accounts
 
 

@@ -44,5 +44,8 @@ class GivenStore(MemoryStore):
 
     def _read_only(self, what: str) -> PermanentError:
         text = f"the account's login comes from outside ({self.kind}): {what}"
-        hint = 'Set source = "login" for it in config.toml, then: copilot-cred login'
+        hint = (
+            'Set source = "login" for the account in config.toml, then: '
+            "systemctl --user reload copilot-broker"
+        )
         return PermanentError(Failure(ErrorClass.STORE_UNAVAILABLE, "store_read_only", text, hint))
