@@ -68,7 +68,7 @@ OPERATION_GRANTED: Final = AuditEvent(
     "operation-granted",
     "0c2f1d498ebd40c0bc89896b02c63405",
     "operation granted",
-    ("OPERATION", "ACCOUNT"),
+    ("OPERATION", "ACCOUNT", "COUNT"),
 )
 TOKEN_GRANTED: Final = AuditEvent(
     "token-granted",

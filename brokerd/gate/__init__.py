@@ -1,8 +1,9 @@
 """The gate: who is asking, may they, and a line in the audit log. All doors go through here.
 
 `core.access` decides, this folder does: `admission` lets connections in and decides anew when the
-rules change, a `caller` is one of them and refuses by raising, `records` writes down; `denials`
-keeps a flood of refusals (`repeats`) from filling the log.
+rules change, a `caller` is one of them and refuses by raising, `records` writes down; `verdicts`
+keeps a flood of requests (`repeats`) from filling the log, and a `backlog` keeps the records of a
+crowd that leaves from holding up those who stay.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from brokerd.core.access import Policy, Rates, Rule, peer_gone
 from brokerd.core.audit import GRANTS_CHANGED
 from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import PermanentError
+from brokerd.gate.backlog import Backlog
 from brokerd.gate.caller import Caller, Ground
-from brokerd.gate.denials import Denials
+from brokerd.gate.verdicts import Verdicts
 
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Gate:
         """`clock` gives seconds for the rates, `default_account` who is meant by no name."""
         own = os.getuid() if own_uid is None else own_uid
         self._policy = Policy(own, tuple(rules))
-        self._ground = Ground(Rates(), clock, default_account, Denials(clock))
+        self._ground = Ground(Rates(), clock, default_account, Verdicts(clock), Backlog())
 
     @property
     def connections(self) -> int:
@@ -63,13 +64,13 @@ class Gate:
         Close the caller in the end. Raises PermanentError (DENIED) when its uid is not allowed or
         its process is gone.
         """
-        denials = self._ground.denials
-        denials.write_due()
+        verdicts = self._ground.verdicts
+        verdicts.write_due()
         decision = self._policy.decide(peer, listener)
         failure = peer_gone() if decision.failure is None and peer.gone else decision.failure
         if failure is not None or decision.rights is None:
             assert failure is not None
-            denials.peer(peer, listener, failure)
+            verdicts.peer(peer, listener, failure)
             raise PermanentError(failure)
         return Caller(peer, listener, decision.rights, self._ground)
 
@@ -78,7 +79,7 @@ class Gate:
 
         Who may not be inside any more is told through `Caller.on_revoked`.
         """
-        self._ground.denials.end_all()  # each with the rights of its time
+        self._ground.verdicts.end_all()  # each with the rights of its time
         before = self._policy
         self._policy = Policy(before.own_uid, tuple(rules))
         self._ground.rates.keep(self._policy.rules)
@@ -89,6 +90,11 @@ class Gate:
             extra = {"MESSAGE_ID": GRANTS_CHANGED.message_id, "COUNT": count}
             log.info(GRANTS_CHANGED.message, extra=extra)
 
+    def catch_up(self) -> None:
+        """Write down what connections that have ended left to be written."""
+        self._ground.backlog.catch_up()
+
     def close(self) -> None:
         """Write down what is only counted so far, as the last thing; closing twice is no error."""
-        self._ground.denials.end_all()
+        self.catch_up()
+        self._ground.verdicts.end_all()

@@ -1,8 +1,9 @@
 """One admitted connection: what it may do, what it was given, and the records of both.
 
 One record for every (connection, token) grant and one with the count when that token rotates or
-the connection closes. Completions are counted likewise, per (connection, account). Denials are
-records too, and those that repeat are counted (`denials`).
+the connection closes. Completions are counted likewise, per (connection, account). Denials and
+admin operations are records too, and those that repeat are counted (`verdicts`). What is written
+because it closes may follow a little later (`backlog`).
 
 A busy agent asks for its token again and again. So what the scope alone decides is decided once
 and remembered; whoever is limited further (`Rights.is_limited`) is looked at each time.
@@ -11,19 +12,19 @@ and remembered; whoever is limited further (`Rights.is_limited`) is looked at ea
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from brokerd.core.access import COUNTED, OF_AN_ACCOUNT, OPERATIONS, Rates, Scope, peer_gone
 from brokerd.core.audit import (
     COMPLETION_GRANTED,
     COMPLETION_TOTAL,
-    OPERATION_GRANTED,
     PEER_DENIED,
     TOKEN_GRANTED,
     TOKEN_TOTAL,
 )
 from brokerd.errors import Failure, PermanentError, TransientError
-from brokerd.gate.records import loggable_account, note, warn
+from brokerd.gate.records import note, warn
 
 
 if TYPE_CHECKING:
@@ -32,10 +33,16 @@ if TYPE_CHECKING:
     from brokerd.core.access import Decision, Rights
     from brokerd.core.audit import AuditEvent
     from brokerd.core.peer import Peer
-    from brokerd.gate.denials import Denials
+    from brokerd.gate.backlog import Backlog
+    from brokerd.gate.verdicts import Key, Verdicts
 
 
 __all__ = ["Caller", "Ground"]
+
+
+TOLD_MAX: Final = 64
+"""Different things that are counted for one connection, which may think up names of accounts; for
+one more all of them are written."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Ground:
     rates: Rates
     clock: Callable[[], float]
     default_account: Callable[[], str]
-    denials: Denials
+    verdicts: Verdicts
+    backlog: Backlog
     inside: set[Caller] = field(default_factory=set)
     """Those who were admitted and not closed yet."""
 
@@ -70,8 +78,8 @@ class Caller:
         """account → completions."""
         self._allowed: set[str] = set()
         """Operations that were asked about and are allowed whatever the account, model or rate."""
-        self._denied: set[tuple[Caller, str, str]] = set()
-        """What it was refused, by the names that `denials` gave it."""
+        self._told: set[Key] = set()
+        """What it was refused and let do, by the names that `verdicts` gave it."""
         ground.inside.add(self)
 
     @property
@@ -89,7 +97,7 @@ class Caller:
         if operation not in self._allowed:
             self._check_all(operation, account, model)
         if OPERATIONS[operation] is Scope.ADMIN:
-            self._note(OPERATION_GRANTED, OPERATION=operation, ACCOUNT=loggable_account(account))
+            self._remember(self._ground.verdicts.granted(self, operation, account))
 
     def grant(self, operation: str, account: str, token_id: str) -> None:
         """Account for a token that is about to leave; call with no await before it is sent.
@@ -161,22 +169,28 @@ class Caller:
                 self.on_revoked()
 
     def close(self) -> None:
-        """Write the totals and let go of the peer's process; closing twice is no error."""
+        """Let go of the peer's process and write the totals, or have them written (`backlog`).
+
+        Closing twice is no error.
+        """
         self._ground.inside.discard(self)
-        for key in self._denied:
-            self._ground.denials.end(key)
-        self._denied.clear()
+        self.peer.close()
+        self.on_revoked = None  # what waits to be written shall not hold the door's half
+        verdicts, later = self._ground.verdicts, self._ground.backlog.add
+        for key in self._told:
+            later(partial(verdicts.end, key))
+        self._told.clear()
         for account, (token_id, count) in self._granted.items():
-            self._note(TOKEN_TOTAL, ACCOUNT=account, TOKEN_FP=token_id, COUNT=count)
+            fields = {"ACCOUNT": account, "TOKEN_FP": token_id, "COUNT": count}
+            later(partial(self._note, TOKEN_TOTAL, **fields))
         self._granted.clear()
         for account, count in self._completed.items():
-            self._note(COMPLETION_TOTAL, ACCOUNT=account, COUNT=count)
+            later(partial(self._note, COMPLETION_TOTAL, ACCOUNT=account, COUNT=count))
         self._completed.clear()
-        self.peer.close()
 
     def tell_denied(self, operation: str, failure: Failure) -> None:
         """Write down that it was refused, for whoever refuses by other rules than the gate's."""
-        self._denied.add(self._ground.denials.operation(self, operation, failure))
+        self._remember(self._ground.verdicts.refused(self, operation, failure))
 
     # -- deciding -----------------------------------------------------------------------------
 
@@ -219,6 +233,13 @@ class Caller:
         self._granted[account] = (token_id, count + 1)
         if count == 0:
             self._note(TOKEN_GRANTED, OPERATION=operation, ACCOUNT=account, TOKEN_FP=token_id)
+
+    def _remember(self, key: Key) -> None:
+        if len(self._told) >= TOLD_MAX and key not in self._told:
+            for each in self._told:
+                self._ground.verdicts.end(each)
+            self._told.clear()
+        self._told.add(key)
 
     def _deny(self, operation: str, failure: Failure) -> NoReturn:
         self.tell_denied(operation, failure)

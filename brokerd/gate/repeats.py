@@ -5,8 +5,8 @@ an end, or trip the journal's limit of records per second (journald.conf(5), Rat
 Nothing is lost by it: the COUNTs of the records add up to what has happened.
 
 There is no timer. A count whose minute is over is written at the next thing that happens at the
-gate: a connection, a refusal, a reload, the end. `copilot-cred audit` connects before it reads,
-so whoever looks finds it written.
+gate: a connection, a refusal, an admin operation, a reload, the end. `copilot-cred audit` connects
+before it reads, so whoever looks finds it written.
 """
 
 from __future__ import annotations

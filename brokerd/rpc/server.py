@@ -206,6 +206,7 @@ class RpcServer:
         self._stop_accepting()
         for session in list(self._held):
             session.close("stopped")
+        self._gate.catch_up()
 
     def reconfigured(self) -> None:
         """Ask `headers_for_client` anew; to be called when its answer has changed."""

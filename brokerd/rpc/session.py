@@ -5,7 +5,8 @@ waits to be written, and no faster than events are handled: `EVENTS_AT_ONCE`, th
 `EVENTS_PER_TURN` whenever it is its turn (`turns`), so that busy callers wait for each other only.
 
 The connection dies with the process that opened it, with its end of file, with the first breach of
-the protocol, and with the rules that let it in; whatever it had asked for is cancelled then.
+the protocol, and with the rules that let it in; whatever it had asked for is cancelled then. Where
+many end in the same round, they do so in turns as well.
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ class Session:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._asked = self._refusing = self._linger = self._postponed = False
+        self._ending = False
         self.closed = False
         """It is over; nothing can be told any more."""
         self._pidfd = -1 if caller.peer.pidfd is None else caller.peer.pidfd.fileno()
@@ -204,8 +206,7 @@ class Session:
         if self._timer is not None:
             self._timer.cancel()
         self._turns.leave(self)
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
+        self._forget_process()
         self._requests.close()
         self._wire.discard()  # what it held is free, even if we are kept alive
         self._caller.close()
@@ -260,7 +261,23 @@ class Session:
     # -- what arrives -------------------------------------------------------------------------
 
     def _on_peer_gone(self) -> None:
-        self.close("peer_gone")
+        """Close now, if this round has time for one more; until its turn nothing more is heard."""
+        if self._turns.has_time:
+            since = self._loop.time()
+            self.close("peer_gone")
+            self._turns.used(self._loop.time() - since)
+            return
+        self._forget_process()
+        self._postponed = False
+        self._ending = True
+        self._channel.read_on(False)
+        self._turns.end(self, partial(self.close, "peer_gone"), of=self._caller.peer.pid)
+
+    def _forget_process(self) -> None:
+        """Watch it no longer; what is lent still depends on it."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            self._pidfd = -1
 
     def _on_lost(self) -> None:
         self.close("connection_lost")
@@ -318,7 +335,8 @@ class Session:
             self._owner.session_idle(self)
         if self.has_room:
             self._requests.room_came()
-        if not self.closed and not self._channel.reading and self._may_answer:
+        ends = self.closed or self._ending
+        if not ends and not self._channel.reading and self._may_answer:
             self._turns.join(self, self._turn, of=self._caller.peer.pid)
 
     def _on_timer(self) -> None:

@@ -5,7 +5,10 @@ and who has just one question waits for several. So callers with more to say sta
 only as many are served in a round as fit into a slice of time. Who asks little is served at once,
 unless too many do in the same round: those stand in a line of their own, which goes first.
 
-In both lines it is one connection of each process after the other: who opens five hundred of them
+Who is to be closed stands in a third one with a slice of its own: of a process that ends, all
+connections end in the same round.
+
+In each line it is one connection of each process after the other: who opens five hundred of them
 waits for itself.
 """
 
@@ -72,6 +75,7 @@ class Turns:
     def __init__(self) -> None:
         self._first = _Line()
         self._then = _Line()
+        self._ending = _Line()
         self._due = False
         self._left = SLICE
         """Of this round, for those who are served at once."""
@@ -102,6 +106,12 @@ class Turns:
         self._first.leave(who)
         self._then.leave(who)
 
+    def end(self, who: object, turn: Callable[[], None], *, of: int = 0) -> None:
+        """Call `turn`, which closes `who`, when it is its turn; out of this line nobody steps."""
+        self.leave(who)
+        self._ending.join(who, turn, of)
+        self._go_on()
+
     def _go_on(self) -> None:
         if not self._due:
             self._due = True
@@ -110,8 +120,11 @@ class Turns:
     def _serve(self) -> None:
         self._due = False
         self._left = SLICE
-        end = asyncio.get_running_loop().time() + SLICE
+        clock = asyncio.get_running_loop().time
+        end = clock() + SLICE
         self._first.serve(end)
         self._then.serve(end)  # one at least: the others do not starve it
-        if self._first or self._then:
+        if self._ending:
+            self._ending.serve(clock() + SLICE)
+        if self._first or self._then or self._ending:
             self._go_on()

@@ -11,8 +11,8 @@ from brokerd.core.access import Rule, Scope
 from brokerd.core.peer import Peer
 from brokerd.errors import PermanentError
 from brokerd.gate import Gate
-from brokerd.gate.denials import OF_ALL
 from brokerd.gate.repeats import KEYS_MAX, WINDOW, Repeats
+from brokerd.gate.verdicts import OF_ALL
 from fakes.rpc_door import Door
 
 

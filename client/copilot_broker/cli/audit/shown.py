@@ -105,7 +105,9 @@ def _what(record: Record) -> str:
             return f"{get('REASON')}, uid {uid}, {listener}{_repeated(record)}"
         case "operation-denied":
             return f"{get('OPERATION')}: {get('REASON')}{_repeated(record)}"
-        case "operation-granted" | "completion-granted":
+        case "operation-granted":
+            return f"{get('OPERATION')}{_repeated(record)}"
+        case "completion-granted":
             return get("OPERATION")
         case "token-granted":
             return f"{get('OPERATION')} {get('TOKEN_FP')}"
