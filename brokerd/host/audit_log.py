@@ -114,5 +114,7 @@ def _make_ours_alone(fd: int) -> None:
         raise OSError(0, "it is not a regular file")
     if found.st_uid != os.geteuid():
         raise OSError(0, "it belongs to somebody else")
+    if found.st_nlink > 1:  # planted: writing and renaming would meet another file of ours
+        raise OSError(0, "it has another name too")
     if stat.S_IMODE(found.st_mode) != 0o600:
         os.fchmod(fd, 0o600)

@@ -167,13 +167,16 @@ def test_a_torn_line_spoils_no_other(trail, path):
     assert json.loads(last)["fields"] == {"ACCOUNT": "a1"}
 
 
-@pytest.mark.parametrize("planted", ["symlink", "fifo", "folder"])
+@pytest.mark.parametrize("planted", ["symlink", "hard link", "fifo", "folder"])
 def test_what_somebody_has_planted_is_not_written_to(trail, path, tmp_path, planted, warnings):
     path.parent.mkdir(parents=True)
     victim = tmp_path / "victim"
     victim.write_text("mine")
+    mode = victim.stat().st_mode
     if planted == "symlink":
         path.symlink_to(victim)
+    elif planted == "hard link":
+        path.hardlink_to(victim)
     elif planted == "fifo":
         os.mkfifo(path)
     else:
@@ -181,6 +184,7 @@ def test_what_somebody_has_planted_is_not_written_to(trail, path, tmp_path, plan
     append(trail)
     append(trail)
     assert victim.read_text() == "mine"
+    assert victim.stat().st_mode == mode
     assert len(warnings()) == 1
 
 
