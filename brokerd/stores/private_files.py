@@ -78,15 +78,17 @@ def read(path: Path) -> bytes | None:
         if error.errno == errno.ELOOP:
             raise _unsafe(path, "is a symbolic link", f"Remove it: rm {path}") from error
         raise _cannot("read", path, error) from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(found.st_mode):  # Python itself would open no folder
             raise _unsafe(path, "is not a regular file", f"Move it away: mv {path} {path}.old")
         _check_owner_and_mode(path, found, 0o600)
-        try:
+        with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise _cannot("read", path, error) from error
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    finally:
+        os.close(fd)
     if len(data) > MAX_BYTES:
         raise _unsafe(path, "is too large to be ours", f"Move it away: mv {path} {path}.old")
     return data

@@ -110,6 +110,13 @@ async def test_a_symlinked_folder_is_refused(folder, tmp_path):
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+async def test_a_folder_in_its_place_is_refused(file_store, path):
+    path.unlink()
+    path.mkdir(mode=0o700)
+    with pytest.raises(PermanentError, match="not a regular file"):
+        await file_store.load(LOGIN.key)
+
+
 async def test_a_fifo_and_a_huge_file_do_not_hold_or_fill_us(file_store, path):
     path.unlink()
     os.mkfifo(path, 0o600)
