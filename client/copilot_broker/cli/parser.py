@@ -118,7 +118,12 @@ def run(argv: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a C locale
     parser = build()
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        # With the help of the verb that does not know them, not with the program's.
+        chosen = (args.verb, getattr(args, "action", None))
+        parser.prog = " ".join([PROGRAM, *filter(None, chosen)])
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if args.version:
         from importlib.metadata import version  # noqa: PLC0415  # slow, and only wanted here
 

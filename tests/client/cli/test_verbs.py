@@ -325,6 +325,16 @@ def with_closed_stdout(server, *arguments):
     )
 
 
+@pytest.mark.parametrize(
+    "verb", [["status"], ["grants"], ["account", "use", "work"]], ids=" ".join
+)
+def test_an_unknown_option_names_the_help_of_its_verb(verb):
+    done = run(*verb, "--nope", env={})
+    assert done.returncode == 2
+    assert "unrecognized arguments: --nope" in done.stderr
+    assert done.stderr.endswith(f": copilot-cred {' '.join(verb[:2])} --help\n")
+
+
 def test_a_usage_error_is_told_as_json_too():
     done = run("fetch", "--error-format=json", env={})
     assert json.loads(done.stderr)["class"] == 2
