@@ -33,7 +33,8 @@ Under systemd the daemon is started by its socket:  systemctl --user start copil
 In a terminal it binds its own sockets in $XDG_RUNTIME_DIR/copilot-broker/ and logs to stderr.
 Then sign in with:  copilot-cred login
 
-signals: SIGTERM, SIGINT finish what is under way and stop; SIGHUP reloads the configuration.
+signals: SIGTERM, SIGINT finish what is under way and stop; SIGHUP reloads the configuration;
+SIGUSR1 drops all Copilot tokens, and has new ones fetched.
 """
 
 SIMULATED = (
