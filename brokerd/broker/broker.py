@@ -275,7 +275,8 @@ class Broker:
     async def refresh(self, account: str | None = None) -> LeasedToken:
         """Exchange now, whatever the current token's age or an earlier refusal.
 
-        Callers at one time share one exchange. Raises as `lease` does; also TEMPORARY while
+        Callers at one time share one exchange; six a minute are made at most, then the token that
+        there is comes, or the last failure. Raises as `lease` does; also TEMPORARY while
         upstream's `retry-after` runs.
         """
         return await self._leases.refresh(account)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import PENDING, STOPPING, error_for
+from brokerd.core.access.rates import Bucket
 from brokerd.core.machine.events import (
     FresherTokenWanted,
     LeaseWanted,
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
     from brokerd.core.tokens import CopilotToken
 
 
-__all__ = ["LEASE_TIMEOUT", "Leases"]
+__all__ = ["LEASE_TIMEOUT", "REFRESHES_PER_MINUTE", "Leases"]
 
 log = logging.getLogger(__name__)
 
 LEASE_TIMEOUT = 4.0
 """Seconds a caller waits for a token; clients give up after 5."""
+
+REFRESHES_PER_MINUTE = 6
+"""Exchanges of an account that callers may demand: so many at once, for a person who tries what
+helps, and one in ten seconds for a tool that demands them in a loop: each shows the login."""
 
 AT_HAND_MAX = 64
 """Names of accounts that callers may make us remember; a person has a handful."""
@@ -60,6 +65,8 @@ class Leases:
         self._fingerprint_key = secrets.token_bytes(32)
         self._at_hand: dict[str | None, tuple[float, float, LeasedToken]] = {}
         """What was asked for → (good until, expires at, lease); forgotten with every change."""
+        self._refreshes: dict[str, Bucket] = {}
+        """By account."""
         roster.callbacks.append(self._at_hand.clear)
 
     def leasable(
@@ -155,8 +162,9 @@ class Leases:
     async def refresh(self, account: str | None = None) -> LeasedToken:
         """Exchange now, whatever the current token's age or an earlier refusal.
 
-        Callers at one time share one exchange. Raises as `lease` does; also TEMPORARY while
-        upstream's `retry-after` runs.
+        Callers at one time share one exchange. Whoever demands more than `REFRESHES_PER_MINUTE`
+        is given the token that there is, or what the last exchange failed of. Raises as `lease`
+        does; also TEMPORARY while upstream's `retry-after` runs.
         """
         until = self._roster.clock.monotonic() + LEASE_TIMEOUT
         self._roster.look_at_clock()
@@ -171,7 +179,8 @@ class Leases:
             wait = machine.state.retry.not_before - self._roster.clock.boottime()
             if wait > 0 and machine.failure is not None:
                 raise self._error(name, replace(machine.failure, retry_after=wait))
-        runner.feed(RefreshRequested())
+        if machine.question is None and self._may_refresh(name):
+            runner.feed(RefreshRequested())
         while machine.question is not None and self._roster.accounts.get(name) is runner:
             if self._roster.is_closed or self._roster.clock.monotonic() >= until:
                 raise self._error(name, runner.failure or PENDING)
@@ -182,6 +191,14 @@ class Leases:
         if failure is not None or lease is None:
             raise self._error(name, failure or PENDING)
         return self.lend(name, lease, 0.0)
+
+    def _may_refresh(self, name: str) -> bool:
+        now = self._roster.clock.boottime()
+        bucket = self._refreshes.setdefault(name, Bucket(REFRESHES_PER_MINUTE, now))
+        if bucket.wait(now) > 0:
+            return False
+        bucket.take()
+        return True
 
     def _must_wait(self, runner: AccountRunner, until: float, *, is_late: bool) -> None:
         """Raise why no token is coming in time, or return."""

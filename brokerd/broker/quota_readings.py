@@ -1,8 +1,8 @@
 """What was read of an account's quota, and what has to be read anew: seldom, once at a time.
 
 An answer is good for five minutes; a failure is remembered as long as GitHub wants, or for a
-moment. The callers of one account take turns (`Quotas`), so whoever comes second finds what the
-first has read.
+moment. What was read a moment ago is told to who wants it fresh, too. The callers of one account
+take turns (`Quotas`), so whoever comes second finds what the first has read.
 """
 
 from __future__ import annotations
@@ -26,16 +26,28 @@ if TYPE_CHECKING:
     from brokerd.ports import Clock
 
 
-__all__ = ["AGAIN_AFTER", "FRESH_FOR", "Asking", "Kept", "QuotaReader", "Reading", "told_by"]
+__all__ = [
+    "AGAIN_AFTER",
+    "FRESH_FOR",
+    "MIN_AGE",
+    "Asking",
+    "Kept",
+    "QuotaReader",
+    "Reading",
+    "told_by",
+]
 
 FRESH_FOR = 300.0
 """Seconds; users of the seat's page advise against asking more often."""
 AGAIN_AFTER = 30.0
 """Seconds until a source that failed is asked again, where GitHub named no time."""
+MIN_AGE = 10.0
+"""Seconds within which no source is asked twice, not even for `fresh`: each time is a request with
+the person's login, a plan does not change so fast, and a tool may ask in a loop."""
 
 _GOOD_FOR: dict[ErrorClass | None, float] = {
     ErrorClass.TEMPORARY: AGAIN_AFTER,
-    # No request was made for these, and whoever mends them looks at once whether it helped.
+    # Whoever mends these looks at once whether it helped.
     ErrorClass.LOCKED: 0.0,
     ErrorClass.LOGIN_REQUIRED: 0.0,
 }
@@ -54,6 +66,8 @@ class Reading:
     failure: Failure | None = None
     not_before: float = 0.0
     """GitHub's own limit."""
+    login: str | None = None
+    """The fingerprint of the login whose failure it is; None: there was none to ask with."""
 
 
 @dataclass
@@ -82,7 +96,8 @@ class Asking:
     store_failure: Failure | None
     """Why the account's own is not known."""
     began: float
-    fresh: bool
+    min_age: float | None
+    """Seconds that a reading is good for although a fresh one is wanted; None: none is."""
 
 
 class QuotaReader:
@@ -104,22 +119,30 @@ class QuotaReader:
     async def prove(self, entry: IndexEntry, pat: Pat, kept: Kept) -> None:
         """Ask for the bill with a token that is to be kept, and keep what it says.
 
-        Raises as `brokerd.ports.GitHub.billing`; one that was refused a moment ago is not shown,
-        nor is any while GitHub wants no requests.
+        Raises as `brokerd.ports.GitHub.billing`; one that was shown a moment ago is not shown
+        again, nor is any while GitHub wants no requests.
         """
-        now = self._clock.boottime()
+        now, key = self._clock.boottime(), billing_key(pat)
         failure = self._refused_pats.find(entry.host, pat, insisted=True)
         if failure is None and kept.held is not None and now < kept.held_until:
             left = max(MIN_SECONDS, kept.held_until - now)
             failure = replace(kept.held, retry_after=left)
+        known = kept.readings.get(key)
+        is_known = known is not None and now - known.at < MIN_AGE
+        if failure is None and known is not None and is_known:
+            failure = known.failure
         if failure is not None:
             raise error_for(failure)
+        if is_known:
+            return
+        self._forget_bills(kept, key)
         try:
             report = await self._billing(entry, pat)
         except BrokerError as error:
-            self._failed(kept, error.failure)  # a limit holds for whoever asks next
+            # A limit holds for whoever asks next.
+            kept.readings[key] = self._failed(kept, error.failure)
             raise
-        kept.readings[billing_key(pat)] = Reading(self._clock.boottime(), report)
+        kept.readings[key] = Reading(self._clock.boottime(), report)
 
     async def _read(self, source: Source, ask: Asking) -> Reading:
         match source:
@@ -129,8 +152,10 @@ class QuotaReader:
                 report, age = self._sources.token(ask.name)
                 return Reading(self._clock.boottime() - (age or 0.0), report)
             case "seat":
-                asked = self._sources.seat
-                return await self._asked("seat", ask, lambda: asked(ask.name, ask.entry))
+                asked, mark = self._sources.seat, self._sources.login_mark
+                return await self._asked(
+                    "seat", ask, lambda: asked(ask.name, ask.entry), lambda: mark(ask.name)
+                )
             case "billing":
                 return await self._read_billing(ask)
 
@@ -138,13 +163,19 @@ class QuotaReader:
         pat, now = ask.pat, self._clock.boottime()
         if pat is None:
             return Reading(now, failure=ask.store_failure or NO_PAT)
-        failure = self._refused_pats.find(ask.entry.host, pat, insisted=ask.fresh)
+        failure = self._refused_pats.find(ask.entry.host, pat, insisted=ask.min_age is not None)
         if failure is not None:
             return Reading(now, failure=failure)
         key = billing_key(pat)
-        for other in [each for each in ask.kept.readings if each not in (key, "seat")]:
-            del ask.kept.readings[other]
+        self._forget_bills(ask.kept, key)
         return await self._asked(key, ask, lambda: self._billing(ask.entry, pat))
+
+    def _forget_bills(self, kept: Kept, key: str) -> None:
+        """Drop what other tokens than `key`'s have read, but for what would be asked twice."""
+        old = self._clock.boottime() - MIN_AGE
+        for other, reading in list(kept.readings.items()):
+            if other not in (key, "seat") and reading.at <= old and reading.not_before <= old:
+                del kept.readings[other]
 
     async def _billing(self, entry: IndexEntry, pat: Pat) -> Report:
         try:
@@ -156,32 +187,38 @@ class QuotaReader:
         return report
 
     async def _asked(
-        self, key: str, ask: Asking, question: Callable[[], Awaitable[Report]]
+        self,
+        key: str,
+        ask: Asking,
+        question: Callable[[], Awaitable[Report]],
+        login: Callable[[], str | None] = lambda: None,
     ) -> Reading:
-        """Return the reading that there is, or a new one."""
+        """Return the reading that there is, or a new one; `login` tells what it is asked with."""
         kept, now = ask.kept, self._clock.boottime()
         reading = kept.readings.get(key)
-        if reading is not None and self._is_good(reading, ask):
+        if reading is not None and self._is_good(reading, ask, login()):
             return reading
         if kept.held is not None and now < kept.held_until:
             return Reading(now, failure=kept.held, not_before=kept.held_until)
         try:
             report = await question()
         except BrokerError as error:
-            reading = self._failed(kept, error.failure)
+            reading = replace(self._failed(kept, error.failure), login=login())
         else:
             reading = Reading(self._clock.boottime(), report)
         kept.readings[key] = reading
         return reading
 
-    def _is_good(self, reading: Reading, ask: Asking) -> bool:
+    def _is_good(self, reading: Reading, ask: Asking, login: str | None) -> bool:
         now = self._clock.boottime()
         if now < reading.not_before or reading.at >= ask.began:  # or somebody has just asked
             return True
-        if ask.fresh:
-            return False
         error_class = None if reading.failure is None else reading.failure.error_class
-        return now - reading.at < _GOOD_FOR.get(error_class, FRESH_FOR)
+        good_for = _GOOD_FOR.get(error_class, FRESH_FOR)
+        if error_class is ErrorClass.LOGIN_REQUIRED and login is not None:
+            # That login lives and has just been refused here: it would be shown each time.
+            good_for = MIN_AGE if login == reading.login else 0.0
+        return now - reading.at < min(good_for, FRESH_FOR if ask.min_age is None else ask.min_age)
 
     def _failed(self, kept: Kept, failure: Failure) -> Reading:
         now = self._clock.boottime()

@@ -91,6 +91,12 @@ class QuotaSources:
         age = max(0.0, self._roster.clock.boottime() - state.asked_at)
         return Report(state.token.quota, sku=state.token.sku), age
 
+    def login_mark(self, name: str) -> str | None:
+        """Name the login that the seat would be asked with; None: there is none now."""
+        runner = self._roster.accounts.get(name)
+        login = None if runner is None else runner.login
+        return None if login is None else login.token.fingerprint
+
     async def _seat(self, entry: IndexEntry, login: Login) -> Report:
         dead = self._dead_logins(entry.host)
         async with dead.proven(login.token):

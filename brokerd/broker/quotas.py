@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from brokerd.broker.failures import error_for
 from brokerd.broker.pats import checked
 from brokerd.broker.quota_answers import QuotaTeller
-from brokerd.broker.quota_readings import Asking, Kept, QuotaReader
+from brokerd.broker.quota_readings import MIN_AGE, Asking, Kept, QuotaReader
 from brokerd.broker.quota_sources import QuotaSources
 from brokerd.core.quota.tiers import tier_named
 from brokerd.errors import BrokerError
@@ -75,11 +75,22 @@ class Quotas:
     ) -> QuotaView:
         """Return what is left of the plan, at most five minutes old, or asked anew (`fresh`).
 
-        `pat` is a personal access token that somebody brings along for this once; the account's
-        own comes first. `tier` is their word for the plan, for an entitlement that no source
-        states. Raises PermanentError LOGIN_REQUIRED for an account without a login, and when no
-        source answers what says most about it.
+        What was asked less than ten seconds ago is told as it is even so. `pat` is a personal
+        access token that somebody brings along for this once; the account's own comes first.
+        `tier` is their word for the plan, for an entitlement that no source states. Raises
+        PermanentError LOGIN_REQUIRED for an account without a login, and when no source answers
+        what says most about it.
         """
+        return await self._get(account, MIN_AGE if fresh else None, pat, tier)
+
+    async def _get(
+        self,
+        account: str | None,
+        min_age: float | None,
+        pat: str | None = None,
+        tier: str | None = None,
+    ) -> QuotaView:
+        """See `get`. `min_age`: what is younger is not asked anew; None: nor is what is good."""
         brought = None if pat is None else checked(pat)
         began = self._clock.boottime()
         await self._roster.opened(None)
@@ -91,7 +102,7 @@ class Quotas:
             entry = self._entry(name)  # waiting for others may have taken a while
             kept = self._kept_of(name, entry)
             own, store_failure = await self._own_pat(entry)
-            ask = Asking(name, entry, kept, own or brought, store_failure, began, fresh)
+            ask = Asking(name, entry, kept, own or brought, store_failure, began, min_age)
             readings = await self._reader.read_all(ask)
         teller = QuotaTeller(ask, self._roster.addressed, self._clock.boottime())
         return teller.view(readings, tier_named(tier), has_pat=own is not None)
@@ -108,7 +119,8 @@ class Quotas:
         name = self._roster.resolve(account)
         entry = self._entry(name)
         with self._about(name):
-            await self._reader.prove(entry, given, self._kept_of(name, entry))
+            async with self._locks.setdefault(name, asyncio.Lock()):
+                await self._reader.prove(entry, given, self._kept_of(name, entry))
             now = self._entry(name)
             if (now.key, now.store) != (entry.key, entry.store):  # another login by now
                 raise error_for(self._roster.no_login(name))
@@ -154,7 +166,7 @@ class Quotas:
 
     async def _reread(self, account: str) -> None:
         with contextlib.suppress(BrokerError):  # whoever asks next is told
-            await self.get(account, fresh=True)
+            await self._get(account, 0.0)  # what was read a moment ago is known to be wrong
 
     def _entry(self, name: str) -> IndexEntry:
         entry = self._roster.index.entries().get(name)

@@ -1,7 +1,8 @@
 """The models of each account: asked for seldom, once at a time, and an old list beats none.
 
-A list is good for ten minutes. When GitHub then does not tell (a limit, the network, 5xx), the
-old one stays, is said to be old, and GitHub is left alone for as long as it wanted.
+A list is good for ten minutes, and what was asked a moment ago is not asked again for anybody.
+When GitHub does not tell (a limit, the network, 5xx), the old list stays, is said to be old, and
+GitHub is left alone for as long as it wanted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from brokerd.core.retry_after import MIN_SECONDS
-from brokerd.errors import BrokerError, ErrorClass, TransientError
+from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientError
 from brokerd.views import ModelList
 
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Models: TypeAlias = list[dict[str, Any]]
 
 
-__all__ = ["AGAIN_AFTER", "FRESH_FOR", "Key", "ModelLists"]
+__all__ = ["AGAIN_AFTER", "FRESH_FOR", "MIN_AGE", "Key", "ModelLists"]
 
 FRESH_FOR = 600.0
 """Seconds; the official editor asks as often. Lists change a few times a month."""
@@ -31,6 +32,13 @@ FRESH_FOR = 600.0
 AGAIN_AFTER = 30.0
 """Seconds until GitHub is asked again behind an old list, where it named no time: whoever asks
 meanwhile need not wait for a network that was not there a moment ago."""
+
+MIN_AGE = 10.0
+"""Seconds within which an account's list is not asked for twice, not even for `fresh`: each time
+is a request with the person's token, and a tool may ask in a loop."""
+
+_BROKERS_OWN = frozenset({ErrorClass.LOCKED, ErrorClass.LOGIN_REQUIRED})
+"""Failures of having no token: no list is asked for then, and who mends one looks at once."""
 
 Key: TypeAlias = "tuple[object, ...]"
 """What a list depends on besides the account's name: the login, and the host of its token."""
@@ -42,6 +50,10 @@ class _Kept:
     models: Models | None
     """None: there never was a list."""
     told_at: float
+    asked_at: float
+    """When there was an answer last, or a failure."""
+    refusal: Failure | None = None
+    """What asking said that asking again does not help; for who wants a newer list."""
     failure: Failure | None = None
     """Why there is no newer one."""
     ask_at: float = 0.0
@@ -68,8 +80,8 @@ class ModelLists:
     ) -> ModelList:
         """Return the list; `ask` brings one, and the key it is kept under.
 
-        `fresh`: ask although the list is young. Raises BrokerError when there is no list, or when
-        asking again does not help.
+        `fresh`: ask although the list is young, but for one of this moment (`MIN_AGE`). Raises
+        BrokerError when there is no list, or when asking again does not help.
         """
         kept = self._kept.get(account)
         if kept is not None and kept.key != key:
@@ -77,7 +89,7 @@ class ModelLists:
             kept = None
         if kept is None or self._is_due(kept, fresh=fresh):
             kept = await self._asked(account, key, ask)
-        return self._shown(account, kept)
+        return self._shown(account, kept, fresh=fresh)
 
     def old(self, account: str, failure: Failure) -> ModelList | None:
         """Return what is kept when GitHub could not even be asked, and why; None: nothing is."""
@@ -98,12 +110,17 @@ class ModelLists:
 
     def _is_due(self, kept: _Kept, *, fresh: bool) -> bool:
         now = self._seconds()
+        if now - kept.asked_at < MIN_AGE:
+            return False
         if now < kept.ask_at:
             return (fresh or kept.models is None) and not kept.is_asked_off
         return fresh or kept.models is None or now - kept.told_at >= FRESH_FOR
 
-    def _shown(self, account: str, kept: _Kept) -> ModelList:
+    def _shown(self, account: str, kept: _Kept, *, fresh: bool) -> ModelList:
         now, failure = self._seconds(), kept.failure
+        is_young = kept.models is not None and now - kept.told_at < FRESH_FOR
+        if kept.refusal is not None and (fresh or not is_young):
+            raise PermanentError(kept.refusal)
         if failure is not None and failure.retry_after is not None:
             failure = replace(failure, retry_after=max(MIN_SECONDS, kept.ask_at - now))
         if kept.models is None:
@@ -129,9 +146,10 @@ class ModelLists:
         try:
             try:
                 kept_key, models = await ask()
-                kept = _Kept(kept_key, models, self._seconds())
+                now = self._seconds()
+                kept = _Kept(kept_key, models, now, now)
             except BrokerError as error:
-                if error.failure.error_class is not ErrorClass.TEMPORARY:
+                if error.failure.error_class in _BROKERS_OWN:
                     raise
                 kept = self._old(account, key, error.failure)
             if self._is_wanted(account, task):
@@ -148,10 +166,14 @@ class ModelLists:
     def _old(self, account: str, key: Key, failure: Failure) -> _Kept:
         """Keep what there is, and why there is nothing newer."""
         now = self._seconds()
-        kept = self._kept.get(account) or _Kept(key, None, now)
+        kept = self._kept.get(account) or _Kept(key, None, now, now)
+        if failure.error_class is not ErrorClass.TEMPORARY:
+            return replace(kept, asked_at=now, refusal=failure)
         wait = failure.retry_after
         return replace(
             kept,
+            asked_at=now,
+            refusal=None,
             failure=failure,
             ask_at=now + (AGAIN_AFTER if wait is None else wait),
             is_asked_off=wait is not None,

@@ -14,6 +14,7 @@ import pytest
 
 from brokerd.broker.refused_logins import REMEMBERED
 from brokerd.errors import BrokerError
+from brokerd.proxy.catalogue import MIN_AGE
 from brokerd.simulator.world import Fault
 from copilot_broker import CopilotBrokerError, LoginRequired, UpstreamRefused
 from fakes.whole import DIRECT_APP, EXCHANGE, PATIENCE, POLL, Whole, simulated_world
@@ -211,6 +212,7 @@ async def test_a_direct_login_that_only_copilot_refuses_stays_and_hears_why(tmp_
                 with pytest.raises(CopilotBrokerError, match="Copilot Requests"):
                     await client.model_list("default", fresh=True)
                 assert asked_since(whole, "/models") == count
+                whole.clock.skip(MIN_AGE)
             assert asked_since(whole, SEAT) == 1
             await completion(client, "default")  # the permission was added
 

@@ -19,6 +19,7 @@ import pytest
 from brokerd.broker import LoginRequest
 from brokerd.core.completions import CompletionRequest
 from brokerd.errors import ErrorClass, Failure
+from brokerd.proxy.catalogue import MIN_AGE
 from brokerd.simulator.notifications import error_envelope
 from brokerd.simulator.world import Fault
 from brokerd.views import LeasedToken, LoginSucceeded, ModelList, UserCodeIssued
@@ -231,7 +232,7 @@ async def test_a_new_login_that_comes_to_nothing_leaves_the_old_one(tmp_path, pa
             await asyncio.gather(trying, return_exceptions=True)
             assert whole.kept() == kept, fault
             assert whole.view().login == "octocat"
-            assert isinstance(await outcome(whole.broker.refresh()), LeasedToken)
+            assert isinstance(await outcome(whole.refresh()), LeasedToken)
         whole.world._faults[path].clear()
         await new_login()
         assert whole.view().login == "hubot"
@@ -240,9 +241,9 @@ async def test_a_new_login_that_comes_to_nothing_leaves_the_old_one(tmp_path, pa
 
 async def test_exchange(tmp_path):
     async with whole_broker(tmp_path) as whole:
-        length, body = await told(whole, EXCHANGE, whole.broker.refresh)
+        length, body = await told(whole, EXCHANGE, whole.refresh)
         faults = cuts(length) + others() + wrong_types(body)
-        found = await hold(whole, EXCHANGE, faults, whole.broker.refresh, LeasedToken)
+        found = await hold(whole, EXCHANGE, faults, whole.refresh, LeasedToken)
         assert found["clear"] >= length / 10 + len(REPLACED) + 20
         assert found["good"] >= 100
 
@@ -268,12 +269,12 @@ async def test_refused_exchange(tmp_path):
         kept = whole.kept()
         for fault in faults:
             whole.world.queue_faults(EXCHANGE, [fault])
-            found = await outcome(whole.broker.refresh())
+            found = await outcome(whole.refresh())
             assert isinstance(found, Failure), fault
             assert is_clear(found), (fault, found)
             assert whole.kept() == kept
             await whole.skip(found.retry_after or 0)
-            assert isinstance(await outcome(whole.broker.refresh()), LeasedToken), (fault, found)
+            assert isinstance(await outcome(whole.refresh()), LeasedToken), (fault, found)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,7 @@ async def test_direct(tmp_path, path, before):
                 if before:
                     whole.world._faults["/copilot_internal/user"].clear()
                     whole.world.queue_faults("/copilot_internal/user", before)
-                return await whole.broker.refresh()
+                return await whole.refresh()
 
             length, body = await told(whole, path, ask)
             found = await hold(
@@ -358,7 +359,7 @@ async def test_revocation(tmp_path):
                 assert isinstance(found, Failure), bent
                 assert is_clear(found), (bent, found)
                 assert whole.kept() == kept
-        assert isinstance(await whole.broker.refresh("other"), LeasedToken)
+        assert isinstance(await whole.refresh("other"), LeasedToken)
         # That it is done is said by the status alone.
         for body in REPLACED:
             whole.world.queue_faults(REVOKE, [Fault(replace_body=body)])
@@ -375,6 +376,7 @@ async def test_models(tmp_path):
     async with whole_broker(tmp_path) as whole:
 
         async def ask():
+            whole.clock.skip(MIN_AGE)
             return await whole.proxy.models(None, fresh=True)
 
         length, _ = await told(whole, "/models", ask)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from brokerd.broker.leases import REFRESHES_PER_MINUTE
 from brokerd.errors import ErrorClass, Failure
 from fakes.broker_world import ask, cancel, failure_of
 from fakes.clock import settle
@@ -204,6 +205,39 @@ async def test_refresh_is_shared_and_gives_a_new_token(ready):
     tokens = await asyncio.gather(*(ready.broker.refresh(None) for _ in range(20)))
     assert ready.github.count("exchange") == 2
     assert {t.token for t in tokens} != {old.token}
+
+
+async def test_a_hundred_who_refresh_at_once_are_one_exchange(ready):
+    exchanged = ready.github.count("exchange")
+    tokens = await asyncio.gather(*(ready.broker.refresh(None) for _ in range(100)))
+    assert len({one.token for one in tokens}) == 1
+    assert ready.github.count("exchange") == exchanged + 1
+
+
+@pytest.mark.parametrize("fault", [None, transient, permanent])
+async def test_who_refreshes_in_a_loop_is_given_what_there_is(ready, fault):
+    exchanged = ready.github.count("exchange")
+    if fault is not None:
+        ready.github.faults["exchange"] = [fault("odd") for _ in range(999)]
+    for _ in range(200):
+        if fault is None:
+            assert (await ready.broker.refresh(None)).token == (
+                await ready.broker.lease(None)
+            ).token
+        else:
+            assert (await failure_of(ready.broker.refresh(None))).code == "odd"
+    made = ready.github.count("exchange") - exchanged
+    assert made == REFRESHES_PER_MINUTE
+    ready.github.faults["exchange"] = []
+    before = (await ready.broker.lease(None)).token
+    await ready.clock.advance(61 / REFRESHES_PER_MINUTE)
+    assert (await ready.broker.refresh(None)).token != before
+
+
+async def test_a_rejected_token_is_replaced_however_often_somebody_refreshed(ready):
+    for _ in range(2 * REFRESHES_PER_MINUTE):
+        dead = await ready.broker.refresh(None)
+    assert (await ready.broker.lease(None, reject=dead.token)).token != dead.token
 
 
 async def test_failing_refresh_keeps_the_token_and_says_why(ready):

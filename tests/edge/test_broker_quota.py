@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 import pytest
 
-from brokerd.broker.quota_readings import AGAIN_AFTER, FRESH_FOR
+from brokerd.broker.quota_readings import AGAIN_AFTER, FRESH_FOR, MIN_AGE
 from brokerd.broker.quotas import REREAD_PAUSE
 from brokerd.core.quota import Quota, Report
 from brokerd.core.quota_header import QuotaSnapshot
 from brokerd.core.tokens import CopilotToken, Pat
-from brokerd.errors import ErrorClass, Failure, PermanentError
+from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.views import LoginRequest
 from fakes.broker_world import World, ask, collect, failure_of
 from fakes.clock import settle
@@ -244,17 +245,68 @@ async def test_an_answer_is_good_for_five_minutes(world):
     assert world.github.count("seat") == 2
 
 
-async def test_fresh_asks_anew(world):
+async def test_fresh_asks_anew_what_is_older_than_a_moment(world):
+    keep_pat(world)
     await world.quotas.get()
+    await world.clock.advance(MIN_AGE - 1)
+    assert (await world.quotas.get(fresh=True)).age == MIN_AGE - 1
     await world.clock.advance(1)
     assert (await world.quotas.get(fresh=True)).age == 0.0
-    assert world.github.count("seat") == 2
+    assert (world.github.count("seat"), world.github.count("billing")) == (2, 2)
+
+
+@pytest.mark.parametrize("source", ["seat", "billing"])
+@pytest.mark.parametrize("fault", [None, transient, permanent, "pat_permission"])
+async def test_a_greedy_caller_is_one_request_in_ten_seconds(world, source, fault):
+    if source == "billing":
+        keep_pat(world)
+    if fault is not None:
+        make = with_pat_refused if isinstance(fault, str) else fault
+        world.github.faults[source] = [make("pat_permission") for _ in range(99)]
+    for period in (1, 2):
+        for _ in range(100):
+            with contextlib.suppress(BrokerError):
+                await world.quotas.get(fresh=True)
+            await world.clock.advance(MIN_AGE / 100)
+        assert world.github.count(source) == period
+
+
+async def test_a_login_that_only_the_seat_refuses_is_shown_to_it_seldom(world):
+    world.github.faults["seat"] = [bad_credentials() for _ in range(99)]
+    exchanged = world.github.count("exchange")
+    for _ in range(100):
+        for fresh in (True, False):
+            assert (await failure_of(world.quotas.get(fresh=fresh))).code == "bad_credentials"
+        await world.clock.advance(MIN_AGE / 100)
+    assert world.github.count("seat") == 1
+    assert world.github.count("exchange") - exchanged <= 1
+
+
+async def test_giving_a_pat_again_and_again_shows_it_once_in_ten_seconds(world):
+    for code, *faults in (("",), ("pat_permission", with_pat_refused("pat_permission"))):
+        asked = world.github.count("billing")
+        world.github.faults["billing"] = faults
+        given = [world.quotas.set_pat(f"{PAT}{code}") for _ in range(20)]
+        found = await asyncio.gather(*given, return_exceptions=True)
+        assert {getattr(each, "failure", None) and each.failure.code for each in found} == {
+            code or None
+        }
+        assert world.github.count("billing") == asked + 1
+
+
+async def test_two_pats_by_turns_are_one_request_each(world):
+    for number in range(20):
+        await world.quotas.get(fresh=True, pat=f"{PAT}_{number % 2}")
+    assert world.github.count("billing") == 2
+    await world.clock.advance(MIN_AGE)
+    await world.quotas.get(fresh=True, pat=f"{PAT}_0")
+    assert world.github.count("billing") == 3
 
 
 @pytest.mark.parametrize("fresh", [False, True])
 async def test_callers_at_one_time_share_one_question(world, fresh):
     world.github.gates["seat"] = asyncio.Event()
-    asked = [await ask(world.quotas.get(fresh=fresh)) for _ in range(5)]
+    asked = [await ask(world.quotas.get(fresh=fresh)) for _ in range(100)]
     await world.clock.advance(1)
     world.github.gates["seat"].set()
     await asyncio.gather(*asked)

@@ -137,11 +137,11 @@ async def test_belief_the_answer_has_a_user_and_expires_at_is_a_string(tmp_path)
         assert whole.view().login == "octocat"
         text = {"expires_at": str(told["expires_at"]), "user": {"login": "mallory", "id": 1}}
         whole.world.queue_faults(EXCHANGE, [Fault(json_patch=text)])
-        lease = await whole.broker.refresh()
+        lease = await whole.refresh()
         assert lease.expires_in == pytest.approx(1800, abs=5)
         assert whole.view().login == "octocat"
         whole.world.queue_faults(EXCHANGE, [Fault(json_patch={"expires_at": "soon"})])
-        assert (await outcome(whole.broker.refresh())).code == "bad_answer"
+        assert (await outcome(whole.refresh())).code == "bad_answer"
 
 
 async def test_belief_the_device_flow_always_tells_expires_in(tmp_path):
@@ -157,7 +157,7 @@ async def test_belief_the_device_flow_always_tells_expires_in(tmp_path):
         polls = len(whole.asked(POLL))
         for _ in range(3):
             await whole.skip(90 * 86_400)
-            assert isinstance((await whole.broker.refresh("other")).token, str)
+            assert isinstance((await whole.refresh("other")).token, str)
         assert len(whole.asked(POLL)) == polls  # nothing was renewed
         world.settings.change({"github_token_expires_in": 28_800})
         await whole.login("other", client_id=PLUG_IN)
@@ -354,12 +354,12 @@ async def test_belief_inference_is_always_at_the_generic_host(tmp_path, plan):
         # What the answer names counts for more than what the token says of itself.
         named = {"endpoints.api": f"https://api.{plan}.githubcopilot.com/"}
         whole.world.queue_faults(EXCHANGE, [Fault(json_patch=named)])
-        assert (await whole.broker.refresh()).api_base == f"https://{own}"
+        assert (await whole.refresh()).api_base == f"https://{own}"
         # Where no endpoints are named, the token itself tells, or the plan in the settings.
         whole.world.settings.change({"endpoints": False, "plan": plan})
-        assert (await whole.broker.refresh()).api_base == f"https://{own}"
+        assert (await whole.refresh()).api_base == f"https://{own}"
         whole.settings["default"] = AccountSettings(plan=elsewhere)
-        assert (await whole.broker.refresh()).api_base == f"https://{moved}"
+        assert (await whole.refresh()).api_base == f"https://{moved}"
 
 
 async def test_belief_the_exchanged_token_opens_copilot_internal_user(tmp_path):
@@ -376,7 +376,7 @@ async def test_belief_the_exchanged_token_opens_copilot_internal_user(tmp_path):
             for scheme in ("token", "Bearer"):
                 refused = await http.get(SEAT, headers=signed(exchanged.token, scheme))
                 assert refused.status_code == 401
-            assert not isinstance(await outcome(whole.broker.refresh("direct")), Failure)
+            assert not isinstance(await outcome(whole.refresh("direct")), Failure)
             assert {
                 each.headers["authorization"] for each in whole.asked(SEAT) if each.status == 200
             } == {f"token {fingerprint(login.token.value)}"}

@@ -10,10 +10,11 @@ from brokerd.core.completions import CompletionRequest
 from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientError
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
+from brokerd.proxy.catalogue import MIN_AGE
 from brokerd.simulator import refusals
 from fakes.broker import a_lease
 from fakes.clock import FakeClock
-from fakes.proxied import WAY, FakeLender, Taker
+from fakes.proxied import WAY, FakeLender, Taker, Ticker
 from fakes.simulated import simulated
 
 
@@ -81,11 +82,12 @@ def _at_once():
     WAY.now = "open"
 
 
-async def proxy_for(it, **lease):
+async def proxy_for(it, ticker=None, **lease):
     token = await it.github.exchange(it.token())
     lease = a_lease(token=token.value, api_base=it.simulator.url, **lease)
     lender = FakeLender(lease)
-    return Proxy(lender, lambda: it.copilot, Pacer(FakeClock())), lender
+    time = {} if ticker is None else {"monotonic": ticker}
+    return Proxy(lender, lambda: it.copilot, Pacer(FakeClock()), **time), lender
 
 
 def question(model="sim-chat", path=CHAT, **more):
@@ -281,25 +283,30 @@ async def test_a_refused_list_is_explained_as_a_completion_is(it, name):
 
 
 async def test_a_list_survives_whatever_body_comes_after_it(it):
-    proxy, _ = await proxy_for(it)
+    ticker = Ticker()
+    proxy, _ = await proxy_for(it, ticker)
     good = (await proxy.models(None)).models
     whole = json.dumps({"data": good, "object": "list"})
     bodies = [whole[: len(whole) * tenth // 10] for tenth in range(10)]
     for body in [*bodies, "<html>", "[]", "null", '{"data": 7}', '"x"']:
         it.fault("/models", 200, body)
+        ticker.now += MIN_AGE
         found = await proxy.models(None, fresh=True)
         assert (found.models, found.failure.code) == (good, "bad_answer"), body[:50]
     it.fault("/models", 200, json.dumps({"data": [7, {}, {"id": 3}, *good, good[0]]}))
+    ticker.now += MIN_AGE
     found = await proxy.models(None, fresh=True)
     assert (found.models, found.failure) == (good, None)
 
 
 async def test_a_long_list_is_taken_where_other_answers_have_to_be_short(it):
-    proxy, _ = await proxy_for(it)
+    ticker = Ticker()
+    proxy, _ = await proxy_for(it, ticker)
     entries = [{"id": f"m{number}", "note": "x" * 10_000} for number in range(300)]
     it.fault("/models", 200, json.dumps({"data": entries}))
     assert (await proxy.models(None)).models == entries
     it.fault("/models", 200, "x" * (9 * 1024 * 1024))
+    ticker.now += MIN_AGE
     assert "too long" in (await proxy.models(None, fresh=True)).failure.message
 
 

@@ -1,14 +1,15 @@
 """Lists of models: asked for seldom, once at a time, and an old one beats none."""
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
 
 from brokerd.core.refusals import Refusal
 from brokerd.core.refused_calls import refused_call
-from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
-from brokerd.proxy.catalogue import AGAIN_AFTER, FRESH_FOR
+from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError, TransientError
+from brokerd.proxy.catalogue import AGAIN_AFTER, FRESH_FOR, MIN_AGE
 from brokerd.proxy.lender import MIN_VALID
 from fakes.broker import a_lease, a_view, signed_out
 from fakes.clock import FakeClock, settle
@@ -123,12 +124,57 @@ async def test_a_list_is_good_for_ten_minutes():
     assert len(copilot.models_calls) == 2
 
 
-async def test_a_fresh_one_can_be_demanded():
-    proxy, copilot, _, _ = at_rest(A, B)
+async def test_a_fresh_one_can_be_demanded_unless_this_one_is():
+    proxy, copilot, _, ticker = at_rest(A, B)
     await proxy.models(None)
+    ticker.now += MIN_AGE - 1
+    found = await proxy.models(None, fresh=True)
+    assert (found.models, found.age, found.failure) == (A, MIN_AGE - 1, None)
+    ticker.now += 1
     assert (await proxy.models(None, fresh=True)).models == B
     assert (await proxy.models(None)).models == B
     assert len(copilot.models_calls) == 2
+
+
+@pytest.mark.parametrize("failure", [None, transient("network_down"), rejected()])
+@pytest.mark.parametrize("has_list", [True, False])
+async def test_a_greedy_caller_is_one_request_in_ten_seconds(failure, has_list):
+    answers = [A, *[failure or B] * 2] if has_list else [failure or B] * 2
+    proxy, copilot, _, ticker = at_rest(*answers)
+    if has_list:
+        await proxy.models(None)
+        ticker.now += MIN_AGE
+    for period in (1, 2):
+        for number in range(100):
+            found = None
+            with contextlib.suppress(BrokerError):
+                found = await proxy.models(None, fresh=True)
+            assert found is not None or failure is not None
+            if found is not None:
+                assert found.models == (A if failure else B)
+                assert found.failure == (failure and failure.failure)
+                passed = (number + has_list * bool(failure) * 100) * MIN_AGE / 100
+                assert failure or found.age == pytest.approx(passed)
+            ticker.now += MIN_AGE / 100
+        ticker.now += 0.001  # what floating-point numbers lose
+        assert len(copilot.models_calls) == has_list + period
+
+
+async def test_a_refusal_of_a_newer_list_takes_none_from_who_is_content_with_the_old_one():
+    proxy, copilot, _, ticker = at_rest(A, rejected())
+    await proxy.models(None)
+    ticker.now += MIN_AGE
+    assert (await failure_of(proxy.models(None, fresh=True))).code == "copilot_token_rejected"
+    found = await proxy.models(None)
+    assert (found.models, found.age) == (A, MIN_AGE)
+    assert len(copilot.models_calls) == 2
+
+
+async def test_what_keeps_us_from_asking_is_not_kept():
+    proxy, copilot, _ = proxy_of(lender=FakeLender(FIRST, signed_out(), FIRST))
+    copilot.models_answers = [rejected(), A]
+    assert (await failure_of(proxy.models(None))).error_class is ErrorClass.LOGIN_REQUIRED
+    assert (await proxy.models(None, fresh=True)).models == A
 
 
 async def test_accounts_have_their_own():
@@ -158,7 +204,7 @@ async def test_another_login_or_host_means_another_list(change):
 async def test_many_who_ask_at_once_are_one_question():
     proxy, copilot, _, _ = at_rest(A, B)
     copilot.models_gate = asyncio.Event()
-    asking = [asyncio.create_task(proxy.models(None)) for _ in range(20)]
+    asking = [asyncio.create_task(proxy.models(None, fresh=True)) for _ in range(100)]
     await settle()
     asking[0].cancel()  # takes nothing from the others
     await settle()
@@ -169,14 +215,15 @@ async def test_many_who_ask_at_once_are_one_question():
 
 
 async def test_an_error_is_everybodys_who_asked():
-    proxy, copilot, _, _ = at_rest(rejected(), A)
+    proxy, copilot, _, ticker = at_rest(rejected(), A)
     copilot.models_gate = asyncio.Event()
     asking = [asyncio.create_task(failure_of(proxy.models(None))) for _ in range(3)]
     await settle()
     copilot.models_gate.set()
     assert {one.code for one in await asyncio.gather(*asking)} == {"copilot_token_rejected"}
     assert len(copilot.models_calls) == 1
-    assert (await proxy.models(None)).models == A, "and is not kept"
+    ticker.now += MIN_AGE
+    assert (await proxy.models(None)).models == A, "and is kept for a moment only"
 
 
 # An old one beats none.
@@ -193,6 +240,7 @@ async def test_an_old_list_is_kept_where_github_does_not_tell(code):
     assert len(copilot.models_calls) == 2
     ticker.now += AGAIN_AFTER
     assert (await proxy.models(None)).failure.code == code
+    ticker.now += MIN_AGE
     found = await proxy.models(None, fresh=True)
     assert (found.models, found.failure) == (B, None)
     assert len(copilot.models_calls) == 4
@@ -260,6 +308,7 @@ async def cool_down(proxy, copilot, seconds=100):
 async def test_nothing_small_is_sent_into_a_pause():
     proxy, copilot, _, ticker, clock = paced(A, B)
     await proxy.models(None)
+    await pass_by(ticker, clock, MIN_AGE)
     await cool_down(proxy, copilot)
     found = await proxy.models(None, fresh=True)
     assert (found.models, found.failure.code) == (A, "cooling_down")
@@ -308,9 +357,10 @@ async def test_a_list_that_comes_does_not_shorten_the_pauses_of_completions():
 
 async def test_small_calls_without_an_answer_count_as_failures_and_unreadable_ones_do_not():
     for code, circuit in (("network_down", "open"), ("bad_answer", "closed")):
-        proxy, *_ = paced(*[transient(code) for _ in range(10)])
+        proxy, _, _, ticker, _ = paced(*[transient(code) for _ in range(10)])
         for _ in range(10):
             assert (await failure_of(proxy.models(None, fresh=True))).code == code
+            ticker.now += MIN_AGE
         assert proxy.pacing("default").circuit == circuit
         assert proxy.pacing("default").in_flight == 0
 
@@ -326,9 +376,10 @@ async def test_nobody_asks_again_with_a_new_token_into_a_pause():
     assert len(copilot.models_calls) == 1
 
 
-async def test_no_list_is_the_error_and_the_next_one_asks_again():
-    proxy, *_ = at_rest(transient("network_down"), A)
+async def test_no_list_is_the_error_and_the_next_one_asks_again_after_a_moment():
+    proxy, _, _, ticker = at_rest(transient("network_down"), A)
     assert (await failure_of(proxy.models(None))).code == "network_down"
+    ticker.now += MIN_AGE
     assert (await proxy.models(None)).models == A
 
 

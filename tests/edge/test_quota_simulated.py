@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from brokerd.broker.quota_readings import FRESH_FOR
+from brokerd.broker.leases import REFRESHES_PER_MINUTE
+from brokerd.broker.quota_readings import FRESH_FOR, MIN_AGE
 from brokerd.core.completions import DEFAULT_PATH, CompletionRequest
 from brokerd.simulator.world import Fault
 from copilot_broker import CopilotBrokerError
-from fakes.whole import a_secret_in, whole_broker
+from fakes.whole import EXCHANGE, a_secret_in, whole_broker
 
 
 SEAT = "/copilot_internal/user"
@@ -98,6 +100,7 @@ async def test_the_four_sources_one_after_the_other(tmp_path):
 
         whole.world.queue_faults(SEAT, [Fault(404, {}, {"message": "Not Found"})] * 2)
         assert await complete(whole) == 200
+        await whole.skip(MIN_AGE)
         answer = await client.quota(None, True)
         assert answer["source"] == "headers"
         assert outcomes(answer) == ["not_configured", "failed", "used", "not_needed"]
@@ -105,6 +108,7 @@ async def test_the_four_sources_one_after_the_other(tmp_path):
         assert answer["kinds"][PREMIUM]["percent_remaining"] == 87.5
 
         whole.proxy._seen.forget("default")
+        await whole.skip(MIN_AGE)
         answer = await client.quota(None, True)
         assert answer["source"] == "token"
         assert outcomes(answer) == ["not_configured", "failed", "nothing", "used"]
@@ -178,6 +182,22 @@ async def test_github_is_asked_every_five_minutes_at_most(whole):
     await whole.skip(FRESH_FOR)
     await asked(whole)
     assert len(whole.asked(SEAT)) == 2
+
+
+async def test_a_greedy_client_is_one_request_in_ten_seconds_of_each_kind(whole):
+    async with whole.client() as client:
+        for period in (1, 2):
+            for at_once in (1, 100):
+                for _ in range(100 // at_once):
+                    calls = [client.quota(fresh=True) for _ in range(at_once)]
+                    calls += [client.model_list(fresh=True) for _ in range(at_once)]
+                    await asyncio.gather(*calls)
+            assert (len(whole.asked(SEAT)), len(whole.asked("/models"))) == (period, period)
+            await whole.skip(MIN_AGE)
+        exchanged = len(whole.asked(EXCHANGE))
+        for _ in range(50):
+            await client.refresh()
+        assert len(whole.asked(EXCHANGE)) == exchanged + REFRESHES_PER_MINUTE
 
 
 async def test_a_limit_is_kept_to(whole):

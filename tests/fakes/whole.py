@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brokerd.broker import LoginProgress
+    from brokerd.views import LeasedToken
 
 
 __all__ = [
@@ -235,6 +236,11 @@ class Whole:
             return [each async for each in self.broker.login(request)]
 
         return await self.hurried(progress())
+
+    async def refresh(self, account: str | None = None) -> LeasedToken:
+        """Have a new token, as if nobody had demanded one for a while."""
+        self.broker._leases._refreshes.clear()
+        return await self.broker.refresh(account)
 
     async def hurried(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Await it; time is skipped whenever nobody has a question out."""

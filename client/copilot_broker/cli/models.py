@@ -62,7 +62,11 @@ def add(verbs: Any) -> None:
         epilog=EPILOG,
     )
     parser.add_argument("--account", metavar="NAME", help="instead of the default account")
-    parser.add_argument("--fresh", action="store_true", help="have GitHub asked anew")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="have GitHub asked anew, unless it was within ten seconds",
+    )
     parser.add_argument(
         "--all", action="store_true", help="also those for other uses, or not for choosing"
     )

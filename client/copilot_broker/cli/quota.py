@@ -26,6 +26,8 @@ __all__ = ["add", "quota"]
 GITHUB = "github.com"
 """The host whose tokens opencode-mystatus keeps."""
 
+NO_COPILOT = "no figures: GitHub says that this person has no Copilot"
+
 DESCRIPTION = """\
 Show what is left of the plan: a bar for each kind of request that GitHub
 counts, when it begins anew, and who said so.
@@ -62,7 +64,11 @@ def add(verbs: Any) -> None:
         epilog=EPILOG,
     )
     parser.add_argument("--account", metavar="NAME", help=ACCOUNT_HELP)
-    parser.add_argument("--fresh", action="store_true", help="have GitHub asked anew")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="have GitHub asked anew, unless it was within ten seconds",
+    )
     parser.add_argument(
         "--tier", choices=TIERS, help="your plan, in case that nobody tells what it includes"
     )
@@ -87,7 +93,7 @@ def quota(args: argparse.Namespace) -> int:
     if answer.get("kinds"):
         print_quota(answer["kinds"])
     else:
-        print("  no figures")
+        print(f"  {NO_COPILOT}" if answer.get("sku") == "no_access" else "  no figures")
     print(wrapped(who_says(answer), hanging="  "))
     if args.verbose:
         tell_more(answer)

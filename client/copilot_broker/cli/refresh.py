@@ -26,6 +26,9 @@ refreshes ahead of expiry.
 It is the way to try again after GitHub refused (no Copilot seat, single
 sign-on, a policy), once that has been put right. Prints nothing on stdout; the
 token is printed by `copilot-cred get`.
+
+GitHub is asked six times a minute at most; sooner, the token that there is
+counts as new, and the last failure is told again.
 """
 
 

@@ -119,7 +119,8 @@ class Client:
     def model_list(self, account: str | None = None, fresh: bool = False) -> ModelList:
         """List the account's models, and tell how old the list is.
 
-        The broker keeps it for ten minutes; `fresh` has it ask GitHub anew.
+        The broker keeps it for ten minutes; `fresh` has it ask GitHub anew, unless it did within
+        ten seconds.
         """
         return ModelList.from_result(
             self.call("models.list", account=account, fresh=fresh or None)
@@ -217,9 +218,9 @@ class Client:
     ) -> dict[str, Any]:
         """Tell what is left of an account's plan, who says so, and who did not answer.
 
-        The broker keeps it for five minutes; `fresh` has it ask GitHub anew. `pat` is a
-        fine-grained token that may read the plan, for this call only, where the account keeps none
-        of its own; `tier` names the plan where nobody else does.
+        The broker keeps it for five minutes; `fresh` has it ask GitHub anew, unless it did within
+        ten seconds. `pat` is a fine-grained token that may read the plan, for this call only,
+        where the account keeps none of its own; `tier` names the plan where nobody else does.
         """
         given = {"account": account, "fresh": fresh or None, "pat": pat, "tier": tier}
         return self._map("quota.get", **given)
