@@ -71,10 +71,15 @@ def tell_more(answer: Mapping[str, Any]) -> None:
     """Say what each model has used, and which sources told nothing and why."""
     models = answer.get("models")
     if isinstance(models, Mapping) and models:
-        used = [f"{name} {count}" for name, count in models.items()]
+        used = [f"{name} {_count(count)}" for name, count in models.items()]
         say(wrapped(f"by model: {', '.join(used)}", hanging="  "))
     for attempt in in_vain(answer):
         say(why(attempt))
+
+
+def _count(used: object) -> str:
+    """Return a number without the fraction that it does not have."""
+    return f"{used:.2f}".rstrip("0").rstrip(".") if isinstance(used, int | float) else str(used)
 
 
 def why(attempt: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ ANSWER = {
     "tier": "",
     "has_pat": True,
     "kinds": KINDS,
-    "models": {"gpt-5": 120.25, "o3": 3.2},
+    "models": {"gpt-5": 120.25, "o3": 3.2, "o4": 7.0},
     "tried": [
         {
             "source": "billing",
@@ -176,6 +176,15 @@ def test_options_are_handed_on_and_json_is_the_whole_answer(server):
     assert server.calls("quota.get") == [{"account": "work", "fresh": True, "tier": "pro+"}]
 
 
+def test_who_has_no_copilot_is_told_so(server):
+    server.answers["quota.get"] = {**ANSWER, "kinds": {}, "sku": "no_access"}
+    done = run("quota", env=server.environ)
+    assert done.returncode == 0
+    assert (
+        done.stdout.splitlines()[1] == "  no figures: GitHub says that this person has no Copilot"
+    )
+
+
 def test_verbose_says_who_did_not_answer_and_why(server):
     server.answers["quota.get"] = ANSWER
     done = run("quota", "-v", env=server.environ)
@@ -184,7 +193,7 @@ def test_verbose_says_who_did_not_answer_and_why(server):
         "  last answers",
     ]
     assert done.stderr.splitlines() == [
-        "by model: gpt-5 120.25, o3 3.2",
+        "by model: gpt-5 120.25, o3 3.2, o4 7",
         "billing: GitHub's billing pages answered 403",
         "  see: https://github.com/settings/personal-access-tokens",
         "  hint: give the token the permission Plan: copilot-cred quota set-pat",
