@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from brokerd.simulator.naming import named
 from system.session import SERVICE, eventually
@@ -55,6 +55,19 @@ def good(session: Session, *arguments: str, stdin: str = "") -> str:
     done = session.cred(*arguments, stdin=stdin)
     assert done.returncode == 0, (arguments, done.stdout, done.stderr)
     return done.stdout
+
+
+def asked_anew(
+    session: Session, github: GitHub, *listing: str
+) -> subprocess.CompletedProcess[str]:
+    """Run this `copilot-cred models` until GitHub is asked: not twice within ten seconds."""
+    asked = github.asked("/models")
+
+    def done() -> subprocess.CompletedProcess[str] | None:
+        found = session.cred(*listing, "--fresh")
+        return found if github.asked("/models") > asked else None
+
+    return cast("subprocess.CompletedProcess[str]", eventually(done))
 
 
 def account(session: Session, name: str = "default") -> dict[str, Any]:

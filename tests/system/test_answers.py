@@ -13,7 +13,7 @@ import pytest
 
 from brokerd.simulator.world import Fault
 from system.github import EXCHANGE, IDENTITY
-from system.scripted import fault, good, refused
+from system.scripted import asked_anew, fault, good, refused
 
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def test_a_list_of_models_outlives_its_token(signed_in: Session, github: GitHub)
     for name, status in (("401_token_expired", 401), ("421", 421)):
         before = github.asked(EXCHANGE), len(statuses(github, MODELS))
         fault(github, MODELS, name)
-        done = signed_in.cred("models", "--json", "--all", "--fresh")
+        done = asked_anew(signed_in, github, "models", "--json", "--all")
         assert (done.returncode, done.stdout, done.stderr) == (0, whole, ""), name
         assert statuses(github, MODELS)[before[1] :] == [status, 200]
         assert github.asked(EXCHANGE) == before[0] + 1
@@ -127,7 +127,7 @@ def test_a_list_of_models_may_hold_anything(signed_in: Session, github: GitHub) 
     broken = [None, 7, "a string", {}, {"id": 5}, {"id": "sim-odd", "capabilities": []}]
     body = {"object": "list", "data": [*broken, *entries]}
     github.world.queue_faults(MODELS, [Fault(200, {}, body)])
-    table = good(signed_in, "models", "--fresh")
+    table = asked_anew(signed_in, github, "models").stdout
     assert "sim-chat" in table
     assert "sim-claude" in table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from system.scripted import CHAT, JSON_ERRORS, error_of, fault, good, refused
+from system.scripted import CHAT, JSON_ERRORS, asked_anew, error_of, fault, good, refused
 
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_the_list_says_what_each_model_takes_costs_and_waits_for(
     entries = json.loads(good(signed_in, "models", "--json"))
     assert {"sim-chat", "sim-embedding"} <= {each.get("id") for each in entries}
     assert statuses(github, MODELS) == [200], "one question for all of that"
-    good(signed_in, "models", "--fresh")
+    asked_anew(signed_in, github, "models")
     assert statuses(github, MODELS) == [200, 200]
 
 
@@ -92,7 +92,7 @@ def test_a_list_that_cannot_be_had_anew_is_shown_old(signed_in: Session, github:
     for name in ("500", "reset_before_head", "429_rate_limited"):
         asked = github.asked(MODELS)
         fault(github, MODELS, name)
-        done = signed_in.cred("models", "--fresh", "--json")
+        done = asked_anew(signed_in, github, "models", "--json")
         assert (done.returncode, done.stdout) == (0, fresh), name
         assert "GitHub was asked anew, in vain" in done.stderr
         assert "hint:" in done.stderr
