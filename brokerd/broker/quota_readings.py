@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import error_for
 from brokerd.broker.pats import NO_PAT, RefusedPats, fingerprint
+from brokerd.core.machine.refresh import INTERCEPTED
 from brokerd.core.quota import SOURCES, Report, Told, is_enough
 from brokerd.core.retry_after import MIN_SECONDS
 from brokerd.errors import BrokerError, ErrorClass, Failure
@@ -116,7 +117,7 @@ class QuotaReader:
             readings[source] = None if is_enough(told) else await self._read(source, ask)
         return readings
 
-    async def prove(self, entry: IndexEntry, pat: Pat, kept: Kept) -> None:
+    async def prove(self, name: str, entry: IndexEntry, pat: Pat, kept: Kept) -> None:
         """Ask for the bill with a token that is to be kept, and keep what it says.
 
         Raises as `brokerd.ports.GitHub.billing`; one that was shown a moment ago is not shown
@@ -124,9 +125,9 @@ class QuotaReader:
         """
         now, key = self._clock.boottime(), billing_key(pat)
         failure = self._refused_pats.find(entry.host, pat, insisted=True)
-        if failure is None and kept.held is not None and now < kept.held_until:
-            left = max(MIN_SECONDS, kept.held_until - now)
-            failure = replace(kept.held, retry_after=left)
+        held = self._held(name, kept)
+        if failure is None and held is not None:
+            failure = replace(held, retry_after=max(MIN_SECONDS, kept.held_until - now))
         known = kept.readings.get(key)
         is_known = known is not None and now - known.at < MIN_AGE
         if failure is None and known is not None and is_known:
@@ -198,8 +199,9 @@ class QuotaReader:
         reading = kept.readings.get(key)
         if reading is not None and self._is_good(reading, ask, login()):
             return reading
-        if kept.held is not None and now < kept.held_until:
-            return Reading(now, failure=kept.held, not_before=kept.held_until)
+        held = self._held(ask.name, kept)
+        if held is not None:
+            return Reading(now, failure=held, not_before=kept.held_until)
         try:
             report = await question()
         except BrokerError as error:
@@ -220,9 +222,18 @@ class QuotaReader:
             good_for = MIN_AGE if login == reading.login else 0.0
         return now - reading.at < min(good_for, FRESH_FOR if ask.min_age is None else ask.min_age)
 
+    def _held(self, name: str, kept: Kept) -> Failure | None:
+        """Return why GitHub wants no requests now, whoever was told so: we or the exchange."""
+        told = self._sources.limit(name)
+        if told is not None and told[0].code in _HOLDS_ALL and told[1] > kept.held_until:
+            kept.held, kept.held_until = told
+        return kept.held if self._clock.boottime() < kept.held_until else None
+
     def _failed(self, kept: Kept, failure: Failure) -> Reading:
         now = self._clock.boottime()
         not_before = 0.0
+        if failure.code == INTERCEPTED:  # that time is our guess: who mends it looks at once
+            failure = replace(failure, retry_after=None)
         if failure.retry_after is not None:
             not_before = now + failure.retry_after
             if failure.code in _HOLDS_ALL:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from brokerd.broker.roster import Roster
     from brokerd.core.quota_header import QuotaSnapshot
     from brokerd.core.tokens import IndexEntry, Login, Pat
+    from brokerd.errors import Failure
     from brokerd.ports import GitHub
 
 
@@ -96,6 +97,14 @@ class QuotaSources:
         runner = self._roster.accounts.get(name)
         login = None if runner is None else runner.login
         return None if login is None else login.token.fingerprint
+
+    def limit(self, name: str) -> tuple[Failure, float] | None:
+        """Return what GitHub told the exchange to wait for, and until when (CLOCK_BOOTTIME)."""
+        runner = self._roster.accounts.get(name)
+        state = None if runner is None else runner.machine.state
+        if not isinstance(state, (Ready, Exchanging)) or state.retry.failure is None:
+            return None
+        return state.retry.failure, state.retry.not_before
 
     async def _seat(self, entry: IndexEntry, login: Login) -> Report:
         dead = self._dead_logins(entry.host)

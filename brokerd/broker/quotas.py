@@ -120,7 +120,7 @@ class Quotas:
         entry = self._entry(name)
         with self._about(name):
             async with self._locks.setdefault(name, asyncio.Lock()):
-                await self._reader.prove(entry, given, self._kept_of(name, entry))
+                await self._reader.prove(name, entry, given, self._kept_of(name, entry))
             now = self._entry(name)
             if (now.key, now.store) != (entry.key, entry.store):  # another login by now
                 raise error_for(self._roster.no_login(name))

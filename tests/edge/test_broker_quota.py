@@ -345,6 +345,28 @@ async def test_github_is_left_alone_as_long_as_it_wants_even_if_asked_anew(world
     assert (await world.quotas.get()).source == "billing"
 
 
+@pytest.mark.parametrize("code", ["rate_limited", "login_locked_out"])
+async def test_what_the_exchange_was_told_to_wait_for_holds_here_too(world, code):
+    await world.broker.lease(None)
+    world.github.faults["exchange"] = [transient(code, retry_after=400)] * 9
+    await failure_of(world.broker.refresh())
+    for asked in (world.quotas.get(fresh=True), world.quotas.set_pat(PAT)):
+        failure = await failure_of(asked)
+        assert failure.code == code
+        assert 390 < failure.retry_after <= 400
+    assert (world.github.count("billing"), world.github.count("seat")) == (0, 0)
+    world.github.faults["exchange"] = []
+    await world.clock.advance(600)
+    assert (await world.quotas.get(fresh=True)).source == "seat"
+
+
+async def test_the_time_of_a_portal_is_a_guess_that_nobody_has_to_wait_for(world):
+    world.github.faults["seat"] = [transient("intercepted", retry_after=60)]
+    assert (await failure_of(world.quotas.get())).code == "intercepted"
+    await world.clock.advance(MIN_AGE)
+    assert (await world.quotas.get(fresh=True)).source == "seat"
+
+
 async def test_a_source_is_left_alone_as_long_as_it_wants(world):
     world.github.faults["seat"] = [transient("upstream_error", retry_after=400)]
     await failure_of(world.quotas.get())
