@@ -33,7 +33,9 @@ VERSIONS = {PREMIUM: "2022-11-28", CREDIT: "2026-03-10"}
 """X-GitHub-Api-Version by page. The second page is of 2026 and known from one source only: its
 refusals are nobody's business while the first page answers."""
 
-SETTINGS = "https://github.com/settings/personal-access-tokens"
+SETTINGS = "/settings/personal-access-tokens"
+"""On the account's own host: a tenant's tokens are made there."""
+
 NEW_HINT = (
     "Make a new fine-grained one with the account permission Plan (read-only), then: "
     "copilot-cred quota set-pat"
@@ -70,13 +72,13 @@ async def _page(
     headers = side.identity.for_billing(pat, VERSIONS[page])
     answer = await side.http.get(side.urls.api, path, headers, MANNER)
     if answer.status != 200:
-        return _refusal(side.refusal(answer), login)
+        return _refusal(side.refusal(answer), login, side.urls.login + SETTINGS)
     fields = fields_of(answer)
     return bad_answer(answer, "is not JSON", AGAIN_HINT) if fields is None else fields
 
 
-def _refusal(error: BrokerError, login: str) -> BrokerError:
-    """Say what to change about the token; the login is not in question."""
+def _refusal(error: BrokerError, login: str, settings: str) -> BrokerError:
+    """Say what to change about the token (at `settings`); the login is not in question."""
     match error.failure.code:
         case "bad_credentials":
             return _wrong(
@@ -89,7 +91,7 @@ def _refusal(error: BrokerError, login: str) -> BrokerError:
             return _wrong(
                 "pat_permission",
                 "the personal access token lacks the account permission Plan (read-only)",
-                f"Add it at {SETTINGS}, or make a new one, then: copilot-cred quota set-pat",
+                f"Add it at {settings}, or make a new one, then: copilot-cred quota set-pat",
             )
         case "not_found":
             return _wrong(

@@ -208,6 +208,14 @@ async def test_another_persons_name_is_an_unknown_user(it):
     assert "mona" in failure.message
 
 
+@pytest.mark.parametrize("host", ["github.com", "acme.ghe.com"])
+async def test_a_permission_is_added_where_the_token_was_made(host):
+    refused = {"message": "Resource not accessible by personal access token"}
+    github, _ = canned(said(403, refused), host=host)
+    failure = await failure_of(github.billing(PAT, "mona", NOW))
+    assert f"Add it at https://{host}/settings/personal-access-tokens, or" in failure.hint
+
+
 async def test_an_apps_token_has_no_permission(it):
     failure = await failure_of(it.github.billing(pat_of(it, "gho_"), "octocat", time.time()))
     assert failure.code == "pat_permission"
