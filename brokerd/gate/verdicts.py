@@ -9,7 +9,7 @@ and the process (and account) in the record is the last of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from brokerd.core.access import OPERATIONS
 from brokerd.core.audit import OPERATION_DENIED, OPERATION_GRANTED, PEER_DENIED
@@ -20,18 +20,26 @@ from brokerd.gate.repeats import Repeats
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from brokerd.core.access import Rights
     from brokerd.core.peer import Peer
     from brokerd.errors import Failure
-    from brokerd.gate.caller import Caller
 
-    Key: TypeAlias = "tuple[Caller, str, str, str]"
+    Key: TypeAlias = "tuple[Judged, str, str, str]"
 
 
-__all__ = ["OF_ALL", "Verdicts"]
+__all__ = ["OF_ALL", "Judged", "Verdicts"]
 
 OF_ALL: Final = 20
 """Records a minute of one (uid, listener, operation, reason): enough to see who does what, and the
 local log of five thousand still reaches back for hours."""
+
+
+class Judged(Protocol):
+    """Somebody inside, as far as a record tells of them."""
+
+    peer: Peer
+    listener: str
+    rights: Rights
 
 
 class Verdicts:
@@ -51,7 +59,7 @@ class Verdicts:
 
         self._peers.tell((peer.uid, listener, failure.code), write, self._clock())
 
-    def refused(self, caller: Caller, operation: str, failure: Failure) -> Key:
+    def refused(self, caller: Judged, operation: str, failure: Failure) -> Key:
         """Tell of what a caller was refused; return what `end` wants when it closes."""
         known = operation if operation in OPERATIONS else "unknown"  # a peer's word stays outside
         peer, listener, rights = caller.peer, caller.listener, caller.rights
@@ -64,7 +72,7 @@ class Verdicts:
         self._tell(key, (peer.uid, listener, known, "denied", failure.code), write)
         return key
 
-    def granted(self, caller: Caller, operation: str, account: object) -> Key:
+    def granted(self, caller: Judged, operation: str, account: object) -> Key:
         """Tell of what a caller is let do to that account; return what `end` wants."""
         named = loggable_account(account)
         peer, listener, rights = caller.peer, caller.listener, caller.rights
