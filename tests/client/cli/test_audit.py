@@ -13,7 +13,7 @@ from datetime import datetime
 import pytest
 
 from brokerd.core import audit as broker_side
-from brokerd.host.audit_log import ROTATE_AT, AuditLog
+from brokerd.host.logs.audit_log import ROTATE_AT, AuditLog
 from client.cli.running import COMMAND, PATIENCE, Terminal, run
 from copilot_broker.cli.audit import events as client_side
 from copilot_broker.cli.audit import since
@@ -288,7 +288,7 @@ def test_units_are_globs_and_n_counts_what_is_shown(env, journal):
     journal.has(*(granted(NOW + n, PEER_UNIT=unit) for n, unit in enumerate(units)))
     done = run("audit", "--json", "--unit", "app-*", "-n", "2", env=env)
     assert [told["peer_unit"] for told in objects(done)] == ["app-b.scope", "app-c.scope"]
-    assert "copilot-cred audit -n 20" in done.stderr
+    assert "with the same options: -n 20" in done.stderr
     assert run("audit", "--unit", "app-*", env=env).stderr == ""
 
 
@@ -695,6 +695,22 @@ def test_the_table_fits_80_columns_on_a_terminal(env, local):
     assert first.rstrip().endswith("  app-org.…ng-4711  work     token.get 1f46af82")
     assert "account.login:" in second
     assert folded.split() == ["scope_too_low"]
+
+
+def test_a_narrow_terminal_still_shows_what_it_was(env, local):
+    write(
+        local, "token-granted", **PEER, OPERATION="token.get", ACCOUNT="work", TOKEN_FP="1f46af82"
+    )
+    with Terminal("audit", env={**env, "COLUMNS": "40"}) as terminal:
+        assert terminal.ends() == 0
+    assert terminal.shown.splitlines()[1].endswith("work     token.get 1f46af82")
+
+
+def test_more_is_offered_up_to_what_there_may_be(env, local):
+    for _ in range(2):
+        write(local, "signed-out", ACCOUNT="work", HOST="github.com")
+    done = run("audit", "-n", "1", env=env)
+    assert done.stderr.endswith("The last 1 are shown. For more, with the same options: -n 10\n")
 
 
 def test_a_reader_that_has_enough_is_no_error(following, local):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from copilot_broker.cli.audit.events import DENIALS
@@ -25,16 +26,21 @@ HEADINGS = ("time", "event", "who", "account", "what")
 WHO_MAX = 16
 """Columns: names of units are long, and 80 are all there are; `--json` has all of it."""
 
+NARROW = 72
+"""Columns below which a terminal is shown whole lines: rich would drop what matters, the last."""
+
 _WIDTHS = (14, 14, WHO_MAX, 7)
 """Columns of a line that cannot wait for the others. Longer words push the rest along."""
 
 
 def print_records(records: Sequence[Record]) -> None:
     """Print them on stdout as a table; on a terminal with rich only the last column is folded."""
-    if sys.stdout.isatty() and has_rich():
-        _print_rich(records)
-    else:
+    if not sys.stdout.isatty() or not has_rich():
         print_table(HEADINGS, [row(record) for record in records])
+    elif get_terminal_size().columns < NARROW:
+        print("\n".join([aligned(HEADINGS), *map(line, records)]))
+    else:
+        _print_rich(records)
 
 
 def _print_rich(records: Sequence[Record]) -> None:

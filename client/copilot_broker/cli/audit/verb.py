@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from copilot_broker.cli.audit import COUNT_MAX
 from copilot_broker.cli.audit.events import BY_NAME, DENIALS
 from copilot_broker.cli.audit.journal import Journal, JournalUnreadableError
 from copilot_broker.cli.audit.local_log import LocalLog, Tail, log_path
@@ -56,8 +57,15 @@ def audit(args: argparse.Namespace) -> int:
     if not found:
         say("Nothing of that kind has been written down.")
     elif not is_all:
-        say(f"The last {len(found)} are shown; for more: copilot-cred audit -n {args.n * 10}")
+        say(f"The last {len(found)} are shown. {_how_to_see_more(args.n)}")
     return 0
+
+
+def _how_to_see_more(count: int) -> str:
+    """Return the next step; the other options are for the person to keep."""
+    if count < COUNT_MAX:
+        return f"For more, with the same options: -n {min(count * 10, COUNT_MAX)}"
+    return "For older ones there is: man journalctl"
 
 
 class _Sources:
@@ -191,6 +199,8 @@ def _nothing_to_read(why: str, log: LocalLog | None) -> Refusal:
     elif "permission" in why:
         hint = "have a journal kept that you can read: sudo mkdir -p /var/log/journal && "
         hint += "sudo systemctl restart systemd-journald"
+    elif not why:
+        hint = "where there is a journal the broker writes there: copilot-cred audit"
     else:
         hint = "the broker writes one as soon as it runs: systemctl --user start copilot-broker"
     return Refusal(ErrorClass.INTERNAL, "no_audit_log", text, hint)
