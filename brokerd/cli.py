@@ -97,10 +97,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from brokerd.host import confinement  # noqa: PLC0415 (first of all: nothing secret before it)
+    from brokerd.host.confinement import layers as confinement  # noqa: PLC0415 (first of all: nothing secret before it)
 
     checks = confinement.before_secrets()
-    from brokerd.host.surroundings import surroundings  # noqa: PLC0415 (OpenSSL)
+    from brokerd.host.confinement.surroundings import surroundings  # noqa: PLC0415 (OpenSSL)
 
     def load() -> Config:
         return configuration.load(arguments.config, os.environ)

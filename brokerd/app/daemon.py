@@ -24,12 +24,15 @@ from brokerd.core.checks import Verdict
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
 from brokerd.gateway.unavailable import UnavailableDoor
-from brokerd.host import journal, landlock, listeners, peer_labels, peercred, redaction
-from brokerd.host.audit_log import FILE_NAME
+from brokerd.host import listeners
 from brokerd.host.clock import SystemClock
-from brokerd.host.file_limit import raise_file_limit
+from brokerd.host.confinement import landlock
+from brokerd.host.confinement.file_limit import raise_file_limit
 from brokerd.host.given_tokens import GivenTokens
-from brokerd.host.learning import LearningGitHub
+from brokerd.host.logs import journal, redaction
+from brokerd.host.logs.audit_log import FILE_NAME
+from brokerd.host.logs.learning import LearningGitHub
+from brokerd.host.peers import labels, peercred
 from brokerd.host.service_manager import ServiceManager
 from brokerd.host.socket_path import default_socket
 from brokerd.pacer import Pacer
@@ -298,9 +301,7 @@ class _Daemon:
     def _further_checks(self) -> list[Check]:
         return [
             lock_check(is_locked=self._broker.is_locked),
-            grants_check(
-                self._gate.rules, has_labels=bool(peer_labels.process_label(os.getpid()))
-            ),
+            grants_check(self._gate.rules, has_labels=bool(labels.process_label(os.getpid()))),
             audit_check(self._audit_file),
         ]
 

@@ -25,7 +25,7 @@ from brokerd.core.given import (
     missing_credential,
     unusable_credential,
 )
-from brokerd.host.redaction import register_secret
+from brokerd.host.logs.redaction import register_secret
 
 
 if TYPE_CHECKING:

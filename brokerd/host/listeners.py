@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from brokerd.host.descriptors import refuse_descriptors
+from brokerd.host.peers.descriptors import refuse_descriptors
 
 
 __all__ = ["BACKLOG", "ListenError", "OwnSocket", "bind_own"]

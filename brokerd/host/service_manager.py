@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from brokerd.host.descriptors import refuse_descriptors
+from brokerd.host.peers.descriptors import refuse_descriptors
 
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import subprocess
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from brokerd.host import redaction
-from brokerd.host.journal import LineSink
+from brokerd.host.logs import redaction
+from brokerd.host.logs.journal import LineSink
 from canary.spellings import SHAPES, SUSPICIOUS
 
 

@@ -29,7 +29,7 @@ INNER = """
 import asyncio, base64, logging, os, subprocess, sys, warnings
 from urllib.parse import quote
 import pytest
-from brokerd.host import journal
+from brokerd.host.logs import journal
 from brokerd.simulator.world import World
 from brokerd.simulator.settings import Settings
 

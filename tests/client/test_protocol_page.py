@@ -24,7 +24,7 @@ from brokerd.core.checks import Check, Verdict
 from brokerd.core.peer import Peer
 from brokerd.core.quota import SOURCES
 from brokerd.gate import Gate
-from brokerd.host.peercred import peer_of
+from brokerd.host.peers.peercred import peer_of
 from brokerd.rpc.account_maps import account_map, full_account_map
 from brokerd.rpc.completion_stream import CHUNK_MAX
 from brokerd.rpc.failures import error_of

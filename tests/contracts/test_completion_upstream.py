@@ -15,7 +15,7 @@ import pytest
 
 from brokerd.core.completions import UpstreamCall
 from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientError
-from brokerd.host.file_limit import raise_file_limit
+from brokerd.host.confinement.file_limit import raise_file_limit
 from brokerd.upstream import Copilot, UpstreamSettings
 from fakes.upstream_server import (
     PATIENCE,

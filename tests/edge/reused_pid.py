@@ -24,9 +24,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brokerd.host import peercred
-from brokerd.host.peer_labels import labels_of
-from brokerd.host.peercred import peer_of
+from brokerd.host.peers import peercred
+from brokerd.host.peers.labels import labels_of
+from brokerd.host.peers.peercred import peer_of
 from copilot_broker.wire.mini import encode_get
 from fakes.broker import CANARY
 from fakes.rpc_door import Door, until

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from brokerd.core import audit
-from brokerd.host import audit_log, journal, redaction
-from brokerd.host.audit_log import ROTATE_AT, AuditLog
-from brokerd.host.journal import configure
+from brokerd.host.logs import audit_log, journal, redaction
+from brokerd.host.logs.audit_log import ROTATE_AT, AuditLog
+from brokerd.host.logs.journal import configure
 
 
 CANARY = "Canary/+=c4n4ry!hush"
@@ -138,7 +138,7 @@ def test_two_daemons_lose_nothing_and_mix_nothing(path):
     program = f"""
         import sys
         from pathlib import Path
-        from brokerd.host.audit_log import AuditLog
+        from brokerd.host.logs.audit_log import AuditLog
         trail = AuditLog(Path({str(path)!r}))
         for number in range(250):
             trail.append(0.0, "x", "x", {{"WHO": sys.argv[1], "N": str(number), "F": "y" * 3000}})

@@ -15,8 +15,8 @@ import pytest
 
 from brokerd.errors import PermanentError
 from brokerd.gate import Gate
-from brokerd.host import journal
-from brokerd.host.peercred import peer_of
+from brokerd.host.logs import journal
+from brokerd.host.peers.peercred import peer_of
 from client.cli.running import Terminal, run
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from brokerd.broker.quota_readings import AGAIN_AFTER, FRESH_FOR, MIN_AGE
 from brokerd.broker.quotas import REREAD_PAUSE
+from brokerd.broker.quotas.readings import AGAIN_AFTER, FRESH_FOR, MIN_AGE
 from brokerd.core.quota import Quota, Report
 from brokerd.core.quota_header import QuotaSnapshot
 from brokerd.core.tokens import CopilotToken, Pat

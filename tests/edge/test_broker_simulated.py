@@ -12,7 +12,7 @@ import pytest
 from brokerd.broker import Broker, LoginRequest, LoginSucceeded
 from brokerd.core.settings import AccountSettings
 from brokerd.errors import BrokerError, ErrorClass
-from brokerd.host.learning import LearningGitHub
+from brokerd.host.logs.learning import LearningGitHub
 from brokerd.stores.file import FileStore
 from brokerd.stores.index import AccountIndex
 from brokerd.stores.ladder import LoginStores

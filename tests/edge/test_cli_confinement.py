@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from brokerd.host import landlock
+from brokerd.host.confinement import landlock
 from brokerd.simulator import Simulator
 from copilot_broker import AsyncClient
 
@@ -157,7 +157,7 @@ async def test_it_starts_no_program(home):
 async def test_a_kernel_without_landlock_is_one_warning_and_all_works(home, github, number):
     home.configure(github.url)
     before = (
-        "import errno\nfrom brokerd.host import landlock\n"
+        "import errno\nfrom brokerd.host.confinement import landlock\n"
         f"def abi(): raise OSError(errno.{number}, '')\nlandlock.abi = abi"
     )
     async with home.daemon(before=before) as process:
@@ -228,8 +228,8 @@ from importlib import import_module
 from pathlib import Path
 from brokerd.core.reach import reach_of
 from brokerd.core.settings import Config
-from brokerd.host import landlock
-from brokerd.host.surroundings import surroundings
+from brokerd.host.confinement import landlock
+from brokerd.host.confinement.surroundings import surroundings
 
 home = Path(os.environ["HOME"])
 around = surroundings(os.environ, config_file=home / "c/c.toml", state_dir=home / "s",

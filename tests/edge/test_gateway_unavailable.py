@@ -23,7 +23,7 @@ from brokerd.gateway.unavailable import (
     HEAD_MAX,
     UnavailableDoor,
 )
-from brokerd.host.peercred import peer_of
+from brokerd.host.peers.peercred import peer_of
 from fakes.rpc_door import PATIENCE, until
 
 

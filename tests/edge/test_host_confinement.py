@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from brokerd.host import confinement
+from brokerd.host.confinement import layers as confinement
 from system.session import can_be_root
 
 
@@ -24,7 +24,7 @@ KEEPER = textwrap.dedent(
     secret = ctypes.create_string_buffer(b"c4n4ry")
     holds = []
     if sys.argv[1] == "confined":
-        from brokerd.host.confinement import before_secrets
+        from brokerd.host.confinement.layers import before_secrets
         holds = [check.name for check in before_secrets() if check.holds]
     before = os.umask(0)
     print(json.dumps({
@@ -82,10 +82,10 @@ REPO = Path(__file__).parents[2]
 
 MODULES = [
     "core/checks.py",
-    "host/confinement.py",
-    "host/file_limit.py",
-    "host/landlock.py",
-    "host/landlock_probe.py",
+    "host/confinement/layers.py",
+    "host/confinement/file_limit.py",
+    "host/confinement/landlock.py",
+    "host/confinement/probe.py",
 ]
 
 
@@ -94,7 +94,7 @@ def keeper(mode: str, tmp_path: Path):
     import shutil
 
     # The other uid may be unable to read this checkout: it gets a copy of what is needed.
-    for name in ("brokerd", "brokerd/host", "brokerd/core"):
+    for name in ("brokerd", "brokerd/host", "brokerd/host/confinement", "brokerd/core"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
     for name in MODULES:
@@ -167,7 +167,7 @@ def test_the_same_uid_reads_nothing(tmp_path):
 def told_by(program: str, *prefix: str, **environ: str) -> dict[str, list[str]]:
     """Run a program that fills `checks`; name → [verdict, told, mend] as a process tells it."""
     tail = "print(json.dumps({c.name: [c.verdict, c.told, c.mend] for c in checks}))\n"
-    head = "import ctypes, json, os, resource\nfrom brokerd.host import confinement\n"
+    head = "import ctypes, json, os, resource\nfrom brokerd.host.confinement import layers as confinement\n"
     done = subprocess.run(
         [*prefix, sys.executable, "-c", head + textwrap.dedent(program) + tail],
         capture_output=True,

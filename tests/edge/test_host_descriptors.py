@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from brokerd.host.descriptors import SO_PASSRIGHTS, refuse_descriptors
 from brokerd.host.listeners import bind_own
+from brokerd.host.peers.descriptors import SO_PASSRIGHTS, refuse_descriptors
 
 
 def kernel_can() -> bool:
@@ -67,7 +67,7 @@ def test_it_says_whether_the_kernel_can():
 
 
 def test_an_older_kernel_is_no_error(monkeypatch):
-    monkeypatch.setattr("brokerd.host.descriptors.SO_PASSRIGHTS", 9999)
+    monkeypatch.setattr("brokerd.host.peers.descriptors.SO_PASSRIGHTS", 9999)
     a, b = socket.socketpair()
     with a, b:
         assert not refuse_descriptors(a)

@@ -11,7 +11,7 @@ import pytest
 
 PROBE = """
 import resource, sys
-from brokerd.host.file_limit import raise_file_limit
+from brokerd.host.confinement.file_limit import raise_file_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 held = raise_file_limit()
 assert held == resource.getrlimit(resource.RLIMIT_NOFILE)[0]

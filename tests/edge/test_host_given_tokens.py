@@ -9,7 +9,7 @@ import pytest
 from brokerd.core.given import VARIABLES
 from brokerd.core.settings import AccountSettings, Config
 from brokerd.host.given_tokens import GivenTokens
-from brokerd.host.redaction import MASK, redact
+from brokerd.host.logs.redaction import MASK, redact
 
 
 TOKEN = "odd-token-that-no-pattern-knows"

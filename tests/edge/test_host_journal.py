@@ -13,8 +13,8 @@ import textwrap
 
 import pytest
 
-from brokerd.host import journal, redaction
-from brokerd.host.journal import JournalSink, LineSink, configure, is_journal
+from brokerd.host.logs import journal, redaction
+from brokerd.host.logs.journal import JournalSink, LineSink, configure, is_journal
 
 
 CANARY = "Canary/+=c4n4ry!hush"
@@ -313,7 +313,7 @@ def test_a_failing_journal_stops_nothing(canary, capsys):
 def test_uncaught_exceptions_are_redacted():
     program = f"""
         import gc, sys, threading, warnings
-        from brokerd.host import journal, redaction
+        from brokerd.host.logs import journal, redaction
         redaction.register_secret({CANARY!r})
         journal.configure("info")
         journal.log_uncaught()

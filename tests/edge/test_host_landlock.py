@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from brokerd.core.checks import Verdict
-from brokerd.host import landlock
+from brokerd.host.confinement import landlock
 
 
 HEADER = Path("/usr/include/linux/landlock.h")
@@ -105,7 +105,7 @@ def test_a_machine_without_it_says_why_and_how_to_mend_it(number, words):
 PROGRAM = """
 import ctypes, errno, json, os, signal, socket, struct, sys
 from brokerd.core.reach import Reach
-from brokerd.host import landlock, landlock_probe
+from brokerd.host.confinement import landlock, probe
 
 given = json.loads(sys.argv[1])
 if old := given.pop("abi", None):
@@ -167,7 +167,7 @@ def moved(old, new):
 
 def probed(*, ports):
     known = reach if ports else None
-    return {check.name: check.holds for check in landlock_probe.landlock_in_force(known)}
+    return {check.name: check.holds for check in probe.landlock_in_force(known)}
 
 tries = {
     "open": lambda path: open(path).close(),
@@ -353,7 +353,7 @@ def test_threads_that_began_before_are_told_of():
     program = (
         "import threading\n"
         "from brokerd.core.reach import Reach\n"
-        "from brokerd.host import landlock\n"
+        "from brokerd.host.confinement import landlock\n"
         "end = threading.Event()\n"
         "thread = threading.Thread(target=end.wait); thread.start()\n"
         "print([(c.holds, c.told) for c in landlock.apply(Reach(readable=frozenset({'/proc'})))])\n"

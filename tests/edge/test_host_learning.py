@@ -9,8 +9,8 @@ import pytest
 from brokerd.core.machine.device_grant import NotGranted
 from brokerd.core.tokens import CopilotToken, DeviceCode, GitHubToken, User
 from brokerd.errors import BrokerError
-from brokerd.host.learning import LearningGitHub
-from brokerd.host.redaction import MASK, redact
+from brokerd.host.logs.learning import LearningGitHub
+from brokerd.host.logs.redaction import MASK, redact
 from fakes.github import bad_refresh_token
 
 

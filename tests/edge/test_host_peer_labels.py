@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from brokerd.host.peer_labels import (
+from brokerd.host.peers.labels import (
     SO_PEERSEC,
     Labels,
     label_in,

@@ -15,10 +15,11 @@ import pytest
 
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, PermanentError
-from brokerd.host import landlock, peercred
-from brokerd.host.peer_labels import labels_of
-from brokerd.host.peercred import SO_PEERPIDFD, peer_by_pid, peer_of
-from brokerd.host.pidfd import PidFd, ProcessInfo
+from brokerd.host.confinement import landlock
+from brokerd.host.peers import peercred
+from brokerd.host.peers.labels import labels_of
+from brokerd.host.peers.peercred import SO_PEERPIDFD, peer_by_pid, peer_of
+from brokerd.host.peers.pidfd import PidFd, ProcessInfo
 
 
 def kernel_has_peerpidfd() -> bool:
@@ -266,9 +267,9 @@ def test_what_was_read_of_a_process_that_ended_meanwhile_is_thrown_away(child, m
 CONFINED = """
 import json, socket, sys
 from brokerd.core.reach import Reach
-from brokerd.host import landlock
-from brokerd.host.peercred import peer_of
-from brokerd.host.pidfd import info_of
+from brokerd.host.confinement import landlock
+from brokerd.host.peers.peercred import peer_of
+from brokerd.host.peers.pidfd import info_of
 confined = all(check.holds for check in landlock.apply(Reach(readable=frozenset(["/proc"])))[:1])
 with socket.socket(fileno=int(sys.argv[1])) as sock:
     peer = peer_of(sock)

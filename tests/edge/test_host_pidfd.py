@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from brokerd.host.pidfd import PidFd, ProcessInfo, info_of
+from brokerd.host.peers.pidfd import PidFd, ProcessInfo, info_of
 
 
 def kernel_has_info() -> bool:
@@ -61,8 +61,8 @@ NEW_NAMESPACE = ("/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "--kill-
 
 IN_NEW_NAMESPACE = """
 import json, socket, sys
-from brokerd.host.peercred import peer_of
-from brokerd.host.pidfd import info_of
+from brokerd.host.peers.peercred import peer_of
+from brokerd.host.peers.pidfd import info_of
 with socket.socket(fileno=int(sys.argv[1])) as sock:
     peer = peer_of(sock)
 print(json.dumps({

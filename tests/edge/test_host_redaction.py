@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from brokerd.host.redaction import MASK, MAX_SECRETS, Redactor, _Forms
+from brokerd.host.logs.redaction import MASK, MAX_SECRETS, Redactor, _Forms
 
 
 CANARY = "tid=c4n4ry;exp=1/2;sku=a+b:9f~é?canary"

@@ -123,7 +123,7 @@ ADOPTER = textwrap.dedent(
     """
     import json, logging, os, socket, subprocess, sys
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    from brokerd.host.descriptors import SO_PASSRIGHTS
+    from brokerd.host.peers.descriptors import SO_PASSRIGHTS
     from brokerd.host.service_manager import ServiceManager
     def takes_descriptors(sock):
         try:

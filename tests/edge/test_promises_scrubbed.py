@@ -11,8 +11,8 @@ import pytest
 
 from brokerd.core.tokens import GitHubToken, Login, User
 from brokerd.errors import BrokerError
-from brokerd.host.journal import LineSink
-from brokerd.host.learning import LearningGitHub
+from brokerd.host.logs.journal import LineSink
+from brokerd.host.logs.learning import LearningGitHub
 from fakes.broker_world import World
 
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from brokerd.broker.leases import REFRESHES_PER_MINUTE
-from brokerd.broker.quota_readings import FRESH_FOR, MIN_AGE
+from brokerd.broker.quotas.readings import FRESH_FOR, MIN_AGE
 from brokerd.core.completions import DEFAULT_PATH, CompletionRequest
 from brokerd.simulator.world import Fault
 from copilot_broker import CopilotBrokerError

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from brokerd.broker import WatchState
-from brokerd.host.file_limit import raise_file_limit
-from brokerd.host.peercred import peer_of
+from brokerd.host.confinement.file_limit import raise_file_limit
+from brokerd.host.peers.peercred import peer_of
 from brokerd.rpc.server import MIN_CONNECTIONS, OF_ONE_PROCESS, connections_bound
 from brokerd.rpc.session import ANSWERS_HIGH, OUT_HIGH, RECV_CHUNK
 from copilot_broker.wire.codes import ErrorClass

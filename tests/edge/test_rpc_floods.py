@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from brokerd.host.peercred import peer_of
+from brokerd.host.peers.peercred import peer_of
 from brokerd.rpc.session import ANSWERS_HIGH, EVENTS_PER_TURN, RECV_CHUNK
 from copilot_broker.wire import connection
 from copilot_broker.wire.connection import ResponseReceived

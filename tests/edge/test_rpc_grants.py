@@ -16,7 +16,7 @@ from brokerd.core.checks import Check, Verdict
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
-from brokerd.host.peercred import peer_of
+from brokerd.host.peers.peercred import peer_of
 from brokerd.rpc.methods.grants import SANDBOXES
 from copilot_broker.wire.connection import ResponseReceived, StreamData, StreamEnd
 from fakes.broker import CANARY, a_lease, a_view

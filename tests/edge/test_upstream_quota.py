@@ -8,8 +8,8 @@ import pytest
 
 from brokerd.core.tokens import Pat
 from brokerd.errors import ErrorClass, PermanentError, TransientError
-from brokerd.host.learning import LearningGitHub
-from brokerd.host.redaction import redact
+from brokerd.host.logs.learning import LearningGitHub
+from brokerd.host.logs.redaction import redact
 from fakes.canned_github import CANARY, TOKEN, canned, failure_of, said
 from fakes.simulated import CLIENT_ID, simulated
 

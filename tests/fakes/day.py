@@ -17,7 +17,7 @@ from brokerd.core.settings import AccountSettings
 from brokerd.core.tokens import GitHubToken, IndexEntry, Login, User
 from brokerd.errors import BrokerError, ErrorClass
 from brokerd.gate import Gate
-from brokerd.host.peercred import peer_of
+from brokerd.host.peers.peercred import peer_of
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
 from brokerd.rpc.server import RpcServer

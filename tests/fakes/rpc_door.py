@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from brokerd.gate import Gate
-from brokerd.host.peercred import peer_of
+from brokerd.host.peers.peercred import peer_of
 from brokerd.rpc.server import RpcServer
 from brokerd.views import LoginRequest
 from copilot_broker.wire.connection import Connection, ConnectionEnded, ResponseReceived, Role

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brokerd import cli
-from brokerd.host import confinement, landlock
+from brokerd.host.confinement import landlock
+from brokerd.host.confinement import layers as confinement
 
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from brokerd.host import landlock
+from brokerd.host.confinement import landlock
 from system.effective import (
     ATTACKS,
     DROP_INS,

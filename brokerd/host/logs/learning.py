@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brokerd.core.tokens import GitHubToken
-from brokerd.host.redaction import register_secret
+from brokerd.host.logs.redaction import register_secret
 
 
 if TYPE_CHECKING:

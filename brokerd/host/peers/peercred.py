@@ -16,8 +16,8 @@ from pathlib import Path
 
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure, PermanentError
-from brokerd.host.peer_labels import Labels, labels_of, peer_label, process_label
-from brokerd.host.pidfd import PidFd, info_of
+from brokerd.host.peers.labels import Labels, labels_of, peer_label, process_label
+from brokerd.host.peers.pidfd import PidFd, info_of
 
 
 __all__ = ["SO_PEERPIDFD", "peer_by_pid", "peer_of"]

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from brokerd.core.audit import BY_MESSAGE_ID
-from brokerd.host.audit_log import AuditLog
-from brokerd.host.redaction import redact
+from brokerd.host.logs.audit_log import AuditLog
+from brokerd.host.logs.redaction import redact
 
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import error_for
-from brokerd.broker.pats import NO_PAT, RefusedPats, fingerprint
+from brokerd.broker.quotas.pats import NO_PAT, RefusedPats, fingerprint
 from brokerd.core.machine.refresh import INTERCEPTED
 from brokerd.core.quota import SOURCES, Report, Told, is_enough
 from brokerd.core.retry_after import MIN_SECONDS
@@ -21,7 +21,7 @@ from brokerd.errors import BrokerError, ErrorClass, Failure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from brokerd.broker.quota_sources import QuotaSources
+    from brokerd.broker.quotas.sources import QuotaSources
     from brokerd.core.quota import Source
     from brokerd.core.tokens import IndexEntry, Pat
     from brokerd.ports import Clock

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.checks import Check, Verdict
-from brokerd.host import landlock
-from brokerd.host.file_limit import FILES
-from brokerd.host.landlock_probe import landlock_in_force
+from brokerd.host.confinement import landlock
+from brokerd.host.confinement.file_limit import FILES
+from brokerd.host.confinement.probe import landlock_in_force
 
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import error_for
-from brokerd.broker.pats import NO_PAT
-from brokerd.broker.quota_readings import told_by
+from brokerd.broker.quotas.pats import NO_PAT
+from brokerd.broker.quotas.readings import told_by
 from brokerd.core.quota import compose
 from brokerd.core.retry_after import MIN_SECONDS
 from brokerd.errors import ErrorClass, Failure
@@ -17,7 +17,7 @@ from brokerd.views import QuotaAttempt, QuotaView
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from brokerd.broker.quota_readings import Asking, Reading
+    from brokerd.broker.quotas.readings import Asking, Reading
     from brokerd.core.quota import Source
     from brokerd.errors import BrokerError
     from brokerd.views import QuotaOutcome

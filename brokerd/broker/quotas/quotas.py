@@ -1,8 +1,8 @@
 """What is left of each account's plan, and the personal access token that may read the bill.
 
-The sources are asked in order, seldom, and for one caller at a time (`quota_readings`). One that
+The sources are asked in order, seldom, and for one caller at a time (`readings`). One that
 fails costs nothing but its own word: there is an error only if no source answers, and then the one
-that says most about what to do (`quota_answers`).
+that says most about what to do (`answers`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from brokerd.broker.failures import error_for
-from brokerd.broker.pats import checked
-from brokerd.broker.quota_answers import QuotaTeller
-from brokerd.broker.quota_readings import MIN_AGE, Asking, Kept, QuotaReader
-from brokerd.broker.quota_sources import QuotaSources
+from brokerd.broker.quotas.answers import QuotaTeller
+from brokerd.broker.quotas.pats import checked
+from brokerd.broker.quotas.readings import MIN_AGE, Asking, Kept, QuotaReader
+from brokerd.broker.quotas.sources import QuotaSources
 from brokerd.core.quota.tiers import tier_named
 from brokerd.errors import BrokerError
 

@@ -13,7 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.checks import Check, Verdict
-from brokerd.host.landlock import FILES, LAYERS, PORTS, SCOPE, abi, handled, missing
+from brokerd.host.confinement.landlock import FILES, LAYERS, PORTS, SCOPE, abi, handled, missing
 
 
 if TYPE_CHECKING:
