@@ -359,7 +359,7 @@ def test_each_mistake_says_what_to_change(
 
 def test_a_kept_token_that_stops_working_is_named(signed_in: Session, github: GitHub) -> None:
     for form, status, words in (
-        ("no_permission", 403, "Add it at https://github.com/settings/personal-access-tokens"),
+        ("no_permission", 403, "/settings/personal-access-tokens, or make a new one"),
         ("unknown_user", 404, "Make one while signed in as octocat"),
         ("expired", 401, "Make a new fine-grained one"),
     ):
