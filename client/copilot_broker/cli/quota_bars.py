@@ -33,6 +33,8 @@ def _bar(name: str, kind: Mapping[str, Any]) -> tuple[str, float | None, str]:
     if kind.get("unlimited") is True or (entitled is not None and entitled < 0):
         return name, None, f"unlimited, {_count(used)} used" if used else "unlimited"
     left = _percent_left(kind, entitled, used)
+    if entitled == 0.0 and left:  # of nothing all is left, which a bar must not say
+        return name, None, "none in this plan"
     said = _how_much(left, entitled, used, _unit(kind))
     if not said and (kind.get("blocked") is True or _number(kind.get("remaining")) is not None):
         said = f"{_count(_number(kind.get('remaining')) or 0.0)} left"

@@ -126,6 +126,7 @@ def test_a_terminal_shows_the_same(server, command):
         (kind(300, 299.67), "[--------------------] 299.67 of 300 used, less than 1 % left"),
         (kind(300, 0.5), "[####################] 0.5 of 300 used, 99 % left"),
         (kind(300, 0), "[####################] 0 of 300 used, 100 % left"),
+        (kind(0, 0, 100.0), "none in this plan"),
         (
             kind(7000, 1400, unit="credits"),
             "[################----] 1400 of 7000 credits used, 80 % left",
