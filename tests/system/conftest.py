@@ -136,7 +136,7 @@ def configuration(github: GitHub, store: str) -> str:
 START_ANEW = f"""
 {LOOK_AT_FILES_AND_UNITS}
 set -e
-systemctl --user stop "$@"
+systemctl --user stop "$@" 'copilot-broker@*.socket'
 rm -rf .local/state/copilot-broker .local/state/copilot-broker-simulated
 mkdir -p .config/copilot-broker
 cat > .config/copilot-broker/config.toml
