@@ -34,7 +34,8 @@ import json, subprocess, sys
 for line in sys.stdin:
     argv, stdin, timeout = json.loads(line)
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout,
+                              encoding="utf-8", errors="replace")
         told = [done.returncode, done.stdout, done.stderr]
     except subprocess.TimeoutExpired:
         told = None
@@ -100,7 +101,8 @@ class Session:
                 self.argv(*command, root=True),
                 input=stdin,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",  # the journal's export may hold any bytes
                 timeout=timeout,
                 check=False,
             )
