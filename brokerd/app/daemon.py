@@ -307,20 +307,13 @@ class _Daemon:
 
     def _log_confinement(self) -> None:
         """Write down once what holds, and say of each of the rest why it does not."""
-        held = [check.name for check in self._setup.checks if check.holds]
+        held = ", ".join(check.name for check in self._setup.checks if check.holds)
         lacking = [check for check in self._setup.checks if not check.holds]
-        log.info(
-            CONFINED.message,
-            extra={
-                "MESSAGE_ID": CONFINED.message_id,
-                "HOLDS": ", ".join(held),
-                "LACKS": ", ".join(check.name for check in lacking),
-            },
-        )
+        lacks = ", ".join(check.name for check in lacking)
+        log.info(CONFINED.message, extra=CONFINED.extra(HOLDS=held, LACKS=lacks))
         for check in lacking:
-            if (
-                check.verdict is Verdict.ERROR or check.name == landlock.FILES
-            ):  # ours to bring along
+            # Landlock is ours to bring along, the rest of the warnings the machine's.
+            if check.verdict is Verdict.ERROR or check.name == landlock.FILES:
                 log.warning(
                     "less confined than it could be",
                     extra={"LAYER": check.name, "REASON": check.told, "MEND": check.mend},

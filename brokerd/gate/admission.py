@@ -87,8 +87,7 @@ class Gate:
             caller.decided(self._policy.decide(caller.peer, caller.listener))
         if self._policy != before:
             count = len(self._policy.rules)
-            extra = {"MESSAGE_ID": GRANTS_CHANGED.message_id, "COUNT": count}
-            log.info(GRANTS_CHANGED.message, extra=extra)
+            log.info(GRANTS_CHANGED.message, extra=GRANTS_CHANGED.extra(COUNT=count))
 
     def catch_up(self) -> None:
         """Write down what connections that have ended left to be written."""
