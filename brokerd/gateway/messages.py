@@ -1,0 +1,94 @@
+"""What the rest of the door sees of HTTP: a request, an answer, and where answers go.
+
+The library that parses is in `parser` alone. Names of headers are lower-case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brokerd.gate import Caller
+
+
+__all__ = ["Handler", "Outlet", "Reply", "Request", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, whole."""
+
+    method: str
+    path: str
+    """Without the query; percent-encoding as it came."""
+    query: str
+    headers: Mapping[str, str] = field(repr=False)
+    """Of one that was sent several times, the values joined by ", " (RFC 9110 §5.3)."""
+    body: bytes = field(repr=False)
+    has_body: bool = False
+    """Whether the head announces one, an empty one too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Without framing (content-length, connection…): that is the session's."""
+    body: bytes = field(default=b"", repr=False)
+
+
+class Outlet(Protocol):
+    """Where the answer to one request goes; the session's half.
+
+    One answer: `reply`, or `start` and then `end` or `cut`. Nothing happens once the client has
+    hung up.
+    """
+
+    def reply(self, reply: Reply) -> None:
+        """Answer, whole."""
+        ...
+
+    def start(self, status: int, headers: Mapping[str, str], length: int | None = None) -> None:
+        """Begin an answer; `length` in bytes, None: as long as it takes (chunked)."""
+        ...
+
+    def send(self, chunk: bytes) -> bool:
+        """Send more of it, never empty. False: it was taken, but hold the rest until `go_on`."""
+        ...
+
+    def end(self) -> None:
+        """End it: it is whole."""
+        ...
+
+    def cut(self) -> None:
+        """Close after what was written, without an end: whoever reads knows it is not whole."""
+        ...
+
+
+class Work(Protocol):
+    """A request that is being answered; the handler's half."""
+
+    def go_on(self) -> None:
+        """Know that there is room again after `send` returned False."""
+        ...
+
+    def close(self) -> None:
+        """Know that the client has hung up: cut upstream. Not called after the answer's end."""
+        ...
+
+
+class Handler(Protocol):
+    """Answers requests."""
+
+    def begin(self, request: Request, outlet: Outlet, caller: Caller) -> Work | None:
+        """Begin to answer; None: it is answered already. Never raises, never blocks.
+
+        `caller` is the connection's, admitted by the gate.
+        """
+        ...
