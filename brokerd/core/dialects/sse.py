@@ -25,7 +25,13 @@ class SseEvent(NamedTuple):
 
 
 class SseReader:
-    """Feed it every read, in order; comments and unknown fields are left out."""
+    """Feed it every read, in order.
+
+    Comments, `id`, `retry` and unknown fields are left out, and so is an event at the end that no
+    empty line has closed: who wrote it did not finish.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_is_first", "_name", "_rest", "_size")
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -33,28 +39,31 @@ class SseReader:
         self._name = ""
         self._data: list[bytes] = []
         self._size = 0
+        """Bytes of the event's fields so far."""
         self._after_cr = False
         self._is_first = True
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
-        """Return the events that are whole now. Raises TooLongError."""
-        if self._after_cr and chunk:  # the other half of a line end that was cut in two
+        """Return the events that are whole now. Raises TooLongError; the reader is of no use then.
+
+        Lines end with CR LF, LF or CR, which may be cut in two.
+        """
+        if self._after_cr and chunk:
             self._after_cr = False
-            if chunk.startswith(b"\n"):
-                chunk = chunk[1:]
-        self._rest += chunk
-        lines = (
-            bytes(self._rest).splitlines(keepends=True) if b"\n" in chunk or b"\r" in chunk else []
-        )
-        if lines and not lines[-1].endswith((b"\n", b"\r")):
-            self._rest = bytearray(lines.pop())
-        elif lines:
-            self._after_cr = lines[-1].endswith(b"\r")
-            self._rest.clear()
+            chunk = chunk.removeprefix(b"\n")
+        rest = self._rest
+        rest += chunk
         found: list[SseEvent] = []
-        for line in lines:
-            self._take(line.rstrip(b"\r\n"), found)
-        if len(self._rest) + self._size > MAX_EVENT:
+        if b"\n" in chunk or b"\r" in chunk:
+            whole = bytes(rest)
+            rest.clear()
+            lines = whole.splitlines()
+            self._after_cr = whole.endswith(b"\r")
+            if not self._after_cr and not whole.endswith(b"\n"):
+                rest += lines.pop()
+            for line in lines:
+                self._take(line, found)
+        if len(rest) + self._size > MAX_EVENT:
             raise TooLongError
         return found
 
@@ -68,14 +77,17 @@ class SseReader:
             self._name, self._data, self._size = "", [], 0
             return
         field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
         if field == b"data":
-            self._data.append(value)
-            self._size += len(value)
+            self._data.append(value.removeprefix(b" "))
         elif field == b"event":
-            self._name = value.decode("utf-8", "replace")
+            self._name = value.removeprefix(b" ").decode("utf-8", "replace")
+        else:
+            return
+        self._size += len(line)
+        if self._size > MAX_EVENT:
+            raise TooLongError
 
 
 def sse(data: bytes, name: str = "") -> bytes:
-    """Write one event; `data` is one line."""
+    """Write one event; `data` and `name` are one line each."""
     return (b"event: %b\n" % name.encode() if name else b"") + b"data: %b\n\n" % data
