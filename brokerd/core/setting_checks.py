@@ -11,6 +11,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from brokerd.core.loopback import address_of, host_and_port
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,15 +24,54 @@ __all__ = [
     "client_id",
     "header_value",
     "host",
+    "model_id",
+    "model_pattern",
+    "number",
     "one_of",
     "origin",
     "proxy",
     "scope",
+    "switch",
+    "tcp_listener",
+    "text",
 ]
+
+
+MODEL_MAX = 128
+"""Characters of a model's name; Copilot's have some thirty."""
 
 
 class NotAllowedError(ValueError):
     """Reads as the end of the sentence "KEY must be …"."""
+
+
+def text(check_text: Callable[[str], object]) -> Callable[[object], object]:
+    """Return a check for a string that passes `check_text`."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, str):
+            raise NotAllowedError('a string in "quotes"')
+        return check_text(value)
+
+    return check
+
+
+def number(least: int, most: int, meaning: str = "") -> Callable[[object], int]:
+    """Return a check for a whole number; `meaning` is told beside what is allowed."""
+
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise NotAllowedError(f"a number from {least} to {most}{meaning}")
+        return value
+
+    return check
+
+
+def switch(value: object) -> bool:
+    """Check a switch."""
+    if not isinstance(value, bool):
+        raise NotAllowedError("true or false, without quotes")
+    return value
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:
@@ -109,6 +150,39 @@ def header_value(value: str) -> str:
     """Check what goes out as a header (RFC 9110 §5.5, its ASCII part)."""
     if not re.fullmatch(r"([!-~]([ -~]{0,198}[!-~])?)?", value):
         raise NotAllowedError("up to 200 visible ASCII characters, or empty to send none")
+    return value
+
+
+def tcp_listener(value: str) -> str:
+    """Check where the HTTP door may listen by TCP; returned in its canonical form. "" is nowhere.
+
+    Every user of the machine can connect there, and with another address all of the network could.
+    """
+    if not value:
+        return ""
+    try:
+        return address_of(*host_and_port(value))
+    except ValueError:
+        raise NotAllowedError(
+            "a loopback address in digits with a port from 1 to 65535, like 127.0.0.1:4141 or"
+            " [::1]:4141: the network must not reach it, and a name could lead anywhere"
+        ) from None
+
+
+def model_pattern(value: str) -> str:
+    """Check a model's name as clients ask for it, or a pattern (fnmatch(3)) of such names."""
+    if not re.fullmatch(rf"[!-~]{{1,{MODEL_MAX}}}", value):
+        raise NotAllowedError(f"1 to {MODEL_MAX} visible ASCII characters; * and ? match any")
+    return value
+
+
+def model_id(value: str) -> str:
+    """Check a model's id as Copilot lists it."""
+    if not re.fullmatch(rf"[!-)+->@-Z^-~]{{1,{MODEL_MAX}}}", value):
+        raise NotAllowedError(
+            f"the id of a model, 1 to {MODEL_MAX} visible characters and no pattern;"
+            " see them with: copilot-cred models"
+        )
     return value
 
 

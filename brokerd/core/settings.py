@@ -17,8 +17,10 @@ __all__ = [
     "DEFAULT_ACCOUNT",
     "AccountSettings",
     "Config",
+    "HttpSettings",
     "IdentitySettings",
     "LogSettings",
+    "ModelSettings",
     "NetworkSettings",
     "StoreSettings",
     "UrlSettings",
@@ -87,6 +89,31 @@ class IdentitySettings:
     """The same for the exchange."""
 
 
+REPAIRS = ("json_errors",)
+"""Names of the repairs."""
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """The HTTP door; `[http]`."""
+
+    tcp: str = ""
+    """Where it listens by TCP too, as `core.loopback` writes it: `127.0.0.1:4141`. "": nowhere."""
+    keepalive: int = 15
+    """Seconds of silence after which a stream is sent a comment; 0: never."""
+    repairs: Mapping[str, bool] = field(default_factory=lambda: dict.fromkeys(REPAIRS, True))
+    """Whether each is made, all of them by name; `[http.repairs]`."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What models are called; `[models]`."""
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Names, or patterns (fnmatch(3)) of names, to the ids of models, in the order of the file;
+    `[models.aliases]`."""
+
+
 @dataclass(frozen=True)
 class LogSettings:
     """What is logged; `[log]`."""
@@ -105,6 +132,8 @@ class Config:
     store: StoreSettings = StoreSettings()
     network: NetworkSettings = NetworkSettings()
     identity: IdentitySettings = IdentitySettings()
+    http: HttpSettings = field(default_factory=HttpSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
     log: LogSettings = LogSettings()
     grants: tuple[Rule, ...] = ()
     """In the order of the file; `[[grant]]`."""

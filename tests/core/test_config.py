@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerd.config import (
-    GRANTS_MAX,
     AccountSettings,
     Config,
     ConfigError,
+    HttpSettings,
     IdentitySettings,
     LogSettings,
+    ModelSettings,
     NetworkSettings,
     StoreSettings,
     UrlSettings,
@@ -26,8 +27,10 @@ from brokerd.config import (
     parse,
     where,
 )
+from brokerd.config.tables import ALIASES_MAX, GRANTS_MAX
 from brokerd.core.access import Rule, Scope
 from brokerd.core.access.rules import WHAT, WHO
+from brokerd.core.settings import REPAIRS
 from brokerd.core.toml_lines import lines_of_tables
 from brokerd.errors import ErrorClass, PermanentError
 
@@ -83,12 +86,26 @@ def test_the_example_names_every_key():
         "store": StoreSettings,
         "network": NetworkSettings,
         "identity": IdentitySettings,
+        "http": HttpSettings,
+        "http.repairs": None,
+        "models.aliases": None,
         "log": LogSettings,
     }
     assert re.findall(r"^\[(.*)\]$", text, re.MULTILINE) == list(keys)
     for table, settings in keys.items():
-        body = text.split(f"[{table}]\n")[1].split("\n[")[0]
-        assert re.findall(r"^(\w+) =", body, re.MULTILINE) == list(settings.__dataclass_fields__)
+        body = text.split(f"\n[{table}]\n")[1].split("\n[")[0]
+        found = re.findall(r"^(\w+) =", body, re.MULTILINE)
+        if table == "http.repairs":
+            assert found == list(REPAIRS)
+        elif settings is not None:
+            names = [name for name in settings.__dataclass_fields__ if name != "repairs"]
+            assert found == names
+
+
+def test_the_example_shows_names_of_models():
+    text = re.sub(r"^#(?=\")", "", uncommented(EXAMPLE.read_text()), flags=re.MULTILINE)
+    aliases = read(text).models.aliases
+    assert list(aliases) == ["claude-opus-*", "fast"]
 
 
 def test_every_key_is_read(tmp_path):
@@ -119,6 +136,14 @@ def test_every_key_is_read(tmp_path):
         integration_id = "copilot-developer-cli"
         copilot_api_version = "2026-06-01"
         exchange_api_version = "2026-01-09"
+        [http]
+        tcp = "[0:0:0:0::1]:4141"
+        keepalive = 0
+        [http.repairs]
+        {REPAIRS[0]} = false
+        [models.aliases]
+        "z-*" = "gpt-5-mini"
+        a = "claude-opus-4.8"
         [log]
         level = "debug"
         [[grant]]
@@ -156,6 +181,8 @@ def test_every_key_is_read(tmp_path):
             "2026-06-01",
             "2026-01-09",
         ),
+        http=HttpSettings("[::1]:4141", 0, dict.fromkeys(REPAIRS, True) | {REPAIRS[0]: False}),
+        models=ModelSettings({"z-*": "gpt-5-mini", "a": "claude-opus-4.8"}),
         log=LogSettings("debug"),
         grants=(
             Rule(
@@ -173,6 +200,7 @@ def test_every_key_is_read(tmp_path):
             Rule(scope=Scope.TOKEN),
         ),
     )
+    assert list(config.models.aliases) == ["z-*", "a"]  # as in the file
     assert config.account("work") is config.accounts["work"]
     assert config.account("other") == AccountSettings()
     assert "pw" not in repr(config)
@@ -199,7 +227,38 @@ def test_a_mistake_is_a_permanent_usage_error():
         ("level = 'info'\n", 1, ["unknown key level"]),
         ("log = 'info'\n", 1, ["log must be a table: [log]"]),
         ("accounts.default = 1\n", 1, ["must be a table: [accounts.default]"]),
-        ("[http]\ntcp = '127.0.0.1:4141'\n", 1, ["unknown table http"]),
+        ("[htp]\ntcp = '127.0.0.1:4141'\n", 1, ["unknown table htp; did you mean http?"]),
+        ("http = 1\n", 1, ["http must be a table: [http]"]),
+        ("[http]\ntpc = ''\n", 2, ["http.tpc; did you mean tcp?", "tcp, keepalive, repairs"]),
+        ("[http]\ntcp = 4141\n", 2, ['http.tcp must be a string in "quotes"']),
+        ("[http]\n\ntcp = 'localhost:4141'\n", 3, ["http.tcp must be a loopback", "a name"]),
+        ("[http]\ntcp = '0.0.0.0:4141'\n", 2, ["the network must not reach it"]),
+        ("[http]\nkeepalive = -1\n", 2, ["http.keepalive must be a number from 0 to 3600"]),
+        ("[http]\nkeepalive = true\n", 2, ["in seconds, 0 for never"]),
+        ("[http]\nkeepalive = 1.5\n", 2, ["http.keepalive must be a number"]),
+        ("[http]\nkeepalive = '15'\n", 2, ["http.keepalive must be a number"]),
+        ("[http]\nkeepalive = 3601\n", 2, ["http.keepalive must be a number"]),
+        ("[http]\nrepairs = true\n", 2, ["must be a table: [http.repairs]"]),
+        (
+            "[http.repairs]\njson_eror = true\n",
+            2,
+            ["key http.repairs.json_eror; did you mean json_errors?"],
+        ),
+        ("[http]\nrepairs.json_errors = 1\n", 2, ["http.repairs.json_errors must be true or f"]),
+        ("[http.repairs]\njson_errors = 'no'\n", 2, ["true or false, without quotes"]),
+        ("models = 1\n", 1, ["models must be a table: [models]"]),
+        ("[models]\nalias = {}\n", 2, ["models.alias; did you mean aliases?", "here: aliases"]),
+        ("[models]\naliases = ['a']\n", 2, ["must be a table: [models.aliases]"]),
+        ("[models.aliases]\na = 1\n", 2, ['models.aliases.a must be a string in "quotes"']),
+        ("[models.aliases]\na = ''\n", 2, ["models.aliases.a must be the id", "copilot-cred mo"]),
+        ("[models.aliases]\na = 'gpt-*'\n", 2, ["no pattern"]),
+        ("[models.aliases]\na = 'b'\n'c d' = 'b'\n", 3, ["a name in models.aliases must be 1 to"]),
+        ("[models.aliases]\n\ngpt-4.1 = 'b'\n", 3, ["models.aliases.gpt-4: a name with a dot"]),
+        (
+            "[models.aliases]\n" + "".join(f"m{n} = 'b'\n" for n in range(ALIASES_MAX + 1)),
+            ALIASES_MAX + 2,
+            ["more than 100 names in [models.aliases]"],
+        ),
         ("[log]\nlevel = 1\n", 2, ["log.level must be a string"]),
         ("[log]\nlevel = 'inf'\n", 2, ["one of debug, info, warning, error", "mean info?"]),
         ("[store]\nkind = 'disk'\n", 2, ["store.kind must be one of auto, secret-service,"]),
