@@ -59,7 +59,7 @@ _FORWARDED: Final = "x-forwarded"
 
 _NO_BODY: Final = ("GET", "HEAD")
 
-_JSON: Final = re.compile(r"application/json[ \t]*(?:;[\t -+--~]*)?", re.IGNORECASE)
+_JSON: Final = re.compile(r"application/json[ \t]*(?:;[\t -+\x2d-~]*)?", re.IGNORECASE)
 """With parameters in ASCII. Two values, joined by a comma, are none."""
 
 
