@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from brokerd.core.completions import UpstreamCall
+    from brokerd.core.keys import KeptKeys
     from brokerd.core.machine.device_grant import NotGranted
     from brokerd.core.quota import Report
     from brokerd.core.tokens import (
@@ -34,6 +35,7 @@ __all__ = [
     "CopilotApi",
     "Exchange",
     "GitHub",
+    "KeyStore",
     "LoginStore",
     "LoginStores",
     "Receiver",
@@ -272,6 +274,21 @@ class LoginStores(Protocol):
 
     def get(self, kind: str) -> LoginStore:
         """Return the store of that kind, as the index remembers it."""
+        ...
+
+
+class KeyStore(Protocol):
+    """The keys of the HTTP door, as digests, with what each has spent; durable on return."""
+
+    def load(self) -> KeptKeys:
+        """Read all that is kept; nothing yet is no error.
+
+        Raises PermanentError STORE_UNAVAILABLE for what it cannot make sense of, or must not.
+        """
+        ...
+
+    def save(self, kept: KeptKeys) -> None:
+        """Put this in its place, whole or not at all; what cannot be read is never replaced."""
         ...
 
 

@@ -27,8 +27,10 @@ PEER_FIELDS: Final = (
     "PEER_COMM",
     "PEER_EXE",
     "PEER_WEAK",
+    "KEY",
 )
-"""Who it was; in every event about a connection."""
+"""Who it was; in every event about a connection. KEY is the name of the key that the request has
+shown, "" for none."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,20 @@ UNLOCKED: Final = AuditEvent(
     "2feaaa41e34746ed93c57581e1705f60",
     "unlocked",
     ("RESULT",),
+    is_of_peer=False,
+)
+KEY_CREATED: Final = AuditEvent(
+    "key-created",
+    "1c8a49824b504500a784bf74dba51dd8",
+    "key created",
+    ("KEY", "LIFETIME"),
+    is_of_peer=False,
+)
+KEY_REVOKED: Final = AuditEvent(
+    "key-revoked",
+    "9e0e7d53c14e4ad3ae51bd6198ae659b",
+    "key revoked",
+    ("KEY", "COUNT"),
     is_of_peer=False,
 )
 

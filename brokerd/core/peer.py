@@ -60,6 +60,8 @@ class Peer:
     exe: str = ""
     """Path of its program, for the audit log and never a grant: whoever connects can exec another
     one afterwards. "" where it cannot be read, as under Landlock."""
+    key: str = ""
+    """Name of the key that its request has shown to the HTTP door; "" for none."""
     gone: bool = False
     """The kernel itself said that the process had ended before we asked."""
 

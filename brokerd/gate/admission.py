@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brokerd.core.access import Policy, Rates, Rule, peer_gone
-from brokerd.core.audit import GRANTS_CHANGED
+from brokerd.core.access import (
+    Decision,
+    Policy,
+    Rates,
+    Rule,
+    key_missing,
+    key_revoked,
+    peer_gone,
+)
+from brokerd.core.audit import GRANTS_CHANGED, KEY_CREATED, KEY_REVOKED
+from brokerd.core.keys import RANDOM_BYTES, digest_of, text_of
 from brokerd.core.settings import DEFAULT_ACCOUNT
-from brokerd.errors import PermanentError
+from brokerd.errors import BrokerError, PermanentError
 from brokerd.gate.backlog import Backlog
 from brokerd.gate.caller import Caller, Ground
+from brokerd.gate.keyed import KeyedCaller
+from brokerd.gate.keyring import Keyring, NoKeys
 from brokerd.gate.verdicts import Verdicts
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from brokerd.core.access import Decision
+    from brokerd.core.keys import Key
     from brokerd.core.peer import Peer
+    from brokerd.ports import KeyStore
 
 
 __all__ = ["Gate"]
@@ -38,11 +52,20 @@ class Gate:
         own_uid: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         default_account: Callable[[], str] = lambda: DEFAULT_ACCOUNT,
+        keys: KeyStore | None = None,
+        wall: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        """`clock` gives seconds for the rates, `default_account` who is meant by no name."""
+        """`clock` gives seconds for the rates, `default_account` who is meant by no name.
+
+        `keys` are those of the HTTP door; for them `wall` gives Unix seconds, and `random` bytes
+        that nobody can guess.
+        """
         own = os.getuid() if own_uid is None else own_uid
         self._policy = Policy(own, tuple(rules))
         self._ground = Ground(Rates(), clock, default_account, Verdicts(clock), Backlog())
+        self._keyring = Keyring(keys or NoKeys(), clock, wall)
+        self._random = random
 
     @property
     def connections(self) -> int:
@@ -51,8 +74,8 @@ class Gate:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules that hold now, in the order of the configuration."""
-        return self._policy.rules
+        """The rules that hold now: the configuration's in its order, then those of the keys."""
+        return self._policy.all_rules
 
     def explain(self, peer: Peer, listener: str) -> Decision:
         """Say what this peer could do, and by which rule; nothing is written down."""
@@ -80,14 +103,103 @@ class Gate:
         Who may not be inside any more is told through `Caller.on_revoked`.
         """
         self._ground.verdicts.end_all()  # each with the rights of its time
-        before = self._policy
-        self._policy = Policy(before.own_uid, tuple(rules))
-        self._ground.rates.keep(self._policy.rules)
+        before = self._policy.rules
+        self._policy = replace(self._policy, rules=tuple(rules))
+        self._ground.rates.keep(self._policy.all_rules)
         for caller in list(self._ground.inside):  # those that leave now change it
-            caller.decided(self._policy.decide(caller.peer, caller.listener))
-        if self._policy != before:
+            decision = self._policy.decide(caller.peer, caller.listener)
+            caller.decided(decision)
+            if decision.admitted:
+                for keyed in caller.keyed:
+                    keyed.redecide(self._policy)
+        if self._policy.rules != before:
             count = len(self._policy.rules)
             log.info(GRANTS_CHANGED.message, extra=GRANTS_CHANGED.extra(COUNT=count))
+
+    # -- keys of the HTTP door ----------------------------------------------------------------
+
+    def with_key(self, caller: Caller, secret: str) -> Caller:
+        """Return this connection's caller with the rights that a key leaves; "" is no key.
+
+        To be called for each request that shows one. What it returns is the connection's, and is
+        closed with it. Raises PermanentError, DENIED `key_missing`, `key_unknown`, `key_revoked`
+        or `key_expired`, and the store's where the keys cannot be read.
+        """
+        digest = digest_of(secret)
+        keyed = caller.with_digest(digest)
+        if keyed is None:
+            try:
+                keyed = self._keyed(caller, secret)
+            except BrokerError as error:
+                caller.tell_denied("http.request", error.failure)
+                raise
+            caller.keep_keyed(digest, keyed)
+        keyed.prove_valid()
+        return keyed
+
+    def list_keys(self) -> list[tuple[Key, int]]:
+        """Return every key with the tokens that it has used today (UTC); may raise the store's."""
+        self.read_keys()
+        return [(key, self._keyring.spent(key.name)) for key in self._keyring.keys]
+
+    def create_key(self, make: Callable[[int, str], Key]) -> tuple[Key, str]:
+        """Keep a new key and return it with its text, which is kept nowhere.
+
+        `make` returns it from the Unix seconds of now and its digest. Raises PermanentError USAGE
+        `key_exists` (one that has not expired) or `too_many_keys`, or what the store does.
+        """
+        self.read_keys()
+        text = text_of(self._random(RANDOM_BYTES))
+        created = int(self._keyring.wall())
+        key = make(created, digest_of(text))
+        replaced = self._keyring.add(key)
+        if replaced is not None:
+            self._expel(replaced)
+        self._take_rules()
+        lifetime = 0 if key.expires is None else key.expires - created
+        log.info(KEY_CREATED.message, extra=KEY_CREATED.extra(KEY=key.name, LIFETIME=lifetime))
+        return key, text
+
+    def revoke_key(self, name: str) -> Key:
+        """Forget a key, and tell those who use it through `Caller.on_revoked`: they are closed.
+
+        Raises PermanentError USAGE `key_not_found`, or what the store does.
+        """
+        self.read_keys()
+        key = self._keyring.revoke(name)
+        self._take_rules()
+        count = self._expel(key)
+        log.info(KEY_REVOKED.message, extra=KEY_REVOKED.extra(KEY=name, COUNT=count))
+        return key
+
+    def read_keys(self) -> None:
+        """Read the keys unless that was done; raises BrokerError where they cannot be read."""
+        if self._keyring.read():
+            self._take_rules()
+
+    def _keyed(self, caller: Caller, secret: str) -> KeyedCaller:
+        if not secret:
+            raise PermanentError(key_missing())
+        self.read_keys()
+        key = self._keyring.shown(secret)
+        decision = self._policy.decide(replace(caller.peer, key=key.name), caller.listener)
+        if decision.rights is None:
+            assert decision.failure is not None
+            raise PermanentError(decision.failure)
+        return KeyedCaller(caller, key, decision.rights, self._ground, self._keyring)
+
+    def _take_rules(self) -> None:
+        self._policy = replace(self._policy, keys=self._keyring.rules)
+        self._ground.rates.keep(self._policy.all_rules)
+
+    def _expel(self, key: Key) -> int:
+        """Close what uses a key that does not hold any more; return how many connections."""
+        decision = Decision(None, key_revoked(key.name), ())
+        found = [c.with_digest(key.digest) for c in list(self._ground.inside)]
+        using = [keyed for keyed in found if keyed is not None]
+        for keyed in using:
+            keyed.decided(decision)
+        return len(using)
 
     def catch_up(self) -> None:
         """Write down what connections that have ended left to be written."""
@@ -95,5 +207,6 @@ class Gate:
 
     def close(self) -> None:
         """Write down what is only counted so far, as the last thing; closing twice is no error."""
+        self._keyring.write()
         self.catch_up()
         self._ground.verdicts.end_all()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from brokerd.core.audit import AuditEvent
     from brokerd.core.peer import Peer
     from brokerd.gate.backlog import Backlog
+    from brokerd.gate.keyed import KeyedCaller
     from brokerd.gate.verdicts import Key, Verdicts
 
 
@@ -61,7 +62,19 @@ class Ground:
 class Caller:
     """See the module's docstring."""
 
-    def __init__(self, peer: Peer, listener: str, rights: Rights, ground: Ground) -> None:
+    account: str | None = None
+    """The account that its key is for; None: nobody has said one."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        listener: str,
+        rights: Rights,
+        ground: Ground,
+        *,
+        within: Caller | None = None,
+    ) -> None:
+        """`within` is the connection's caller for one that only adds a key to it."""
         self.peer = peer
         self.listener = listener
         self.rights = rights
@@ -80,7 +93,10 @@ class Caller:
         """Operations that were asked about and are allowed whatever the account, model or rate."""
         self._told: set[Key] = set()
         """What it was refused and let do, by the names that `verdicts` gave it."""
-        ground.inside.add(self)
+        self._keyed: dict[str, KeyedCaller] | None = None
+        """digest → this connection's caller with that key; None: it has shown none."""
+        if within is None:
+            ground.inside.add(self)
 
     @property
     def scope(self) -> Scope:
@@ -150,6 +166,9 @@ class Caller:
         if count == 0:
             self._note(COMPLETION_GRANTED, OPERATION="completion.create", ACCOUNT=account)
 
+    def spend(self, tokens: int) -> None:
+        """Account for prompt and completion tokens of an answer; only a key has a budget."""
+
     def prove_alive(self, operation: str) -> None:
         """Raise PermanentError (DENIED, `peer_gone`) when the peer's process has ended."""
         if not self._is_alive():
@@ -174,7 +193,14 @@ class Caller:
         Closing twice is no error.
         """
         self._ground.inside.discard(self)
+        if self._keyed is not None:
+            for keyed in self._keyed.values():
+                keyed.close()
+            self._keyed = None
         self.peer.close()
+        self._write_totals()
+
+    def _write_totals(self) -> None:
         self.on_revoked = None  # what waits to be written shall not hold the door's half
         verdicts, later = self._ground.verdicts, self._ground.backlog.add
         for key in self._told:
@@ -187,6 +213,21 @@ class Caller:
         for account, count in self._completed.items():
             later(partial(self._note, COMPLETION_TOTAL, ACCOUNT=account, COUNT=count))
         self._completed.clear()
+
+    @property
+    def keyed(self) -> tuple[KeyedCaller, ...]:
+        """This connection with each key that it has shown."""
+        return () if self._keyed is None else tuple(self._keyed.values())
+
+    def with_digest(self, digest: str) -> KeyedCaller | None:
+        """Return this connection with the key of that digest, if it has shown it; the gate's."""
+        return None if self._keyed is None else self._keyed.get(digest)
+
+    def keep_keyed(self, digest: str, keyed: KeyedCaller) -> None:
+        """Keep it until this one closes; the gate's to call."""
+        if self._keyed is None:
+            self._keyed = {}
+        self._keyed[digest] = keyed
 
     def tell_denied(self, operation: str, failure: Failure) -> None:
         """Write down that it was refused, for whoever refuses by other rules than the gate's."""

@@ -52,6 +52,7 @@ def _fields(
         "SCOPE": "none" if rights is None else rights.scope.label,
         "PEER_PID": peer.pid,
         "PEER_UID": peer.uid,
+        "KEY": peer.key,
         "PEER_UNIT": peer.unit,
         "PEER_LABEL": peer.label,
         "PEER_SANDBOX": peer.sandbox,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from brokerd.core.access import (
     peer_gone,
 )
 from brokerd.core.access.scopes import OF_AN_ACCOUNT
+from brokerd.core.keys import Key, rule_of
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass
 
@@ -68,6 +71,9 @@ MATRIX = {
     "quota.forget_pat": (True, False, False),
     "grant.explain": (True, True, True),
     "grant.list": (True, False, False),
+    "key.create": (True, False, False),
+    "key.list": (True, False, False),
+    "key.revoke": (True, False, False),
     "http.request": (True, True, True),
 }
 
@@ -307,19 +313,20 @@ names = st.sampled_from(["a", "ab", "b", "c*"])
 maybe = st.none() | names
 units = st.sampled_from(["", "a", "ab", "b", "c"])
 rule_keys = {
-    "listener": st.none() | st.sampled_from(["rpc", "http", "x"]),
+    "listener": st.none() | st.sampled_from(["rpc", "http", "http-tcp", "x"]),
     "uid": st.sampled_from([None, None, OWN, 2000]),
     "gid": st.sampled_from([None, None, OWN, 7]),
     "unit": maybe,
     "label": maybe,
     "sandbox": st.sampled_from([None, None, "flatpak", "snap", "container", "any"]),
+    "key": st.sampled_from([None, None, "a", "b"]),
     "scope": st.none() | st.sampled_from(Scope),
     "models": st.none() | st.lists(names, min_size=1, max_size=2).map(tuple),
     "accounts": st.none() | st.lists(names, min_size=1, max_size=2).map(tuple),
     "requests_per_minute": st.none() | st.integers(1, 3),
 }
 some_rules = st.lists(st.builds(Rule, **rule_keys), max_size=4).map(tuple)
-listeners = st.sampled_from(["rpc", "http", "x", "y"])
+listeners = st.sampled_from(["rpc", "http", "http-tcp", "x", "y"])
 peers = st.builds(
     Peer,
     pid=st.just(1),
@@ -385,7 +392,7 @@ def test_another_user_is_never_admin_and_comes_in_by_no_label(rules, peer, liste
         and rule.uid in (None, peer.uid)
         and rule.gid in (None, peer.gid)
         and rule.listener in (None, listener)
-        and (rule.unit, rule.label, rule.sandbox) == (None, None, None)
+        and (rule.unit, rule.label, rule.sandbox, rule.key) == (None, None, None, None)
     ]
     assert decision.admitted is bool(let_in_by)
     assert decision.rights is None or decision.rights.scope <= TOKEN
@@ -401,10 +408,105 @@ def test_the_order_of_the_rules_plays_no_part(rules, peer, listener, random):
     assert sorted(second.steps) == sorted(first.steps)
 
 
-@given(some_rules, peers)
-def test_no_rule_gets_a_token_out_of_the_http_door(rules, peer):
-    decision = Policy(OWN, rules).decide(peer, "http")
+@given(some_rules, peers, st.sampled_from(["http", "http-tcp"]))
+def test_no_rule_gets_a_token_out_of_the_http_door(rules, peer, listener):
+    decision = Policy(OWN, rules).decide(peer, listener)
     assert decision.rights is None or decision.rights.scope <= COMPLETE
+
+
+some_keys = st.builds(
+    Key,
+    name=st.sampled_from(["a", "b"]),
+    digest=st.just("00"),
+    created=st.just(0),
+    models=rule_keys["models"],
+    account=st.none() | names,
+    requests_per_minute=st.none() | st.integers(1, 3),
+)
+
+
+@given(some_rules, some_keys, peers, listeners)
+def test_a_key_never_raises(rules, key, peer, listener):
+    policy = Policy(OWN, rules, {key.name: rule_of(key)})
+    shown = policy.decide(replace(peer, key=key.name), listener)
+    without = policy.decide(peer, listener)
+    assert without == Policy(OWN, rules).decide(peer, listener)
+    assert within(shown.rights, without.rights)
+    assert shown.rights is None or shown.rights.scope <= COMPLETE
+
+
+@given(some_rules, peers, listeners)
+def test_a_key_that_is_not_known_gets_nothing(rules, peer, listener):
+    decision = Policy(OWN, rules, {}).decide(replace(peer, key="a"), listener)
+    assert decision.rights is None
+
+
+# -- keys --------------------------------------------------------------------------------------
+
+CI = Key("ci", "00", 0, models=("gpt-*",), account="work", requests_per_minute=60)
+
+
+def with_key(*rules: Rule, keys: tuple[Key, ...] = (CI,), name: str = "ci"):
+    policy = Policy(OWN, rules, {key.name: rule_of(key) for key in keys})
+    return policy.decide(a_peer(key=name), "http-tcp")
+
+
+def test_a_key_is_a_rule_about_whoever_shows_it():
+    decision = with_key()
+    assert decision.rights is not None
+    left, its = decision.rights, " (its key is ci)"
+    assert (left.scope, left.accounts, left.models) == (COMPLETE, {"work"}, {("gpt-*",)})
+    assert left.requests_per_minute == 60
+    assert [tuple(step) for step in decision.steps] == [
+        ("listener http-tcp", "gives complete"),
+        ("key ci", "leaves at most complete (its key is ci)"),
+        (
+            "key ci",
+            f"leaves the models gpt-*, and no token: a token that was lent knows no models{its}",
+        ),
+        (
+            "key ci",
+            f"leaves the accounts work, and nothing that reaches across accounts{its}",
+        ),
+        (
+            "key ci",
+            f"allows 60 requests a minute, together for all that it applies to{its}",
+        ),
+    ]
+
+
+def test_a_key_that_is_limited_in_nothing_still_lends_no_token():
+    plain = with_key(keys=(Key("ci", "00", 0),)).rights
+    assert plain is not None
+    assert not plain.is_limited
+    assert Policy(OWN, (), {"ci": rule_of(CI)}).decide(a_peer(key="ci"), "rpc").rights == (
+        with_key().rights
+    )
+
+
+def test_two_keys_with_one_rate_share_no_bucket():
+    twins = (CI, replace(CI, name="other"))
+    ours, others = (with_key(keys=twins, name=key.name).rights for key in twins)
+    assert ours is not None
+    assert others is not None
+    assert not ours.limits & others.limits
+
+
+def test_a_rule_may_take_more_from_a_key_and_is_about_nobody_else():
+    rule = Rule("config.toml:7", key="ci", scope=STATUS)
+    limited, other = with_key(rule).rights, rights(rule, listener="http-tcp")
+    assert limited is not None
+    assert (limited.scope, other.scope) == (STATUS, COMPLETE)
+    foreign = Rule(uid=2000, key="ci", scope=COMPLETE)
+    policy = Policy(OWN, (foreign,), {"ci": rule_of(CI)})
+    assert not policy.decide(a_peer(2000, key="ci"), "http-tcp").admitted
+
+
+def test_a_rule_for_a_key_on_one_listener_does_not_speak_for_it():
+    rule = Rule("config.toml:7", listener="x", key="ci", scope=ADMIN)
+    assert not rule.speaks_for_listener
+    assert rule.who == {"listener": "x", "key": "ci"}
+    assert rights(rule, listener="x").scope is STATUS
 
 
 # -- in words ----------------------------------------------------------------------------------
@@ -469,4 +571,4 @@ def test_direct_mode_by_choice_and_by_the_kind_of_login_are_both_mended_by_its_h
 
 
 def test_the_listeners_are_those_of_the_units():
-    assert dict(LISTENER_SCOPES) == {"rpc": ADMIN, "http": COMPLETE}
+    assert dict(LISTENER_SCOPES) == {"rpc": ADMIN, "http": COMPLETE, "http-tcp": COMPLETE}

@@ -7,6 +7,13 @@
 from __future__ import annotations
 
 from brokerd.core.access.deciding import Decision, Policy, Step
+from brokerd.core.access.key_refusals import (
+    key_budget,
+    key_expired,
+    key_missing,
+    key_revoked,
+    key_unknown,
+)
 from brokerd.core.access.rates import Rates
 from brokerd.core.access.refusals import direct_mode, peer_gone
 from brokerd.core.access.rights import Rights
@@ -33,5 +40,10 @@ __all__ = [
     "Scope",
     "Step",
     "direct_mode",
+    "key_budget",
+    "key_expired",
+    "key_missing",
+    "key_revoked",
+    "key_unknown",
     "peer_gone",
 ]

@@ -7,17 +7,19 @@ hide them), and where no rule names one they play no part at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from brokerd.core.access.key_refusals import key_unknown
 from brokerd.core.access.refusals import uid_not_allowed
 from brokerd.core.access.rights import Rights
 from brokerd.core.access.rules import LABELS
-from brokerd.core.access.scopes import HTTP, LISTENER_SCOPES, Scope
+from brokerd.core.access.scopes import HTTP_DOORS, LISTENER_SCOPES, Scope
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from brokerd.core.access.rules import Rule
     from brokerd.core.peer import Peer
@@ -58,6 +60,13 @@ class Policy:
     own_uid: int
     """Who the broker works for."""
     rules: tuple[Rule, ...] = ()
+    keys: Mapping[str, Rule] = field(default_factory=lambda: MappingProxyType({}))
+    """What each key leaves to whoever shows it, by its name."""
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """Those of the configuration, then those of the keys."""
+        return (*self.rules, *self.keys.values())
 
     def decide(self, peer: Peer, listener: str) -> Decision:
         """Say what a peer may do that came through this named socket."""
@@ -71,6 +80,11 @@ class Policy:
             failure = uid_not_allowed(peer.uid, self.own_uid)
             effect = f"is not the broker's own {self.own_uid}, and no rule lets it in"
             return Decision(None, failure, (Step(f"user id {peer.uid}", effect),))
+        if peer.key:  # looked up by name: who shows no key waits for none
+            of_key = self.keys.get(peer.key)
+            if of_key is None:
+                return Decision(None, key_unknown(), (Step(f"key {peer.key}", "is not known"),))
+            others.append(of_key)
         scope, steps = _given(listener, speakers)
         if peer.uid != self.own_uid:
             scope = min(scope, Scope.TOKEN)
@@ -101,7 +115,7 @@ def _given(listener: str, speakers: list[Rule]) -> tuple[Scope, list[Step]]:
     for rule, given in zip(speakers, said, strict=True):
         steps.append(Step(rule.where, f"lets the listener {listener} give {given.label} instead"))
     scope = min(said, default=scope)
-    if listener == HTTP and scope > Scope.COMPLETE:
+    if listener in HTTP_DOORS and scope > Scope.COMPLETE:
         scope = Scope.COMPLETE
         steps.append(Step(f"listener {listener}", "never gives more than complete"))
     return scope, steps
@@ -126,7 +140,7 @@ def _because(rule: Rule, peer: Peer) -> str:
     """Say whom the rule names, and what of that is not known."""
     reasons = [
         f"{word} is {getattr(peer, key)}"
-        for key, word in (("uid", "user id"), ("gid", "group id"))
+        for key, word in (("uid", "user id"), ("gid", "group id"), ("key", "key"))
         if getattr(rule, key) is not None
     ]
     if rule.listener is not None and not rule.speaks_for_listener:

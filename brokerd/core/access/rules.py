@@ -28,7 +28,7 @@ ANY_SANDBOX: Final = "any"
 LABELS: Final = ("unit", "label", "sandbox")
 """Keys for what a process can choose or hide."""
 
-WHO: Final = ("listener", "uid", "gid", *LABELS)
+WHO: Final = ("listener", "uid", "gid", *LABELS, "key")
 WHAT: Final = ("scope", "models", "accounts", "requests_per_minute")
 
 
@@ -49,6 +49,8 @@ class Rule:
     """Pattern for the security label."""
     sandbox: str | None = None
     """One of `SANDBOXES`, or `ANY_SANDBOX`."""
+    key: str | None = None
+    """Name of the key that was shown to the HTTP door; who shows none is not meant."""
     scope: Scope | None = None
     models: tuple[str, ...] | None = None
     """Patterns; a model must match one."""
@@ -77,13 +79,14 @@ class Rule:
     @property
     def speaks_for_listener(self) -> bool:
         """Whether it says what a listener gives, instead of taking away."""
-        names_somebody = (self.uid, self.gid) != (None, None) or self.names_a_label
+        names_somebody = (self.uid, self.gid, self.key) != (None,) * 3 or self.names_a_label
         return self.listener is not None and self.scope is not None and not names_somebody
 
     @property
     def lets_in(self) -> bool:
-        """Whether it lets users in that are not the broker's own."""
-        return (self.uid is not None or self.gid is not None) and not self.names_a_label
+        """Whether it lets users in that are not the broker's own; a key lets nobody in."""
+        names_user = self.uid is not None or self.gid is not None
+        return names_user and self.key is None and not self.names_a_label
 
     @property
     def ceiling(self) -> Scope:
@@ -107,6 +110,7 @@ class Rule:
             and _may_match(self.unit, peer.unit)
             and _may_match(self.label, peer.label)
             and self._may_be_sandbox(peer.sandbox)
+            and self.key in (None, peer.key)
         )
 
     def _may_be_sandbox(self, sandbox: str) -> bool:

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["COUNTED", "HTTP", "LISTENER_SCOPES", "OF_AN_ACCOUNT", "OPERATIONS", "Scope"]
+__all__ = [
+    "COUNTED",
+    "HTTP",
+    "HTTP_DOORS",
+    "HTTP_TCP",
+    "LISTENER_SCOPES",
+    "OF_AN_ACCOUNT",
+    "OPERATIONS",
+    "Scope",
+]
 
 
 class Scope(IntEnum):
@@ -39,9 +48,17 @@ class Scope(IntEnum):
 
 
 HTTP: Final = "http"
-"""The listener of the HTTP door, which lends no token and administers nothing, whatever rules."""
+"""The HTTP door's own socket."""
 
-LISTENER_SCOPES: Mapping[str, Scope] = MappingProxyType({"rpc": Scope.ADMIN, HTTP: Scope.COMPLETE})
+HTTP_TCP: Final = "http-tcp"
+"""The HTTP door on loopback TCP, where there is one (`[http] tcp`); it wants a key."""
+
+HTTP_DOORS: Final = frozenset({HTTP, HTTP_TCP})
+"""The listeners of the HTTP door, which lends no token and administers nothing, whatever rules."""
+
+LISTENER_SCOPES: Mapping[str, Scope] = MappingProxyType(
+    {"rpc": Scope.ADMIN, HTTP: Scope.COMPLETE, HTTP_TCP: Scope.COMPLETE}
+)
 """What each named socket gives; any further socket gives `status`."""
 
 OPERATIONS: Mapping[str, Scope | None] = MappingProxyType(
@@ -66,6 +83,9 @@ OPERATIONS: Mapping[str, Scope | None] = MappingProxyType(
         "quota.forget_pat": Scope.ADMIN,
         "grant.explain": Scope.STATUS,
         "grant.list": Scope.ADMIN,
+        "key.create": Scope.ADMIN,
+        "key.list": Scope.ADMIN,
+        "key.revoke": Scope.ADMIN,
         "http.request": Scope.STATUS,
     }
 )

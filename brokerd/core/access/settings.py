@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerd.core.access.rules import ANY_SANDBOX, SANDBOXES, WHAT, WHO, Rule
-from brokerd.core.access.scopes import HTTP, Scope
+from brokerd.core.access.scopes import HTTP_DOORS, Scope
 from brokerd.core.setting_checks import NotAllowedError, account_name, one_of
 
 
@@ -49,9 +49,9 @@ def nonsense(rule: Rule) -> tuple[str, str] | None:
     """Return what cannot be meant: the key, or "" for the whole rule, and what to do about it."""
     if not rule.what:
         return "", f"grant leaves everything: say what it leaves ({', '.join(WHAT)})"
-    if rule.listener == HTTP and rule.scope is not None and rule.scope > Scope.COMPLETE:
+    if rule.listener in HTTP_DOORS and rule.scope is not None and rule.scope > Scope.COMPLETE:
         return "scope", (
-            "grant.scope must be status or complete for the listener http: "
+            f"grant.scope must be status or complete for the listener {rule.listener}: "
             "its door lends no token, whatever a rule says"
         )
     if rule.lets_in and rule.scope is None:
@@ -131,6 +131,7 @@ KEYS: Final[Mapping[str, Callable[[object], object]]] = {
     "unit": _pattern,
     "label": _pattern,
     "sandbox": _word(_sandbox_word),
+    "key": _word(account_name),  # a key's name follows the same rules
     "scope": _scope,
     "models": _list('a list of patterns, like ["gpt-*"]', _pattern),
     "accounts": _list('a list of accounts, like ["work"]', _word(account_name)),

@@ -46,6 +46,8 @@ _EVENTS = (
     Event("tokens-dropped", "bfb4cf9d4b8d4b89804524e65351ee64", "all dropped"),
     Event("locked", "f68bc843683d4c5190ac2402b1bf0878", "locked"),
     Event("unlocked", "2feaaa41e34746ed93c57581e1705f60", "unlocked"),
+    Event("key-created", "1c8a49824b504500a784bf74dba51dd8", "key created"),
+    Event("key-revoked", "9e0e7d53c14e4ad3ae51bd6198ae659b", "key revoked"),
 )
 
 BY_ID = {event.message_id: event for event in _EVENTS}
@@ -63,6 +65,7 @@ FIELDS = NUMBERS | {
     "ERROR_CODE",
     "HOLDS",
     "HOST",
+    "KEY",
     "LACKS",
     "LISTENER",
     "MODE",

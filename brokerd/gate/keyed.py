@@ -1,0 +1,73 @@
+"""One key on one connection: a caller with the rights that the key leaves, and its budget.
+
+It belongs to the connection's own caller, which keeps it, decides with it and closes it. So many
+keys on one connection are still one connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from brokerd.core.access import key_expired
+from brokerd.errors import TransientError
+from brokerd.gate.caller import Caller
+
+
+if TYPE_CHECKING:
+    from brokerd.core.access import Policy, Rights
+    from brokerd.core.keys import Key
+    from brokerd.gate.caller import Ground
+    from brokerd.gate.keyring import Keyring
+
+
+__all__ = ["KeyedCaller"]
+
+
+class KeyedCaller(Caller):
+    """See the module's docstring. `on_revoked` is the connection's, unless the door sets it."""
+
+    def __init__(
+        self, of: Caller, key: Key, rights: Rights, ground: Ground, keyring: Keyring
+    ) -> None:
+        """`of` is the connection's own caller, whose process this one lends."""
+        super().__init__(replace(of.peer, key=key.name), of.listener, rights, ground, within=of)
+        self.key = key
+        self.account = key.account
+        self._of: Caller | None = of
+        self._keyring = keyring
+        self.on_revoked = self._close_connection
+
+    def prove_valid(self) -> None:
+        """Raise PermanentError (DENIED): the key was revoked, or it has expired by now."""
+        if self._revoked is not None:
+            self._deny("http.request", self._revoked)
+        if self.key.is_expired(self._keyring.wall()):
+            self._deny("http.request", key_expired(self.key.name))
+
+    def check(self, operation: str, account: object = None, model: object = None) -> None:
+        """Do as the caller does, and hold to the budget: TransientError `key_budget`."""
+        if self.key.budget is not None and operation == "completion.create":
+            failure = self._keyring.over_budget(self.key)
+            if failure is not None and self._refuse(operation, account, model) is None:
+                self.tell_denied(operation, failure)
+                raise TransientError(failure)
+        super().check(operation, account, model)
+
+    def spend(self, tokens: int) -> None:
+        """Count tokens against the key's budget, and for `key list`."""
+        self._keyring.spend(self.key.name, tokens)
+
+    def redecide(self, policy: Policy) -> None:
+        """Hold to new rules, unless the key does not hold any more at all."""
+        if self._revoked is None:
+            self.decided(policy.decide(self.peer, self.listener))
+
+    def close(self) -> None:
+        """Write its totals; the process stays the connection's."""
+        self._write_totals()
+        self._of = None
+
+    def _close_connection(self) -> None:
+        if self._of is not None and self._of.on_revoked is not None:
+            self._of.on_revoked()
