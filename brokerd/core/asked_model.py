@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from brokerd.core.completions import engine_model
 from brokerd.core.pacing.model_name import MAX_NAME, model_of
 from brokerd.core.turns import MAX_ITEMS
 
@@ -22,15 +23,29 @@ _ESCAPED_LETTERS = (b"\\u004", b"\\u006")
 """How an escape of one of the key's letters begins, large ones and small ones."""
 
 
-def asked_model(body: object) -> str:
+def asked_model(body: object, path: object = None) -> str:
     """Return the one model that a JSON body names for every reader; "" if there is no such name.
 
-    `body` is what the peer sent as one, of any type.
+    `body` and `path` are what the peer sent as these, of any type. A path may name it instead;
+    then a body that names one at all has to name the same.
     """
     if isinstance(body, str):
         body = body.encode()
     if not isinstance(body, bytes):
         return ""
+    engine = engine_model(path) if isinstance(path, str) else None
+    if engine is not None and not _may_name(body):
+        return engine
+    name = _named_in(body)
+    return name if engine in (None, name) else ""
+
+
+def _may_name(body: bytes) -> bool:
+    folded = body.lower()
+    return _KEY in folded or any(each in folded for each in _ESCAPED_LETTERS)
+
+
+def _named_in(body: bytes) -> str:
     folded = body.lower()
     if folded.count(_KEY) == 1 and not any(each in folded for each in _ESCAPED_LETTERS):
         name = model_of(body)

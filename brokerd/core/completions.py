@@ -2,13 +2,18 @@
 
 `proxy` makes an `UpstreamCall` of a caller's `CompletionRequest`; `upstream` sends it. Doors hold
 what they are given to `normal_path` and `checked_headers`; both refuse by raising.
+
+Fill-in-the-middle completions are of a host of their own, and their model stands in the path.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from brokerd.errors import ErrorClass, Failure, PermanentError
 
@@ -21,10 +26,15 @@ __all__ = [
     "ALLOWED_HEADERS",
     "ALLOWED_PATHS",
     "DEFAULT_PATH",
+    "ENGINES",
+    "ENGINE_PATH",
+    "MODEL_ID",
     "TURN_PATHS",
     "CompletionRequest",
     "UpstreamCall",
     "checked_headers",
+    "engine_model",
+    "engine_path",
     "normal_path",
 ]
 
@@ -35,6 +45,16 @@ ALLOWED_PATHS = (DEFAULT_PATH, "/responses", "/v1/messages", "/embeddings", "/mo
 
 TURN_PATHS = frozenset(ALLOWED_PATHS) - {"/embeddings", "/models/session"}
 """Where somebody takes a turn, and so an initiator is asked for."""
+
+ENGINES = "/v1/engines/"
+"""What the path of a fill-in-the-middle completion begins with, in its normal form."""
+
+ENGINE_PATH = ENGINES + "MODEL/completions"
+"""How such a path is spelled to a person."""
+
+MODEL_ID = re.compile(r"(?=.{1,200}\Z)(?!\.+(?:/|\Z))[!-.0-~]+(?:/(?!\.+(?:/|\Z))[!-.0-~]+)*")
+"""One segment of a path, once it is quoted: a proxy on the way may undo that, so what is between
+its slashes is looked at too. Dots alone would be a way through the tree."""
 
 ALLOWED_HEADERS = frozenset(
     {
@@ -61,6 +81,9 @@ MAX_SESSION_TOKEN = 4096
 
 _NAME_SHOWN = 64
 """Characters of a caller's own word repeated back to it."""
+
+_ENGINE = re.compile(r"/?(?:v1/)?engines/([A-Za-z0-9._~!$&'()*+,;=:@%/-]{1,600})/completions")
+"""With or without `/v1`, as for the others; between its ends what RFC 3986 §3.3 has in paths."""
 
 _HELP = "completion.create in client/PROTOCOL.md, or run: copilot-cred api --help"
 _SPELLINGS = {
@@ -89,6 +112,13 @@ class CompletionRequest:
     peer: int = 0
     """Process that asks: where requests have to queue, processes take turns."""
 
+    @property
+    def naming(self) -> bytes:
+        """JSON that names the model: the body, but for a path that names it."""
+        if not self.path.startswith(ENGINES):
+            return self.body
+        return json.dumps({"model": engine_model(self.path)}).encode()
+
 
 @dataclass(frozen=True)
 class UpstreamCall:
@@ -97,7 +127,7 @@ class UpstreamCall:
     host: str
     """The account's GitHub host: it decides where a credential may go."""
     api_base: str
-    """Origin of the Copilot API, as the exchange named it."""
+    """Origin of the Copilot API, as the exchange named it, or of the host for completions."""
     token: str = field(repr=False)
     path: str
     body: bytes = field(repr=False)
@@ -105,6 +135,8 @@ class UpstreamCall:
     """To be sent besides (and instead of) the identity headers; lower-case names."""
     is_direct: bool = False
     """Whether the token is the GitHub token itself: then no integration is named."""
+    is_fim: bool = False
+    """Whether `api_base` is the host for fill-in-the-middle completions."""
 
 
 def normal_path(text: str) -> str:
@@ -113,14 +145,37 @@ def normal_path(text: str) -> str:
     Raises PermanentError USAGE `path_not_allowed` for every other one.
     """
     path = _SPELLINGS.get(text)
+    if path is None and (model := engine_model(text)) is not None:
+        path = engine_path(model)
     if path is None:
-        allowed = ", ".join(ALLOWED_PATHS)
+        allowed = ", ".join((*ALLOWED_PATHS, ENGINE_PATH))
         raise _usage(
             "path_not_allowed",
             f"{text[:_NAME_SHOWN]!r} is no path for callers; allowed: {allowed}",
             f"See {_HELP}",
         )
     return path
+
+
+def engine_model(path: str) -> str | None:
+    """Return the model that a path for fill-in-the-middle names; None: it is no such path."""
+    found = _ENGINE.fullmatch(path)
+    model = unquote(found[1]) if found else ""
+    return model if MODEL_ID.fullmatch(model) else None
+
+
+def engine_path(model: str) -> str:
+    """Return the path of a fill-in-the-middle completion with `model`, in its normal form.
+
+    Raises PermanentError USAGE `bad_model` for what cannot be the id of a model.
+    """
+    if not MODEL_ID.fullmatch(model):
+        raise _usage(
+            "bad_model",
+            f"{model[:_NAME_SHOWN]!r} cannot be a model's id",
+            "Name a model for completions; those there are: copilot-cred models",
+        )
+    return f"{ENGINES}{quote(model, safe='')}/completions"
 
 
 def checked_headers(given: Mapping[Any, Any]) -> dict[str, str]:

@@ -87,6 +87,10 @@ class IdentitySettings:
     """X-GitHub-Api-Version for Copilot; a withdrawn one is answered with 466."""
     exchange_api_version: str = "2025-04-01"
     """The same for the exchange."""
+    completions_api_version: str = "2025-04-01"
+    """The same for fill-in-the-middle completions, whose host goes by another version."""
+    completions_organization: str = "github-copilot"
+    """`Openai-Organization` for that host: the one value that is known to be sent."""
 
 
 REPAIRS = ("json_errors",)

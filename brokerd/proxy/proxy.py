@@ -17,10 +17,10 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brokerd.core.answers import REFUSED_FROM, Action, action_for
-from brokerd.core.completions import UpstreamCall
+from brokerd.core.completions import ENGINES, UpstreamCall
 from brokerd.core.hints import addressed
 from brokerd.core.pacing.model_name import model_of
 from brokerd.core.refusals import MODEL_NOT_SUPPORTED, explain, is_limit, with_terms
@@ -38,7 +38,7 @@ from brokerd.proxy.whose import Whose
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from brokerd.core.completions import CompletionRequest
     from brokerd.core.quota_header import QuotaSnapshot
@@ -105,10 +105,11 @@ class Proxy:
         is_watched = log.isEnabledFor(logging.DEBUG)
         began_at = self._monotonic() if is_watched else 0.0
         lease = await self._broker.lease(request.account, min_valid=MIN_VALID)
-        ticket = self._pacer.enter(lease.account, request.peer, request.body)
+        naming = request.naming
+        ticket = self._pacer.enter(lease.account, request.peer, naming)
         try:
             if ticket is None:
-                ticket = await self._pacer.turn(lease.account, request.peer, request.body)
+                ticket = await self._pacer.turn(lease.account, request.peer, naming)
                 # That may have taken a while.
                 lease = await self._broker.lease(lease.account, min_valid=MIN_VALID)
                 ticket.again()
@@ -138,7 +139,7 @@ class Proxy:
         found = None if is_watched else self._broker.leasable(request.account, MIN_VALID)
         if found is not None:
             lease = found[0]
-            ticket = self._pacer.enter(lease.account, request.peer, request.body)
+            ticket = self._pacer.enter(lease.account, request.peer, request.naming)
             if ticket is not None:
                 try:
                     return self._begin_with(request, lease, listener, ticket)
@@ -257,7 +258,7 @@ class Proxy:
     ) -> Refusal:
         refusal = explain(reply.status, reply.headers, body, now=self._wall())
         if refusal.failure.code == MODEL_NOT_SUPPORTED and (models := self._models.peek(account)):
-            failure = with_terms(refusal.failure, model_of(request.body), models)
+            failure = with_terms(refusal.failure, model_of(request.naming), models)
             refusal = replace(refusal, failure=failure)
         # Who names none means the chosen default; `login` means the account called `default`.
         if request.account is not None or account != DEFAULT_ACCOUNT:
@@ -278,6 +279,10 @@ class Proxy:
         """
         with _about(account):
             return await self._models.listed(account, fresh=fresh)
+
+    def peek_models(self, account: str) -> Sequence[Mapping[str, Any]]:
+        """Return the list that is kept, however old; nothing is asked. Empty: there is none."""
+        return self._models.peek(account)
 
     async def enable_model(self, account: str | None, model: str) -> tuple[str, str]:
         """Accept a model's terms for the person; return the account's name and the policy's state.
@@ -342,12 +347,14 @@ def _tell_lost(ticket: Ticket, error: BrokerError) -> None:
 def _call(
     request: CompletionRequest, lease: LeasedToken, headers: Mapping[str, str]
 ) -> UpstreamCall:
+    is_fim = request.path.startswith(ENGINES)
     return UpstreamCall(
         lease.host,
-        lease.api_base,
+        lease.completions_base if is_fim else lease.api_base,
         lease.token,
         request.path,
         request.body,
         headers,
         lease.is_direct,
+        is_fim,
     )

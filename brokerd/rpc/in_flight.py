@@ -110,7 +110,7 @@ class InFlight:
         if not self._caller.models_matter:
             return None
         if call.method == "completion.create":
-            return asked_model(call.params.get("body"))
+            return asked_model(call.params.get("body"), call.params.get("path"))
         model = call.params.get("model") if call.method == "models.enable" else None
         return model if isinstance(model, str) else None
 

@@ -27,6 +27,9 @@ __all__ = [
     "usable_model",
 ]
 
+KINDS = {"/embeddings": "embeddings", "/v1/engines": "completion"}
+"""What a model has to be for, by path; for the others it is chat."""
+
 IMAGE_PARTS = frozenset({"image", "image_url", "input_image"})
 
 
@@ -87,7 +90,7 @@ def readable(world: World, request: web.Request, content: bytes) -> dict[str, An
 def usable_model(world: World, account: str, name: Any, path: str) -> dict[str, Any]:
     """Give the entry of the model; refuse what is not there, not allowed, or not for `path`."""
     model = catalogue.usable(name, world.copilot.accepted[account])
-    kind = "embeddings" if path == "/embeddings" else "chat"
+    kind = KINDS.get(path, "chat")
     if model is None or model["capabilities"]["type"] != kind:
         raise refused("model_not_supported", refusals.MODEL_NOT_SUPPORTED)
     if kind == "chat" and path not in model.get("supported_endpoints", [catalogue.CHAT]):

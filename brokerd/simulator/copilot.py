@@ -3,6 +3,7 @@
     GET  {api}/models                 POST {api}/chat/completions   POST {api}/embeddings
     POST {api}/models/{id}/policy     POST {api}/responses
     POST {api}/models/session         POST {api}/v1/messages
+    POST {completions}/v1/engines/{id}/completions
 
 What is POSTed is answered past aiohttp's writer, to the byte.
 """
@@ -15,10 +16,11 @@ import secrets
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
-from brokerd.simulator import catalogue, chat, quirks, refusals, responses
+from brokerd.simulator import catalogue, chat, fim, quirks, refusals, responses
 from brokerd.simulator.admission import (
     RefusedError,
     bearer_of,
@@ -61,6 +63,7 @@ EMBEDDINGS_PATH = "/embeddings"
 SESSION_PATH = "/models/session"
 COMPLETION_PATHS = frozenset({CHAT_PATH, RESPONSES_PATH, MESSAGES_PATH, EMBEDDINGS_PATH})
 POLICY_PATH = re.compile(r"/models/(.+)/policy")
+ENGINES_PATH = re.compile(r"/v1/engines/(.+)/completions")
 # Texts of one request for embeddings where the model does not say.
 MAX_INPUTS = 256
 
@@ -87,13 +90,13 @@ class CopilotRoutes:
 def completes(request: web.Request) -> bool:
     """Whether it asks for something whose answer goes out byte by byte."""
     path = request.path
-    known = path in COMPLETION_PATHS or path == SESSION_PATH or POLICY_PATH.fullmatch(path)
+    known = _is_completion(path) or path == SESSION_PATH or POLICY_PATH.fullmatch(path)
     return request.method == "POST" and bool(known)
 
 
 def visit(world: World, request: web.Request, recorded: RecordedRequest, body: bytes) -> Visit:
     """Take note of a request before anything is answered."""
-    is_completion = request.path in COMPLETION_PATHS
+    is_completion = _is_completion(request.path)
     account = world.account_of(bearer_of(request)) if is_completion else ""
     return world.copilot.visit(account, body, recorded)
 
@@ -109,7 +112,7 @@ def answer_completion(
     """Answer what `completes`; `usual` are the headers of every answer."""
     try:
         account = check_caller(world, request)
-        if request.path in COMPLETION_PATHS:
+        if _is_completion(request.path):
             _check_rate(guest)
         body = readable(world, request, content)
         if request.path == SESSION_PATH:
@@ -118,12 +121,18 @@ def answer_completion(
             return _object(world, usual, _policy(world, account, policy[1], body))
         if request.path == EMBEDDINGS_PATH:
             return _object(world, usual, _embeddings(world, account, body))
+        if engine := ENGINES_PATH.fullmatch(request.path):
+            return _fim(world, account, unquote(engine[1]), body, usual)
         return _completion(world, request, account, body, usual)
     except RefusedError as refusal:
         headers: dict[str, str | None] = {
             **usual, "content-type": "text/plain; charset=utf-8", **refusal.headers,
         }  # fmt: skip
         return Outgoing(refusal.status, headers, [refusal.text.encode()])
+
+
+def _is_completion(path: str) -> bool:
+    return path in COMPLETION_PATHS or ENGINES_PATH.fullmatch(path) is not None
 
 
 def _check_rate(guest: Visit) -> None:
@@ -174,6 +183,28 @@ def _embeddings(world: World, account: str, body: Mapping[str, Any]) -> dict[str
     if not isinstance(dimensions, int) or not 0 < dimensions <= MAX_DIMENSIONS:
         raise refused("invalid_request_body", f"dimensions: 1 to {MAX_DIMENSIONS}")
     return embeddings(model["id"], texts, dimensions)
+
+
+def _fim(
+    world: World, account: str, name: str, body: Mapping[str, Any], usual: Mapping[str, str]
+) -> Outgoing:
+    """`POST {completions}/v1/engines/{id}/completions`: in a stream or not at all."""
+    started, settings = time.monotonic(), world.settings
+    model = usable_model(world, account, name, "/v1/engines")
+    if not isinstance(body.get("prompt"), str):
+        raise refused("invalid_request_body", "prompt: a text is needed")
+    if body.get("stream") is not True:
+        raise refused("invalid_request_body", "stream: only true is supported")
+    events = fim.events(fim.fill(model["id"], body))
+    return Outgoing(
+        200,
+        _headers(world, usual, "text/event-stream", started),
+        chat.sse_writes(events, settings, crlf=False),
+        first_delay=settings.chat_first_delay,
+        interval=settings.chat_interval,
+        in_one=settings.chat_events_per_write == 0,
+        tcp_split=settings.chat_tcp_split,
+    )
 
 
 def _messages(path: str, body: Mapping[str, Any]) -> list[Any]:

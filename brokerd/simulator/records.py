@@ -28,9 +28,9 @@ SHOWN_HEADERS = frozenset(
         "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "connection",
         "content-encoding", "content-length", "content-type", "copilot-integration-id",
         "copilot-vision-request", "editor-plugin-version", "editor-version", "host",
-        "openai-intent", "transfer-encoding", "user-agent", "x-agent-task-id",
-        "x-github-api-version", "x-initiator", "x-interaction-id", "x-interaction-type",
-        "x-request-id",
+        "openai-intent", "openai-organization", "transfer-encoding", "user-agent",
+        "x-agent-task-id", "x-github-api-version", "x-initiator", "x-interaction-id",
+        "x-interaction-type", "x-request-id",
     }
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from brokerd.core.completions import MODEL_ID
 from brokerd.core.refusals import Refusal, explain
 from brokerd.core.refused_calls import refused_call
 from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
@@ -44,10 +45,6 @@ it, and a daemon does not keep two ways to upstream for good."""
 
 ACTED_ON = {401: "copilot_token_rejected", 421: "misdirected"}
 """What refusals of the token are called whoever asked: the token is in question, not the login."""
-
-MODEL_ID = re.compile(r"(?=.{1,200}\Z)(?!\.+(?:/|\Z))[!-.0-~]+(?:/(?!\.+(?:/|\Z))[!-.0-~]+)*")
-"""One segment of a path, once it is quoted: a proxy on the way may undo that, so what is between
-its slashes is looked at too. Dots alone would be a way through the tree."""
 
 STATE = re.compile(r"[a-z_]{1,32}")
 
@@ -83,7 +80,7 @@ class Copilot:
         self._pool = Pool(
             proxy=settings.proxy, trust=trust, timeouts=timeouts, max_connections=max_connections
         )
-        self._targets: dict[tuple[str, str, bool], RequestHead] = {}
+        self._targets: dict[tuple[str, str, bool, bool], RequestHead] = {}
 
     def forget_tokens(self) -> None:
         """Hold none; each request brings its own."""
@@ -178,14 +175,16 @@ class Copilot:
         await self._http.aclose()
 
     def _target_of(self, call: UpstreamCall) -> RequestHead:
-        key = call.host, call.api_base, call.is_direct
+        key = call.host, call.api_base, call.is_direct, call.is_fim
         target = self._targets.get(key)
         if target is not None:
             return target
         origin = OriginAllowList(call.host, self._settings).copilot_origin(call.api_base)
         if len(self._targets) >= MAX_TARGETS:
             self._targets.clear()
-        target = RequestHead(origin, self._identity.for_client(is_direct=call.is_direct))
+        identity = self._identity
+        named = identity.for_completions if call.is_fim else identity.for_client
+        target = RequestHead(origin, named(is_direct=call.is_direct))
         self._targets[key] = target
         return target
 

@@ -54,6 +54,14 @@ class Identity:
         self._exchange = editor | integration | internal
         self._direct_copilot = editor | copilot
         self._copilot = editor | integration | copilot
+        completions = {"OpenAI-Intent": "copilot-ghost"} | _filled(
+            {
+                "X-GitHub-Api-Version": settings.completions_api_version,
+                "Openai-Organization": settings.completions_organization,
+            }
+        )
+        self._direct_completions = editor | completions
+        self._completions = editor | integration | completions
 
     def for_login(self) -> dict[str, str]:
         """Headers for github.com; without `Accept` it answers in forms."""
@@ -98,6 +106,10 @@ class Identity:
     def for_client(self, *, is_direct: bool = False) -> dict[str, str]:
         """Headers that whoever uses a Copilot token should send with it, without credentials."""
         return dict(self._direct_copilot if is_direct else self._copilot)
+
+    def for_completions(self, *, is_direct: bool = False) -> dict[str, str]:
+        """Headers for the host of fill-in-the-middle completions, without credentials."""
+        return dict(self._direct_completions if is_direct else self._completions)
 
 
 def _authorization(scheme: str, token: GitHubToken) -> dict[str, str]:

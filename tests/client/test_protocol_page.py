@@ -179,7 +179,8 @@ def test_what_a_completion_may_have_is_what_the_broker_lets_pass():
     assert int(headers[2]) == completions.MAX_HEADER_VALUE
     assert f"(`copilot-session-token` up to {completions.MAX_SESSION_TOKEN})" in section
     paths = next(row for row in section.splitlines() if row.startswith("| `path` |"))
-    assert re.findall(r"`(/[a-z0-9/]+)`", paths)[:-1] == list(completions.ALLOWED_PATHS)
+    allowed = [*completions.ALLOWED_PATHS, completions.ENGINE_PATH]
+    assert re.findall(r"`(/[a-zA-Z0-9/]+)`", paths)[:-1] == allowed
     assert f"`{completions.DEFAULT_PATH}` (the default)" in paths
 
 

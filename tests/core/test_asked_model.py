@@ -75,3 +75,31 @@ def test_no_reader_takes_another_one_than_we_do(found, escaped):
         assert {exact[0], exact[-1], any_case[0], any_case[-1]} == {asked}
     elif len(any_case) == 1 and exact:
         assert not isinstance(exact[0], str)
+
+
+ENGINE = "/v1/engines/fim/completions"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{}", "fim"),
+        (b'{"prompt": "x"}', "fim"),
+        (b"not even JSON", "fim"),
+        (b'{"model": "fim"}', "fim"),
+        (b'{"model": "other"}', ""),
+        (b'{"Model": "other"}', ""),
+        (b'{"\\u006dodel": "other"}', ""),
+        (b'{"model": "fim", "model": "other"}', ""),
+        (None, ""),
+    ],
+)
+def test_a_path_that_names_a_model_wins_unless_the_body_names_another(body, expected):
+    for path in (ENGINE, "engines/fim/completions"):
+        assert asked_model(body, path) == expected
+
+
+def test_other_paths_name_none():
+    for path in ("/chat/completions", "/v1/engines/../completions", None, 7):
+        assert asked_model(b'{"model": "x"}', path) == "x"
+        assert asked_model(b"{}", path) == ""

@@ -11,6 +11,8 @@ from brokerd.core.completions import (
     CompletionRequest,
     UpstreamCall,
     checked_headers,
+    engine_model,
+    engine_path,
     normal_path,
 )
 from brokerd.errors import ErrorClass, PermanentError
@@ -30,6 +32,51 @@ def test_every_spelling_has_one_normal_form(path):
     bare = path.removeprefix("/").removeprefix("v1/")
     for text in (bare, f"/{bare}", f"v1/{bare}", f"/v1/{bare}"):
         assert normal_path(text) == path
+
+
+@pytest.mark.parametrize(
+    ("segment", "model", "normal"),
+    [
+        ("gpt-41-copilot", "gpt-41-copilot", "gpt-41-copilot"),
+        ("a/b", "a/b", "a%2Fb"),
+        ("a%2fb", "a/b", "a%2Fb"),
+        ("a%2525", "a%25", "a%2525"),
+        ("a%3Fx", "a?x", "a%3Fx"),
+        ("v1.5:x", "v1.5:x", "v1.5%3Ax"),
+        ("x" * 200, "x" * 200, "x" * 200),
+    ],
+)
+def test_a_path_of_an_engine_names_its_model(segment, model, normal):
+    for lead in ("", "/", "v1/", "/v1/"):
+        path = normal_path(f"{lead}engines/{segment}/completions")
+        assert path == f"/v1/engines/{normal}/completions" == engine_path(model)
+        assert engine_model(path) == engine_model(f"{lead}engines/{segment}/completions") == model
+    assert normal_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "segment",
+    ["", "/", "a/", "/a", ".", "..", "a/../b", "a%2f..%2fb", "%2e%2e", "a b", "a%20b", "a?b", "a#b",
+     "%00", "%0d%0a", "%ff", "%e2%82%ac", "€", "x" * 201, "%41" * 201, "a\nb"],
+)  # fmt: skip
+def test_a_path_of_no_engine_is_refused(segment):
+    path = f"/v1/engines/{segment}/completions"
+    assert engine_model(path) is None
+    failure = refusal(normal_path, path)
+    assert failure.code == "path_not_allowed"
+    assert "/v1/engines/MODEL/completions" in failure.message
+
+
+@pytest.mark.parametrize("model", ["", "..", "a/../b", "a b", "€", "x" * 201, "a\r\nb"])
+def test_what_cannot_be_a_model_makes_no_path(model):
+    assert refusal(engine_path, model).code == "bad_model"
+
+
+def test_what_names_the_model_is_the_body_or_the_path():
+    body = b'{"model": "in the body"}'
+    assert CompletionRequest(body).naming is body
+    path = engine_path('odd"model')
+    assert CompletionRequest(body, path).naming == b'{"model": "odd\\"model"}'
 
 
 def test_the_paths_are_those_of_the_copilot_api():
@@ -76,7 +123,7 @@ def test_every_other_path_is_refused_naming_the_allowed_ones(text):
 
 
 def test_a_long_path_is_not_repeated_whole():
-    assert len(refusal(normal_path, "x" * 100_000).message) < 200
+    assert len(refusal(normal_path, "x" * 100_000).message) < 250
 
 
 def test_no_headers_are_no_headers():

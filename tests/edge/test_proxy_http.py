@@ -7,11 +7,13 @@ import time
 import pytest
 
 from brokerd.core.completions import CompletionRequest
+from brokerd.core.fim import WholeCompletion
 from brokerd.errors import BrokerError, ErrorClass, PermanentError, TransientError
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
 from brokerd.proxy.catalogue import MIN_AGE
 from brokerd.simulator import refusals
+from brokerd.upstream import Copilot, UpstreamSettings
 from fakes.broker import a_lease
 from fakes.clock import FakeClock
 from fakes.proxied import WAY, FakeLender, Taker, Ticker
@@ -191,6 +193,90 @@ async def test_copilots_other_paths_answer_too(it, path, body):
     assert json.loads(said)
     answer.close()
     assert sent(it, path) == 1
+
+
+FIM = "/v1/engines/sim-completion/completions"
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+async def test_the_middle_is_filled_by_the_host_for_it(is_direct):
+    async with simulated() as chat, simulated() as it:
+        token = await it.github.exchange(it.token())
+        lease = a_lease(
+            token=token.value,
+            api_base=chat.simulator.url,
+            completions_base=it.simulator.url,
+            is_direct=is_direct,
+        )
+        way = UpstreamSettings(copilot=chat.simulator.url, completions=it.simulator.url)
+        copilot = Copilot(way)
+        proxy = Proxy(FakeLender(lease), lambda: copilot, Pacer(FakeClock()))
+        body = json.dumps({"prompt": "def f():\n    ret", "suffix": "\n", "stream": True}).encode()
+        whole = WholeCompletion()
+        for headers in ({}, {"openai-intent": "copilot-panel"}):
+            answer = await asked(proxy, CompletionRequest(body, FIM, headers=headers))
+            assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
+            whole = WholeCompletion()
+            whole.feed(await answer.read(100_000))
+            answer.close()
+            assert json.loads(whole.end())["choices"][0]["text"].endswith("after: ret")
+        assert not chat.paths()
+        first, second = (seen for seen in it.simulator.world.requests if seen.path == FIM)
+        said = {
+            "openai-intent": "copilot-ghost",
+            "openai-organization": "github-copilot",
+            "x-github-api-version": "2025-04-01",
+        }
+        assert {name: first.headers.get(name) for name in said} == said
+        assert ("copilot-integration-id" in first.headers) == (not is_direct)
+        assert "x-initiator" not in first.headers
+        assert second.headers["openai-intent"] == "copilot-panel"
+        refused = await asked(proxy, CompletionRequest(b'{"prompt": "x"}', FIM))
+        assert (refused.status, refused.refusal.code) == (400, "invalid_request_body")
+        refused.close()
+        await copilot.aclose()
+
+
+async def test_used_up_completions_are_explained_and_the_quota_read_again(it):
+    token = await it.github.exchange(it.token())
+    lease = a_lease(
+        token=token.value, api_base=it.simulator.url, completions_base=it.simulator.url
+    )
+    used_up = []
+    proxy = Proxy(
+        FakeLender(lease), lambda: it.copilot, Pacer(FakeClock()), on_used_up=used_up.append
+    )
+    it.simulator.world.queue_faults(FIM, [TABLE["402_free_quota_exceeded"]])
+    answer = await asked(proxy, CompletionRequest(b'{"prompt": "x", "stream": true}', FIM))
+    assert (answer.status, answer.refusal.code) == (402, "free_quota_exceeded")
+    assert used_up == ["default"]
+    answer.close()
+
+
+async def test_a_model_that_cools_down_is_known_by_the_path(it):
+    token = await it.github.exchange(it.token())
+    lease = a_lease(
+        token=token.value, api_base=it.simulator.url, completions_base=it.simulator.url
+    )
+    proxy = Proxy(FakeLender(lease), lambda: it.copilot, Pacer(FakeClock()))
+    it.simulator.world.queue_faults(FIM, [TABLE["429_user_model_rate_limited"]])
+    body = b'{"prompt": "x", "stream": true}'
+    (await asked(proxy, CompletionRequest(body, FIM))).close()
+    with pytest.raises(TransientError, match="sim-completion"):
+        await asked(proxy, CompletionRequest(body, FIM))
+    assert list(proxy.pacing("default").models) == ["sim-completion"]
+    (await asked(proxy, question())).close()
+
+
+async def test_a_host_for_completions_that_is_not_permitted_gets_nothing(it):
+    lease = a_lease(api_base=it.simulator.url, completions_base="https://proxy.example.test")
+    proxy = Proxy(FakeLender(lease), lambda: it.copilot, Pacer(FakeClock()))
+    with pytest.raises(PermanentError) as caught:
+        await asked(proxy, CompletionRequest(b"{}", FIM))
+    assert (caught.value.failure.error_class, caught.value.failure.code) == (
+        ErrorClass.DENIED,
+        "api_base_refused",
+    )
 
 
 # Models.

@@ -515,3 +515,44 @@ async def test_what_is_kept_is_bounded(monkeypatch):
         assert len(first.request_body) == 16 * 1024
         assert second is not None
         assert third is None
+
+
+# Fill-in-the-middle.
+
+ENGINE = "/v1/engines/sim-completion/completions"
+
+
+async def test_the_middle_is_filled_in_a_stream():
+    async with copilot() as (running, http):
+        body = {"prompt": "a = 1\nb =", "suffix": "\nc", "stream": True, "n": 2}
+        answer = await http.post(ENGINE, json=body)
+        assert answer.headers["content-type"] == "text/event-stream"
+        *chunks, done = events(answer.text)
+        assert done == "[DONE]"
+        for index in range(2):
+            told = [each["choices"][0] for each in chunks if each["choices"][0]["index"] == index]
+            text = "".join(each["text"] for each in told)
+            assert text == "# sim-completion, simulated, after: b ="
+            assert [each["finish_reason"] for each in told][-2:] == [None, "stop"]
+        usage = chunks[-1]["usage"]
+        assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"]
+        token = running.world.requests[-1]
+        assert (token.account, token.body_complete) != ("", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        (ENGINE, {"prompt": "x"}, 400, "invalid_request_body"),
+        (ENGINE, {"prompt": "x", "stream": False}, 400, "invalid_request_body"),
+        (ENGINE, {"stream": True}, 400, "invalid_request_body"),
+        ("/v1/engines/sim-chat/completions", {"prompt": "x", "stream": True}, 400,
+         "model_not_supported"),
+        ("/v1/engines/a%2Fb/completions", {"prompt": "x", "stream": True}, 400,
+         "model_not_supported"),
+    ],
+)  # fmt: skip
+async def test_what_the_host_for_completions_refuses(path, body, status, code):
+    async with copilot() as (_, http):
+        answer = await http.post(path, json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

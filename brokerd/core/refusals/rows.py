@@ -166,8 +166,9 @@ BY_STATUS: Final = {
     466: Row(
         ErrorClass.DENIED,
         "it no longer supports this client's version",
-        "Update copilot-broker, or set another [identity] copilot_api_version in config.toml "
-        "and run: systemctl --user reload copilot-broker",
+        "Update copilot-broker, or set another [identity] copilot_api_version (for "
+        "fill-in-the-middle: completions_api_version) in config.toml and run: "
+        "systemctl --user reload copilot-broker",
     ),
     499: Row(ErrorClass.TEMPORARY, "it cancelled the request", _LATER),
     503: Row(

@@ -28,9 +28,10 @@ __all__ = ["add", "api"]
 
 DESCRIPTION = """\
 Send one request (POST) to a path of the Copilot API and print the answer's body
-as it is. Paths: /chat/completions, /responses, /v1/messages, /embeddings and
-/models/session; the broker refuses others. (For the models: copilot-cred models
---json.)
+as it is. Paths: /chat/completions, /responses, /v1/messages, /embeddings,
+/models/session and /v1/engines/MODEL/completions (fill-in-the-middle; its body
+has to say "stream": true); the broker refuses others. (For the models:
+copilot-cred models --json.)
 
 The body is sent untouched: --body TEXT, or what stdin holds. The credential and
 the headers that name the broker are added by it and cannot be changed. Every
