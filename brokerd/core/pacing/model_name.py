@@ -15,7 +15,7 @@ import re
 from brokerd.core.turns import MAX_ITEMS
 
 
-__all__ = ["MAX_NAME", "model_of"]
+__all__ = ["MAX_NAME", "model_of", "place_of"]
 
 MAX_NAME = 200
 """Characters of a name that are looked at; real ones have forty."""
@@ -35,18 +35,20 @@ _REST_MAX = 4096
 
 def model_of(body: bytes) -> str:
     """Return the model that a JSON body names; "" for one that names none or is not JSON."""
-    count = body.count(_KEY)
-    if _ESCAPED_LETTER not in body:
-        if not count:
+    found = place_of(body)
+    if found is not None:
+        try:
+            return str(found[1], "utf-8")[:MAX_NAME]
+        except ValueError:
             return ""
-        if count == 1:
-            found = _FIRST.match(body) or _last(body)
-            if found is not None:
-                try:
-                    return str(found[1], "utf-8")[:MAX_NAME]
-                except ValueError:
-                    return ""
-    return _parsed(body)
+    return _parsed(body) if _KEY in body or _ESCAPED_LETTER in body else ""
+
+
+def place_of(body: bytes) -> re.Match[bytes] | None:
+    """Return where the name stands (group 1), where that is sure without reading all of it."""
+    if body.count(_KEY) != 1 or _ESCAPED_LETTER in body:
+        return None
+    return _FIRST.match(body) or _last(body)
 
 
 def _last(body: bytes) -> re.Match[bytes] | None:

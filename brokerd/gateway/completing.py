@@ -1,0 +1,330 @@
+"""One completion for an HTTP client, from its request to the last byte: calls, and no task.
+
+A refusal of Copilot's comes back with its status and, where it is none that the caller's library
+could read, in words that it can. An answer passes as it is, unless it has to be translated or a
+repair fires. A task there is only where something has to be waited for: the account's first list
+of models, a token, a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from brokerd.core.dialects.dialect import Dialect
+from brokerd.core.dialects.errors import error_body, error_event, error_headers
+from brokerd.core.fim import WholeCompletion
+from brokerd.core.refusals import explain_whole
+from brokerd.core.usage_tail import UsageTail
+from brokerd.errors import BrokerError, ErrorClass, Failure
+from brokerd.gateway.collected import Collected
+from brokerd.gateway.messages import Reply
+from brokerd.gateway.relay import Relay
+from brokerd.gateway.replies import ERROR, defect, refused
+from brokerd.gateway.wanted import ACCOUNT, FIM, account_of, wanted, wanted_fim
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from brokerd.core.settings import Config
+    from brokerd.gate import Caller
+    from brokerd.gateway.catalogue import Catalogue
+    from brokerd.gateway.collected import Held
+    from brokerd.gateway.keepalive import Keepalive
+    from brokerd.gateway.messages import Outlet, Request
+    from brokerd.gateway.relay import Changed
+    from brokerd.gateway.routes import Route
+    from brokerd.gateway.wanted import Wanted
+    from brokerd.proxy import Answer, Proxy
+    from brokerd.proxy.begun import Begun
+
+
+__all__ = ["Completing", "Workshop"]
+
+log = logging.getLogger(__name__)
+
+TRANSLATED: Final = "x-copilot-broker-translated"
+"""Of an answer that was translated: from which endpoint's words into which."""
+
+MODEL: Final = "x-copilot-broker-model"
+"""Of an answer by a model that was asked for under another name."""
+
+_NOT_OURS_TO_PASS: Final = ("access-control-", "alt-svc", "strict-transport-security")
+"""Beginnings of upstream's headers that are about itself: what pages may read it, where else it
+can be found. Said by us they would be about this machine."""
+
+_LENGTH: Final = "content-length"
+JSON: Final = "application/json"
+
+
+class Workshop:
+    """What all completions of the door share."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        catalogue: Catalogue,
+        keepalive: Keepalive,
+        held: Held,
+        *,
+        config: Callable[[], Config],
+        default_account: Callable[[], str],
+        on_end: Callable[[Completing], None],
+    ) -> None:
+        """`config` is the one of the moment; `on_end` is told of each completion that is over."""
+        self.proxy = proxy
+        self.catalogue = catalogue
+        self.keepalive = keepalive
+        self.held = held
+        self.config = config
+        self.default_account = default_account
+        self.on_end = on_end
+
+
+class Completing:
+    """`Work` of one request; what it is waiting for, or what the answer flows through."""
+
+    __slots__ = (
+        "_begun", "_in_path", "_is_over", "_outlet", "_request", "_shop", "_task", "_under_way",
+        "_wanted", "account", "caller", "code", "head_at", "model", "path", "since", "status",
+        "usage",
+    )  # fmt: skip
+
+    def __init__(
+        self, shop: Workshop, request: Request, outlet: Outlet, caller: Caller, route: Route
+    ) -> None:
+        self._shop = shop
+        self._request = request
+        self._outlet = outlet
+        self._begun: Begun | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._under_way: Relay | Collected | None = None
+        self._wanted: Wanted | None = None
+        self._is_over = False
+        self.caller = caller
+        self._in_path = route.model
+        self.path = route.path
+        """The endpoint, as the caller spoke to it."""
+        self.account = self.model = ""
+        self.status = 0
+        """Of the answer; 0: the caller has left before there was one."""
+        self.code = ""
+        """Of the error, if it is one."""
+        self.since = asyncio.get_running_loop().time()
+        self.head_at = 0.0
+        """When upstream's head was there (loop time); 0: never."""
+        self.usage = UsageTail()
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the caller speaks."""
+        return Dialect.of(self.path)
+
+    def start(self) -> None:
+        """Begin; it may be answered when this returns."""
+        is_fim = self.path == FIM  # its host has models of its own
+        known = {} if is_fim else self._shop.catalogue.now(self._account())
+        if known is None:
+            self._task = asyncio.get_running_loop().create_task(self._wait())
+        else:
+            self._send(known)
+
+    def go_on(self) -> None:
+        """See `Work.go_on`."""
+        if self._under_way is not None:
+            self._under_way.go_on()
+
+    def close(self) -> None:
+        """See `Work.close`."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._begun is not None:
+            self._begun.close()
+        if self._under_way is not None:
+            self._under_way.close()
+        self._over()
+
+    # -- the question -------------------------------------------------------------------------
+
+    def _account(self) -> str:
+        return account_of(self._request, self.caller) or self._shop.default_account()
+
+    async def _wait(self) -> None:
+        known = await self._shop.catalogue.get(self._account())
+        self._task = None
+        self._send(known)
+
+    def _send(self, known: Mapping[str, Mapping[str, Any]]) -> None:
+        try:
+            if self.path == FIM:
+                asked = wanted_fim(self._request, self.caller, self._in_path, self._shop.config())
+            else:
+                asked = wanted(self._request, self.caller, self.path, known, self._shop.config())
+            self._wanted, self.model = asked, asked.model
+            self._begun = self._shop.proxy.begin(asked.request, self._arrived)
+        except BrokerError as error:
+            self._refuse(error.failure)
+        except Exception:
+            log.exception("request not served")
+            self._reply(defect(self.dialect))
+
+    def _arrived(self, outcome: Answer | BaseException) -> None:
+        self._begun = None
+        if isinstance(outcome, BrokerError):
+            self._refuse(outcome.failure)
+        elif isinstance(outcome, BaseException):
+            log.error("request not served", exc_info=outcome)
+            self._reply(defect(self.dialect))
+        else:
+            self.head_at = asyncio.get_running_loop().time()
+            self.account = outcome.account
+            self.caller.complete(outcome.account)
+            self._answer(outcome)
+
+    # -- the answer ---------------------------------------------------------------------------
+
+    def _answer(self, answer: Answer) -> None:
+        assert self._wanted is not None
+        self.status = answer.status
+        kind = answer.headers.get("content-type", "")
+        is_stream = answer.refusal is None and kind.startswith("text/event-stream")
+        if not is_stream or self._wanted.wants_whole:
+            whole = Collected(answer, self._shop.held, self._collected(answer))
+            self._under_way = whole
+            whole.start()
+            return
+        changed = self._changed()
+        relay = self._under_way = Relay(
+            answer,
+            self._outlet,
+            self._shop.keepalive,
+            self.usage,
+            changed,
+            on_end=self._streamed,
+            on_refusal=lambda failure: self._shop.proxy.note_refusal(answer.account, failure),
+        )
+        self._outlet.start(answer.status, self._headers(answer))
+        relay.start()
+
+    def _changed(self) -> Changed:
+        assert self._wanted is not None
+        if self._wanted.translation is not None:
+            return self._wanted.translation.stream()
+        return Untouched(self.dialect)
+
+    def _streamed(self, failure: Failure | None) -> None:
+        self._under_way = None
+        if failure is not None:
+            self.code = failure.code
+        self._over()
+
+    def _collected(self, answer: Answer) -> Callable[[bytes, Failure | None], None]:
+        def ended(body: bytes, failure: Failure | None) -> None:
+            self._under_way = None
+            try:
+                self._reply(self._whole(answer, body, failure))
+            except BrokerError as error:
+                self._refuse(error.failure)
+            except Exception:
+                log.exception("answer not passed on")
+                self._reply(defect(self.dialect))
+
+        return ended
+
+    def _whole(self, answer: Answer, body: bytes, failure: Failure | None) -> Reply:
+        assert self._wanted is not None
+        if failure is not None:  # upstream has died: whether it was served is not known
+            self.code = failure.code
+            return refused(self.dialect, failure)
+        headers = self._headers(answer)
+        refusal = answer.refusal
+        if refusal is not None:
+            self.code = refusal.code
+            if self._shop.config().http.repairs.get("json_errors", True):
+                request_id = answer.headers.get("x-request-id", "")
+                body = error_body(
+                    self.dialect, answer.status, refusal, body, request_id=request_id
+                )
+                headers = {**error_headers(refusal), **headers, "content-type": JSON}
+            headers[ERROR] = refusal.code
+            return Reply(answer.status, headers, body)
+        self.usage.feed(body)
+        if (failure := explain_whole(body)) is not None:
+            self.code = failure.code
+            self._shop.proxy.note_refusal(answer.account, failure)
+        elif self._wanted.wants_whole:
+            body = _fim_whole(body)
+            headers["content-type"] = JSON
+        elif self._wanted.translation is not None:
+            try:
+                body = self._wanted.translation.whole(body)
+            except ValueError as error:
+                return refused(self.dialect, _unreadable(error), 502)
+        return Reply(answer.status, headers, body)
+
+    def _headers(self, answer: Answer) -> dict[str, str]:
+        assert self._wanted is not None
+        headers = {
+            name: value
+            for name, value in answer.headers.items()
+            if name != _LENGTH and not name.startswith(_NOT_OURS_TO_PASS)
+        }
+        if self._wanted.is_renamed:
+            headers[MODEL] = self.model
+        if self._wanted.translation is not None and answer.refusal is None:
+            headers[TRANSLATED] = f"{self._wanted.request.path} to {self.path}"
+        return headers
+
+    def _refuse(self, failure: Failure) -> None:
+        self.code = failure.code
+        more = {ACCOUNT: self._account()} if self._account() else None
+        self._reply(refused(self.dialect, failure, more=more))
+
+    def _reply(self, reply: Reply) -> None:
+        self.status = reply.status
+        self._outlet.reply(reply)
+        self._over()
+
+    def _over(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._shop.on_end(self)
+
+
+class Untouched:
+    """`Changed` that changes nothing."""
+
+    __slots__ = ("_dialect",)
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+
+    def feed(self, chunk: bytes) -> bytes:
+        """See `Changed.feed`."""
+        return chunk
+
+    def end(self) -> bytes:
+        """See `Changed.end`."""
+        return b""
+
+    def broken(self, failure: Failure) -> bytes:
+        """See `Changed.broken`."""
+        return error_event(self._dialect, failure)
+
+
+def _fim_whole(stream: bytes) -> bytes:
+    whole = WholeCompletion()
+    whole.feed(stream)
+    return whole.end()
+
+
+def _unreadable(error: ValueError) -> Failure:
+    return Failure(
+        ErrorClass.TEMPORARY,
+        "answer_not_translatable",
+        f"the answer cannot be translated: {error}",
+        "Choose a model that speaks this endpoint: copilot-cred models",
+    )

@@ -1,0 +1,194 @@
+"""What is sent upstream for a request: which model, through which endpoint, in whose words.
+
+    name of the model → the account's own id (`core.model_choice`)
+    endpoint of the request → one that the model speaks, translated where it is another one
+    body → repaired where a tool says what Copilot does not take (`core.repairs`)
+
+All of it is pure but for the rights, which are asked last: about what would really be sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from brokerd.core.asked_model import asked_model
+from brokerd.core.completions import (
+    ALLOWED_HEADERS,
+    CompletionRequest,
+    checked_headers,
+    engine_path,
+)
+from brokerd.core.fim import read_fim
+from brokerd.core.model_choice import chosen, endpoints_of, way_for, with_model
+from brokerd.core.pacing.model_name import model_of
+from brokerd.errors import ErrorClass, Failure, PermanentError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brokerd.core.dialects.translation import Translation
+    from brokerd.core.settings import Config
+    from brokerd.gate import Caller
+    from brokerd.gateway.messages import Request
+
+
+__all__ = ["ACCOUNT", "FIM", "Wanted", "account_of", "wanted", "wanted_fim"]
+
+FIM: Final = "/completions"
+"""The endpoint of fill-in-the-middle completions, as OpenAI's API has it."""
+
+ACCOUNT: Final = "x-copilot-broker-account"
+"""The caller's word for whose login to use."""
+
+_SHOWN: Final = 64
+"""Characters of a caller's word repeated back to it."""
+
+_ANTHROPIC: Final = frozenset({"anthropic-beta", "anthropic-version"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """See the module's docstring."""
+
+    request: CompletionRequest
+    path: str
+    """The endpoint as the caller spoke to it."""
+    model: str
+    """GitHub's id, or the caller's word for it; "" where none is named."""
+    translation: Translation | None = field(default=None, repr=False)
+    """None: both speak the same."""
+    wants_whole: bool = False
+    """Whether a stream has to be collected into one answer."""
+    is_renamed: bool = False
+    """Whether the caller said another name."""
+    repairs: tuple[str, ...] = ()
+    """Names of those that changed the request."""
+
+
+def account_of(request: Request, caller: Caller) -> str | None:
+    """Return the account meant: the only one there is for this caller, else the one it names."""
+    accounts = caller.rights.accounts
+    if accounts is not None and len(accounts) == 1:
+        (only,) = accounts
+        return request.headers.get(ACCOUNT) or only
+    return request.headers.get(ACCOUNT) or None
+
+
+def wanted(
+    request: Request,
+    caller: Caller,
+    path: str,
+    known: Mapping[str, Mapping[str, Any]],
+    config: Config,
+) -> Wanted:
+    """Return what to send. Raises BrokerError for what may not be, or cannot.
+
+    `path` is the endpoint, `known` the account's models (empty: not known).
+    """
+    body = request.body
+    account = account_of(request, caller)
+    named = model_of(body)
+    model = chosen(named, config.models.aliases, known)
+    if model != named:
+        body = with_model(body, model)
+    if caller.models_matter:
+        caller.check("completion.create", account, asked_model(body))
+    else:
+        caller.check("completion.create", account)
+    spoken, translation = path, None
+    entry = known.get(model)
+    if entry is not None:
+        spoken = _way(path, model, entry)
+    headers = _passed_on(request)
+    body, headers, repairs = _repaired(path, body, headers, config)
+    if spoken != path:
+        translation = _translated(path, spoken, body, model)
+        body = translation.body
+        headers = {name: value for name, value in headers.items() if name not in _ANTHROPIC}
+    completion = _completion(caller, spoken, body, account, headers)
+    return Wanted(completion, path, model, translation, is_renamed=model != named, repairs=repairs)
+
+
+def wanted_fim(request: Request, caller: Caller, in_path: str, config: Config) -> Wanted:
+    """Return what to send for a fill-in-the-middle completion. Raises BrokerError.
+
+    `in_path` is the model that the path names, percent-encoding as it came; "": the body does.
+    """
+    account = account_of(request, caller)
+    asking = read_fim(request.body)
+    named = unquote(in_path) or asking.model
+    model = chosen(named, config.models.aliases, ())
+    caller.check("completion.create", account, model)
+    completion = _completion(caller, engine_path(model), asking.body, account, _passed_on(request))
+    return Wanted(
+        completion,
+        FIM,
+        model,
+        is_renamed=model != named,
+        wants_whole=not asking.wants_stream,
+    )
+
+
+def _passed_on(request: Request) -> dict[str, str]:
+    given = {name: value for name, value in request.headers.items() if name in ALLOWED_HEADERS}
+    return checked_headers(given) if given else given
+
+
+def _completion(
+    caller: Caller, path: str, body: bytes, account: str | None, headers: dict[str, str]
+) -> CompletionRequest:
+    return CompletionRequest(
+        body,
+        path,
+        stream=True,  # the answer is taken as it comes, in pieces or not
+        account=account,
+        headers=headers,
+        peer=caller.peer.pid or id(caller),  # by TCP the process is not known
+    )
+
+
+def _way(path: str, model: str, entry: Mapping[str, Any]) -> str:
+    endpoints = endpoints_of(entry)
+    way = way_for(path, endpoints)
+    if way is not None:
+        return way
+    hint = "Choose another one of: copilot-cred models"
+    if endpoints:
+        hint = "Send it to " + " or ".join(endpoints)
+    raise PermanentError(
+        Failure(
+            ErrorClass.USAGE,
+            "unsupported_api_for_model",
+            f"the model {model[:_SHOWN]} cannot be spoken to through {path}",
+            hint,
+        )
+    )
+
+
+def _translated(path: str, spoken: str, body: bytes, model: str) -> Translation:
+    # Late: who never translates never pays for it.
+    from brokerd.core.dialects.meaning import UntranslatableError  # noqa: PLC0415
+    from brokerd.core.dialects.translation import Translation  # noqa: PLC0415
+
+    try:
+        return Translation(path, spoken, body)
+    except UntranslatableError as error:
+        raise PermanentError(
+            Failure(
+                ErrorClass.USAGE,
+                "not_translatable",
+                f"the model {model[:_SHOWN]} is spoken to through {spoken}, "
+                f"which has no words for {error}",
+                f"Leave it out, or send the request to {spoken} yourself; "
+                "other models: copilot-cred models",
+            )
+        ) from None
+
+
+def _repaired(
+    path: str, body: bytes, headers: dict[str, str], config: Config
+) -> tuple[bytes, dict[str, str], tuple[str, ...]]:
+    return body, headers, ()
