@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from brokerd.core.loopback import host_and_port
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from brokerd.core.settings import Config
 
 
-__all__ = ["Reach", "Surroundings", "reach_of"]
+__all__ = ["Reach", "Surroundings", "needs_restart", "reach_of"]
 
 HTTPS_PORT: Final = 443
 DNS_PORT: Final = 53
@@ -135,8 +137,19 @@ def reach_of(config: Config, environ: Mapping[str, str], around: Surroundings) -
         readable=frozenset(path for path in readable if path.startswith("/")),
         writable=frozenset(writable),
         connect_ports=frozenset(_ports(config, environ)),
+        bind_ports=frozenset(_own_ports(config)),
         abstract_sockets=_needs_abstract(environ),
     )
+
+
+def needs_restart(old: Config, new: Config) -> str:
+    """Say what of `new` a running daemon with `old` cannot take up, for a person; "" for nothing.
+
+    Whatever its confinement: listeners are opened at the start, and stay where they are.
+    """
+    if new.http.tcp == old.http.tcp:
+        return ""
+    return f"listening on {new.http.tcp}" if new.http.tcp else f"closing {old.http.tcp}"
 
 
 def _holds(folder: str, home: str) -> bool:
@@ -168,6 +181,11 @@ def _ports(config: Config, environ: Mapping[str, str]) -> Iterator[int]:
             yield from _port(value if "://" in value else f"http://{value}")
         if name in _DBUS_ADDRESSES and "tcp:" in value:
             yield from (int(port) for port in re.findall(r"\bport=(\d{1,5})\b", value))
+
+
+def _own_ports(config: Config) -> Iterator[int]:
+    if config.http.tcp:
+        yield host_and_port(config.http.tcp)[1]
 
 
 def _port(url: str | None) -> Iterator[int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from brokerd.core.reach import Reach, Surroundings, reach_of
-from brokerd.core.settings import Config, NetworkSettings, UrlSettings
+from brokerd.core.reach import Reach, Surroundings, needs_restart, reach_of
+from brokerd.core.settings import Config, HttpSettings, NetworkSettings, UrlSettings
 
 
 HOME = "/home/ada"
@@ -154,3 +154,42 @@ def test_more_is_named():
     assert small.lacks(large) == "writing /s, listening on 1"
     # a name that only begins alike
     assert not Reach(readable=frozenset({"/etc"})).covers(Reach(readable=frozenset({"/etcetera"})))
+
+
+def listening(tcp):
+    return Config(http=HttpSettings(tcp=tcp))
+
+
+@pytest.mark.parametrize(
+    ("tcp", "ports"), [("", set()), ("127.0.0.1:4141", {4141}), ("[::1]:8080", {8080})]
+)
+def test_the_http_door_binds_its_port_and_no_other(tcp, ports):
+    found = reach(listening(tcp))
+    assert found.bind_ports == ports
+    assert found.connect_ports == {443, 53}  # nobody here connects to it
+
+
+def test_a_port_to_bind_was_given_at_the_start_or_not():
+    one, other = listening("127.0.0.1:4141"), listening("127.0.0.1:4142")
+    assert reach().lacks(reach(one)) == "listening on 4141"
+    assert reach(one).lacks(reach(other)) == "listening on 4142"
+    assert reach(one).covers(reach())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("", "", ""),
+        ("127.0.0.1:4141", "127.0.0.1:4141", ""),
+        ("", "127.0.0.1:4141", "listening on 127.0.0.1:4141"),
+        ("127.0.0.1:4141", "[::1]:4141", "listening on [::1]:4141"),
+        ("127.0.0.1:4141", "", "closing 127.0.0.1:4141"),
+    ],
+)
+def test_listeners_do_not_move_in_a_running_daemon(old, new, told):
+    assert needs_restart(listening(old), listening(new)) == told
+
+
+def test_the_rest_of_the_door_can_change_while_it_runs():
+    new = Config(http=HttpSettings("127.0.0.1:1", 0, {}))
+    assert needs_restart(listening("127.0.0.1:1"), new) == ""

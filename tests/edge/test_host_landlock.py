@@ -131,6 +131,7 @@ reach = Reach(
     readable=frozenset(given["readable"]) | code,
     writable=frozenset(given["writable"]),
     connect_ports=frozenset(given["connect"]),
+    bind_ports=frozenset(given["bind"]),
     abstract_sockets=given.get("abstract", False),
 )
 before = len(os.listdir("/proc/self/fd"))
@@ -191,13 +192,14 @@ print(json.dumps({
 """
 
 
-def run(*tries, confined=True, readable=(), writable=(), connect=(), home=None, **more):
+def run(*tries, confined=True, readable=(), writable=(), connect=(), bind=(), home=None, **more):
     """Let a child confine itself, then try; returns what it told."""
     given = {
         "confined": confined,
         "readable": [str(path) for path in readable],
         "writable": [str(path) for path in writable],
         "connect": list(connect),
+        "bind": list(bind),
         "tries": tries,
         **more,
     }
@@ -292,6 +294,17 @@ def test_ports(ports, confined):
         ("connect", listed), ("connect", other), ("bind", 0), confined=confined, connect=[listed]
     )
     assert found == ["done", *(["EACCES"] * 2 if confined else ["done"] * 2)]
+
+
+@needs_abi(4)
+def test_one_port_may_be_bound(ports):
+    with socket.socket() as one, socket.socket() as other:  # two that nobody has
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        free, unlisted = one.getsockname()[1], other.getsockname()[1]
+    found = outcomes(("bind", free), ("bind", unlisted), ("bind", 0), bind=[free])
+    assert found == ["done", "EACCES", "EACCES"]
+    assert outcomes(("connect", ports[0]), bind=[ports[0]]) == ["EACCES"]
 
 
 @needs_abi(6)
