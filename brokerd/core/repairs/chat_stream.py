@@ -1,0 +1,194 @@
+"""The repairs of a chat stream: `empty_choices`, `chunk_object`, `merged_choices`, `anthropic_chat`.
+
+The first event with a choice decides what the stream is:
+
+- sound: it passes from there on without a look; or, where the request offers tools, it is
+  searched for a second choice, and read only where a tool call begins or there may be one.
+- bare (no `object`, no `index`): every event is read.
+- Anthropic's: all of it goes through the translation.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from brokerd.core.repairs import chat_shape
+from brokerd.core.repairs.sse_events import Held, changed, each_event
+
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    class _Translation(Protocol):
+        def feed(self, chunk: bytes) -> bytes: ...
+
+        def end(self) -> bytes: ...
+
+
+__all__ = ["ChatStream"]
+
+_A_CHOICE: Final = re.compile(rb'"choices"\s*:\s*\[\s*\{')
+_NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_OBJECT: Final = re.compile(rb'"object"\s*:\s*"')
+_INDEX: Final = re.compile(rb'"index"\s*:')
+_ANTHROPIC: Final = re.compile(rb'"type"\s*:\s*"message_start"')
+
+_LATER: Final = re.compile(rb'"index"\s*:\s*[1-9]|"tool_calls"\s*:\s*\[\s*\{')
+"""What a second choice has, or a call whose number it would have to respect."""
+
+
+class _Is(Enum):
+    """What the stream is."""
+
+    UNKNOWN = auto()
+    SOUND = auto()
+    """Nothing more to look for."""
+    WATCHED = auto()
+    """Sound so far; a second choice may come."""
+    READ = auto()
+    """Every event is read."""
+
+
+class ChatStream:
+    """The repairs of one stream."""
+
+    __slots__ = (
+        "_calls",
+        "_enabled",
+        "_fired",
+        "_has_tools",
+        "_held",
+        "_is",
+        "_is_bare",
+        "_is_merged",
+        "_request",
+        "_translation",
+    )
+
+    def __init__(
+        self, enabled: Collection[str], fired: list[str], request: bytes, *, has_tools: bool
+    ) -> None:
+        self._enabled = enabled
+        self._fired = fired
+        self._request = request
+        self._has_tools = has_tools and "merged_choices" in enabled
+        self._held = Held()
+        self._is = _Is.UNKNOWN
+        self._is_bare = False
+        self._is_merged = False
+        self._calls: dict[tuple[int, int], int] = {}
+        """Number of a tool call in the one choice, by its choice and its number there."""
+        self._translation: _Translation | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """See `answering.StreamRepairs`."""
+        if self._is is _Is.SOUND:
+            return chunk
+        if self._translation is not None:
+            return self._translation.feed(chunk)
+        was_empty = self._held.is_empty
+        whole = self._held.take(chunk)
+        told = self._repaired(whole) if whole else b""
+        if self._translation is not None:
+            return told + self._translation.feed(self._held.release())
+        if self._held.is_too_long:
+            self._is = _Is.SOUND
+        if self._is is not _Is.SOUND:
+            return told
+        rest = self._held.release()
+        return chunk if was_empty and told is whole else told + rest
+
+    def end(self) -> bytes:
+        """See `answering.StreamRepairs`."""
+        if self._translation is not None:
+            return self._translation.end()
+        rest = self._held.release()
+        return self._repaired(rest) if rest and self._is is not _Is.SOUND else rest
+
+    def _repaired(self, whole: bytes) -> bytes:
+        if self._is is _Is.WATCHED and _LATER.search(whole) is None:
+            return whole
+        events = each_event(whole)
+        told = [self._one(event) for event in events]
+        same = all(new is old for new, old in zip(told, events, strict=True))
+        return whole if same else b"".join(told)
+
+    def _one(self, event: bytes) -> bytes:
+        if self._translation is not None:
+            return self._translation.feed(event)
+        if self._is is _Is.UNKNOWN:
+            if _A_CHOICE.search(event) is not None:
+                self._decide(event)
+            elif _NO_CHOICES.search(event) is not None and self._is_dropped(event):
+                return b""
+            elif _ANTHROPIC.search(event) is not None and "anthropic_chat" in self._enabled:
+                return self._translated(event)
+        if self._is is _Is.READ or (self._is is _Is.WATCHED and _LATER.search(event) is not None):
+            return changed(event, self._shape)
+        return event
+
+    def _decide(self, event: bytes) -> None:
+        sound = _OBJECT.search(event) is not None and _INDEX.search(event) is not None
+        if not sound and "chunk_object" in self._enabled:
+            self._fired.append("chunk_object")
+            self._is_bare = True
+            self._is = _Is.READ
+        else:
+            self._is = _Is.WATCHED if self._has_tools else _Is.SOUND
+
+    def _is_dropped(self, event: bytes) -> bool:
+        """Whether it is a chunk that says nothing to a client: usage, it keeps."""
+        if "empty_choices" not in self._enabled:
+            return False
+        says_nothing: list[bool] = []
+
+        def look(fields: dict[str, Any]) -> bool:
+            says_nothing.append(fields.get("choices") == [] and fields.get("usage") is None)
+            return False
+
+        changed(event, look)
+        if not any(says_nothing):
+            return False
+        self._fired.append("empty_choices")
+        return True
+
+    def _translated(self, event: bytes) -> bytes:
+        from brokerd.core.repairs.anthropic_stream import AnthropicStream  # noqa: PLC0415 - seldom
+
+        self._fired.append("anthropic_chat")
+        self._translation = AnthropicStream(self._request)
+        return self._translation.feed(event)
+
+    def _shape(self, chunk: dict[str, Any]) -> bool:
+        is_changed = self._is_bare and chat_shape.with_object(chunk, "chat.completion.chunk")
+        if self._has_tools:
+            for choice in chat_shape.choices_of(chunk):
+                is_changed |= self._merge(choice)
+            if self._is_merged:
+                is_changed |= chat_shape.into_one(chunk)
+        return is_changed
+
+    def _merge(self, choice: dict[str, Any]) -> bool:
+        """Let a further choice be part of the first."""
+        at = choice.get("index")
+        is_further = isinstance(at, int) and at > 0
+        if is_further:
+            choice["index"] = 0
+            if not self._is_merged:
+                self._is_merged = True
+                self._is = _Is.READ
+                self._fired.append("merged_choices")
+        calls = chat_shape.delta_of(choice).get("tool_calls")
+        is_changed = is_further
+        for call in calls if isinstance(calls, list) else ():
+            number = call.get("index", 0) if isinstance(call, dict) else None
+            if isinstance(number, int):
+                place = (at if isinstance(at, int) else 0, number)
+                call["index"] = self._calls.setdefault(place, len(self._calls))
+                is_changed |= call["index"] != number
+        if self._calls and choice.get("finish_reason") == "stop":
+            choice["finish_reason"] = "tool_calls"  # else an agent would not make the call
+            is_changed = True
+        return is_changed
