@@ -1,11 +1,21 @@
 """Usage and `[DONE]` of an answer that passes by, without decoding it.
 
 Bytes go through a completion per read and untouched. What they cost in tokens, and whether a
-stream has come to its end, both stand near the end: so only the last bytes are kept, and looked
-at once, afterwards. The result depends on the bytes alone, never on how reads cut them.
+stream has come to its end, both stand near the end: so only the last reads are kept, as they are,
+and looked at once, afterwards. Anthropic's streams tell what the prompt cost in their first event
+(`message_start`), so the first bytes are kept too. The result depends on the bytes alone, never
+on how reads cut them.
 
 Nothing that a model writes can pass for either: inside a JSON string a quote is escaped and a
 line never ends.
+
+    Chat Completions   prompt_tokens, completion_tokens, total_tokens,
+                       prompt_tokens_details.cached_tokens
+    Embeddings         prompt_tokens, total_tokens
+    Responses          input_tokens, output_tokens, total_tokens,
+                       input_tokens_details.cached_tokens
+    Messages           input_tokens (without what the cache knew), output_tokens,
+                       cache_read_input_tokens, cache_creation_input_tokens
 """
 
 from __future__ import annotations
@@ -13,14 +23,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from json import JSONDecoder
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
-__all__ = ["TAIL", "Usage", "UsageTail"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+__all__ = ["HEAD", "TAIL", "Usage", "UsageTail"]
 
 TAIL = 8 * 1024
 """Bytes kept. The last data line with usage, Copilot's own billing detail and `[DONE]` take two
 thousand; a longer one only goes uncounted."""
+
+HEAD = 2 * 1024
+"""Bytes kept of the beginning; `message_start` has some five hundred."""
+
+_READ = 64
+"""Bytes that holding a read costs besides its own."""
 
 _CAP = 2 * TAIL
 """Bytes held before the oldest are let go: once in a while, not for every chunk."""
@@ -28,70 +48,132 @@ _CAP = 2 * TAIL
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
 _DONE_CUT = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
 _USAGE = re.compile(r'(?<!\\)"usage"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
+_START = b'"message_start"'
 _DECODER = JSONDecoder()
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one completion, as Copilot counted them; None for a count it did not give."""
+    """Tokens of one answer, as Copilot counted them; None for a count it did not give."""
 
     prompt: int | None
+    """All of it, what came from a cache or went into one included."""
     completion: int | None
     cached: int | None
     """Of the prompt, those that came from a cache."""
     total: int | None
+    written: int | None = None
+    """Of the prompt, those that went into a cache; only Messages tell."""
 
 
 class UsageTail:
     """Feed it every chunk; ask at the end."""
 
-    __slots__ = ("_tail", "size")
+    __slots__ = ("_first", "_head", "_held", "_last", "size")
 
     def __init__(self) -> None:
         self.size = 0
         """Bytes that have passed."""
-        self._tail = bytearray()
+        self._first = b""
+        self._head: bytes | None = None
+        """The same, once there are enough."""
+        self._last: list[bytes] = []
+        self._held = 0
+        """What `_last` takes, in bytes."""
 
     def feed(self, chunk: bytes) -> None:
         """Take note of a chunk."""
-        self.size += len(chunk)
-        tail = self._tail
-        tail += chunk
-        if len(tail) > _CAP:
-            del tail[:-TAIL]
+        size = len(chunk)
+        if self._head is None:
+            self._begin(chunk)
+        self.size += size
+        self._last.append(chunk)
+        self._held += size + _READ
+        if self._held > _CAP:
+            self._let_go()
+
+    def _begin(self, chunk: bytes) -> None:
+        self._first += chunk[: HEAD - len(self._first)]
+        if len(self._first) == HEAD:
+            self._head = self._first
+
+    def _let_go(self) -> None:
+        """Make one of them: the last bytes, and none before them."""
+        tail = self._tail()
+        self._last = [tail]
+        self._held = len(tail)
 
     @property
     def is_done(self) -> bool:
         """Whether `data: [DONE]` has passed: the last line of a stream that is whole."""
         pattern = _DONE_CUT if self.size > TAIL else _DONE
-        return pattern.search(self._tail[-TAIL:]) is not None
+        return pattern.search(self._tail()) is not None
 
     def usage(self) -> Usage | None:
         """Return the last usage that can be read; None when there is none in sight.
 
         Streams carry `"usage": null` until the last chunk; other chunks may follow that.
         """
-        text = self._tail[-TAIL:].decode("utf-8", "replace")
-        for found in reversed(list(_USAGE.finditer(text))):
-            try:
-                fields, _ = _DECODER.raw_decode(text, found.end())
-            except (ValueError, RecursionError):
-                continue
-            usage = _usage_of(fields)
-            if usage is not None:
-                return usage
-        return None
+        fields = _last_usage(self._tail())
+        if _START in self._first and "prompt_tokens" not in fields:
+            fields = {**_first_usage(self._first), **fields}
+        return _usage_of(fields) if fields else None
+
+    def _tail(self) -> bytes:
+        return b"".join(self._last)[-TAIL:]
+
+
+def _last_usage(data: bytes) -> dict[str, Any]:
+    """Return the last usage in it with a count; empty: there is none."""
+    text = data.decode("utf-8", "replace")
+    places = [found.end() for found in _USAGE.finditer(text)]
+    return next(_usages(text, reversed(places)), {})
+
+
+def _first_usage(data: bytes) -> dict[str, Any]:
+    text = data.decode("utf-8", "replace")
+    return next(_usages(text, (found.end() for found in _USAGE.finditer(text))), {})
+
+
+def _usages(text: str, places: Iterable[int]) -> Iterator[dict[str, Any]]:
+    for place in places:
+        try:
+            fields, _ = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            continue
+        if _usage_of(fields) is not None:
+            yield {key: value for key, value in fields.items() if value is not None}
 
 
 def _usage_of(fields: dict[str, Any]) -> Usage | None:
-    details = fields.get("prompt_tokens_details")
-    usage = Usage(
-        prompt=_count(fields.get("prompt_tokens")),
-        completion=_count(fields.get("completion_tokens")),
-        cached=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
-        total=_count(fields.get("total_tokens")),
-    )
+    if "input_tokens" in fields or "output_tokens" in fields:
+        usage = _usage_of_input(fields)
+    else:
+        usage = Usage(
+            prompt=_count(fields.get("prompt_tokens")),
+            completion=_count(fields.get("completion_tokens")),
+            cached=_cached(fields.get("prompt_tokens_details")),
+            total=_count(fields.get("total_tokens")),
+        )
     return None if usage == Usage(None, None, None, None) else usage
+
+
+def _usage_of_input(fields: dict[str, Any]) -> Usage:
+    """Read what Responses and Messages call it; only Messages count the cache beside it."""
+    prompt, spent = _count(fields.get("input_tokens")), _count(fields.get("output_tokens"))
+    read = _count(fields.get("cache_read_input_tokens"))
+    written = _count(fields.get("cache_creation_input_tokens"))
+    cached = _cached(fields.get("input_tokens_details"))
+    if prompt is not None:
+        prompt += (read or 0) + (written or 0)
+    total = _count(fields.get("total_tokens"))
+    if total is None and prompt is not None and spent is not None:
+        total = prompt + spent
+    return Usage(prompt, spent, cached if read is None else read, total, written)
+
+
+def _cached(details: Any) -> int | None:
+    return _count(details.get("cached_tokens")) if isinstance(details, dict) else None
 
 
 def _count(value: Any) -> int | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core.usage_tail import TAIL, Usage, UsageTail
+from brokerd.core.usage_tail import HEAD, TAIL, Usage, UsageTail
 
 
 COUNTS = {
@@ -151,11 +151,13 @@ def test_a_deep_usage_is_no_error():
 
 def test_only_a_tail_is_kept():
     tail = UsageTail()
-    for _ in range(1000):
-        tail.feed(b"x" * 997)
-        assert len(tail._tail) <= 2 * TAIL
+    for size in (997, 1, 200):
+        for _ in range(1000):
+            tail.feed(b"x" * size)
+            assert sum(map(len, tail._last)) + len(tail._last) * 64 <= 2 * TAIL + 64
+            assert len(tail._first) <= HEAD
     tail.feed(b"x" * 1_000_000)
-    assert len(tail._tail) == TAIL
+    assert list(map(len, tail._last)) == [TAIL]
     tail.feed(STREAM)
     assert (tail.usage(), tail.is_done) == (USAGE, True)
 
@@ -196,3 +198,99 @@ def test_how_reads_cut_the_bytes_changes_nothing(given_bytes):
 
 def test_byte_by_byte_is_the_same():
     assert seen(*(bytes([byte]) for byte in STREAM)) == seen(STREAM)
+
+
+# Other dialects.
+
+STARTED = {
+    "input_tokens": 10,
+    "cache_creation_input_tokens": 200,
+    "cache_read_input_tokens": 3000,
+    "output_tokens": 1,
+}
+
+
+def named(name, **fields):
+    return f"event: {name}\n".encode() + event(type=name, **fields)
+
+
+def messages(filler=1, delta=None):
+    return (
+        named("message_start", message={"id": "m", "content": [], "usage": STARTED})
+        + named("content_block_delta", delta={"text": "x" * 100}) * filler
+        + named(
+            "message_delta",
+            delta={"stop_reason": "end_turn"},
+            usage=delta or {"output_tokens": 42},
+        )
+        + named("message_stop")
+    )
+
+
+@pytest.mark.parametrize("filler", [0, 1, 15, 60, 3000])
+def test_a_stream_of_messages_tells_the_prompt_first(filler):
+    expected = Usage(prompt=3210, completion=42, cached=3000, total=3252, written=200)
+    assert seen(messages(filler))[0] == expected
+    stream = messages(filler)
+    assert seen(*(stream[at : at + 7] for at in range(0, len(stream), 7)))[0] == expected
+
+
+def test_what_the_end_of_messages_says_again_counts():
+    again = {**STARTED, "input_tokens": 20, "output_tokens": 42, "cache_read_input_tokens": None}
+    assert seen(messages(500, again))[0] == Usage(3220, 42, 3000, 3262, 200)
+
+
+def test_a_stream_of_messages_that_broke_off_tells_what_it_told():
+    stream = messages(500)
+    assert seen(stream[: len(stream) // 2])[0] == Usage(3210, 1, 3000, 3211, 200)
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_a_whole_message_tells_usage_last_whatever_its_tools_say(size):
+    body = {
+        "type": "message",
+        "content": [
+            {"type": "text", "text": '"message_start"' + "x" * size},
+            {"type": "tool_use", "input": {"usage": {"input_tokens": 666, "output_tokens": 6}}},
+        ],
+        "usage": {"input_tokens": 5, "output_tokens": 7},
+    }
+    assert seen(json.dumps(body).encode())[0] == Usage(5, 7, None, 12)
+
+
+RESPONSE = {
+    "input_tokens": 30,
+    "input_tokens_details": {"cached_tokens": 20},
+    "output_tokens": 4,
+    "output_tokens_details": {"reasoning_tokens": 2},
+    "total_tokens": 34,
+}
+
+
+def test_responses_tell_it_in_their_last_event_and_whole():
+    response = {"id": "r", "output": ["x" * 20_000], "usage": RESPONSE, "metadata": {}}
+    begun = {**response, "output": [], "usage": None}
+    stream = (
+        named("response.created", response=begun)
+        + named("response.output_text.delta", delta="hi") * 500
+        + named("response.completed", response=response, copilot_quota_snapshots={"chat": {}})
+    )
+    expected = Usage(prompt=30, completion=4, cached=20, total=34)
+    assert seen(stream)[0] == expected
+    assert seen(json.dumps(response).encode())[0] == expected
+
+
+def test_embeddings_have_no_completion():
+    body = {
+        "data": [{"embedding": [0.25] * 5000}],
+        "usage": {"prompt_tokens": 9, "total_tokens": 9},
+    }
+    assert seen(json.dumps(body).encode())[0] == Usage(9, None, None, 9)
+
+
+@pytest.mark.parametrize("odd", [-1, True, "1", 1.5, None, [], {}])
+def test_odd_counts_of_other_dialects_are_none(odd):
+    assert seen(event(usage={"input_tokens": odd, "output_tokens": 3}))[0] == Usage(
+        None, 3, None, None
+    )
+    assert seen(event(usage={"input_tokens": odd}))[0] is None
