@@ -160,8 +160,10 @@ class Gate:
         log.info(KEY_CREATED.message, extra=KEY_CREATED.extra(KEY=key.name, LIFETIME=lifetime))
         return key, text
 
-    def revoke_key(self, name: str) -> Key:
+    def revoke_key(self, name: str) -> int:
         """Forget a key, and tell those who use it through `Caller.on_revoked`: they are closed.
+
+        Returns how many connections that were.
 
         Raises PermanentError USAGE `key_not_found`, or what the store does.
         """
@@ -170,7 +172,7 @@ class Gate:
         self._take_rules()
         count = self._expel(key)
         log.info(KEY_REVOKED.message, extra=KEY_REVOKED.extra(KEY=name, COUNT=count))
-        return key
+        return count
 
     def read_keys(self) -> None:
         """Read the keys unless that was done; raises BrokerError where they cannot be read."""

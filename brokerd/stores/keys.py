@@ -1,8 +1,8 @@
 """The keys of the HTTP door: `keys.json` in the state folder, with what each has spent.
 
-It holds digests, never a key. Each change is on the disk before the call returns. A file that this broker does not understand is
-never replaced: keys are rights, and a broker that silently begins without them would turn away
-every program that has one, or forget what was revoked.
+It holds digests, never a key. Each change is on the disk before the call returns. A file that
+this broker does not understand is never replaced: keys are rights, and a broker that silently
+begins without them would turn away every program that has one, or forget what was revoked.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ CALLS = [
             "uid": 0,
             "gid": 0,
             "listener": "agents",
+            "key": "ci",
         },
         "grant.explain",
         {
@@ -34,6 +35,7 @@ CALLS = [
             "uid": 0,
             "gid": 0,
             "listener": "agents",
+            "key": "ci",
         },
     ),
     ("doctor", (), {}, "broker.doctor", {}),

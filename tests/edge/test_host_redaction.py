@@ -135,6 +135,10 @@ TOKEN = "c4n4ryC4N4RYc4n4ryC4N4RYc4n4ryC4N4RY"
         "3584d83530557fdd1f46af8289938c8ef79f9dc5",
         base64.b64encode(f"gho_{TOKEN}".encode()).decode(),
         f"gho_{TOKEN}".encode().hex(),
+        f"cpb_{TOKEN}",
+        f"'x-api-key': 'cpb_{TOKEN}'",
+        base64.b64encode(f"cpb_{TOKEN}".encode()).decode(),
+        f"cpb_{TOKEN}".encode().hex(),
     ],
 )
 def test_tokens_are_known_by_their_looks(text):

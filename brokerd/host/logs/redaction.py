@@ -48,6 +48,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?:gh[a-z]_|github_pat_)[A-Za-z0-9_.-]{10,}", MASK),  # GitHub's token formats
         (r"Z2h[v1wyz]X[A-Za-z0-9+/_=-]{12,}", MASK),  # gho_ ghu_ ghp_ ghr_ ghs_ in base64
         (r"(?i)6768[0-9a-f]{2}5f(?:[0-9a-f]{2}){10,}", MASK),  # the same in hex
+        (r"cpb_[A-Za-z0-9_-]{10,}", MASK),  # a key of the HTTP door
+        (r"Y3BiX[A-Za-z0-9+/_=-]{12,}", MASK),  # the same in base64
+        (r"(?i)6370625f(?:[0-9a-f]{2}){10,}", MASK),  # and in hex
         (r"(?i)\btid(?:=|%(?:25)*3d)[^\s'\"<>\\]+", MASK),  # a Copilot token
         (r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", MASK),  # a JWT (RFC 7519)
         (r"\b[0-9a-f]{40}\b", MASK),  # a device code, a classic token

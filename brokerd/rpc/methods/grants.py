@@ -96,7 +96,7 @@ class GrantMethods:
 def _changes(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is to be taken as known of the peer. Raises PermanentError (USAGE)."""
     named: dict[str, Any] = {
-        **{name: text_param(params, name) for name in ("unit", "label", "sandbox")},
+        **{name: text_param(params, name) for name in ("unit", "label", "sandbox", "key")},
         **{name: count_param(params, name) for name in ("uid", "gid")},
     }
     if named["sandbox"] not in (None, *SANDBOXES):
@@ -115,6 +115,7 @@ def _peer_map(peer: Peer) -> Mapping[str, Any]:
         "comm": peer.comm,
         "exe": peer.exe,
         "weak": peer.weak,
+        "key": peer.key,
     }
 
 

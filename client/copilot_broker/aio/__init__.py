@@ -26,7 +26,7 @@ from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 __all__ = ["AsyncClient", "AsyncCompletionStream", "AsyncStream"]
@@ -180,6 +180,7 @@ class AsyncClient:
         uid: int | None = None,
         gid: int | None = None,
         listener: str | None = None,
+        key: str | None = None,
     ) -> dict[str, Any]:
         """Tell what a process may do on a listener, and by which rules.
 
@@ -189,7 +190,7 @@ class AsyncClient:
         who is not admitted also `error`.
         """
         params = {"pid": pid, "unit": unit, "label": label, "sandbox": sandbox}
-        params |= {"uid": uid, "gid": gid, "listener": listener}
+        params |= {"uid": uid, "gid": gid, "listener": listener, "key": key}
         return await self._map("grant.explain", **params)
 
     async def doctor(self) -> dict[str, Any]:
@@ -222,6 +223,42 @@ class AsyncClient:
     async def forget_pat(self, account: str | None = None) -> dict[str, Any]:
         """Forget the token that `set_pat` has kept."""
         return await self._map("quota.forget_pat", account=account)
+
+    async def create_key(
+        self,
+        name: str,
+        *,
+        models: Sequence[str] | None = None,
+        account: str | None = None,
+        requests_per_minute: int | None = None,
+        budget: int | None = None,
+        expires_in: float | None = None,
+    ) -> dict[str, Any]:
+        """Make a key for the HTTP door: the result has its text as `key`, this once.
+
+        `models` are patterns, `account` the only one it may use, `budget` tokens a day (UTC),
+        `expires_in` seconds. Raises UsageError `key_exists`.
+        """
+        params = calls.key_params(
+            name,
+            models=models,
+            account=account,
+            requests_per_minute=requests_per_minute,
+            budget=budget,
+            expires_in=expires_in,
+        )
+        return await self._map("key.create", **params)
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """List the keys of the HTTP door: limits, and `spent_today`; never a key itself."""
+        return calls.maps_of(await self.call("key.list"), "keys", "key.list")
+
+    async def revoke_key(self, name: str) -> dict[str, Any]:
+        """End a key for good; `connections` in the result says how many used it just now.
+
+        Raises UsageError `key_not_found`.
+        """
+        return await self._map("key.revoke", name=name)
 
     async def hello(self) -> dict[str, Any]:
         """Tell name, version, features and what we may do."""

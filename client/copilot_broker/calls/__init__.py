@@ -18,7 +18,7 @@ from copilot_broker.wire.limits import STREAM_WINDOW
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from copilot_broker.wire.connection import ResponseReceived
     from copilot_broker.wire.errors import ProtocolError
@@ -41,7 +41,9 @@ __all__ = [
     "completion_params",
     "foreign_stream",
     "hello_params",
+    "key_params",
     "map_of",
+    "maps_of",
     "may_repeat",
     "named_text",
     "no_broker",
@@ -83,6 +85,7 @@ _REPEATABLE: Final = frozenset(
         "broker.status",
         "grant.explain",
         "grant.list",
+        "key.list",
         "models.list",
         "quota.get",
         "token.get",
@@ -232,6 +235,35 @@ def completion_params(
     """Parameters of `completion.create`, `stream` excepted."""
     given = None if headers is None else dict(headers)
     return without_none(path=path, body=body, account=account, headers=given)
+
+
+def key_params(
+    name: str,
+    *,
+    models: Sequence[str] | None,
+    account: str | None,
+    requests_per_minute: int | None,
+    budget: int | None,
+    expires_in: float | None,
+) -> dict[str, Any]:
+    """Parameters of `key.create`."""
+    return without_none(
+        name=name,
+        models=None if models is None else list(models),
+        account=account,
+        requests_per_minute=requests_per_minute,
+        budget=budget,
+        expires_in=None if expires_in is None else float(expires_in),
+    )
+
+
+def maps_of(result: object, key: str, method: str) -> list[dict[str, Any]]:
+    """Return a list of maps out of a result. Raises InternalError `bad_answer`."""
+    found = result.get(key) if isinstance(result, dict) else None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        message = f"the answer to {method} holds no {key}"
+        raise InternalError("bad_answer", message, _LOG_HINT)
+    return found
 
 
 def map_of(result: object, method: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ VERBS = {
         "quota set-pat",
         "quota forget-pat",
         "grants --list",
+        "key",
     ),
 }
 """The verbs of `copilot-cred` by the scope that they need."""
@@ -64,6 +65,7 @@ def _traits(peer: Mapping[str, Any], *, asked_for_caller: bool) -> str:
     sandbox = peer.get("sandbox")
     if sandbox not in {None, "", "none"}:
         said += f" in a {sandbox}" if sandbox == "container" else f" in the {sandbox} sandbox"
+    said += f" with the key {peer['key']}" if peer.get("key") else ""
     if peer.get("uid") is not None and not asked_for_caller:
         said += f" of uid {peer['uid']}"
     return said

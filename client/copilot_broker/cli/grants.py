@@ -28,7 +28,7 @@ decides once for each connection, and again when the rules change.
 The socket that a program comes through (the listener) says how much it may do
 at most: rpc everything (admin), http completions (complete), any further one
 only the status. Rules in config.toml ([[grant]]) take away from that, by unit,
-label, sandbox, user or group; a rule that names nothing but a listener sets
+label, sandbox, user, group or key; a rule that names nothing but a listener sets
 what that one gives. Rights are what is left after all rules that apply, so
 their order plays no part.
 
@@ -48,10 +48,11 @@ examples:
   copilot-cred grants --pid "$(pgrep -n code)"
   copilot-cred grants --unit app-code-1.scope --listener http
   copilot-cred grants --uid 1001 --json | jq -r .scope
+  copilot-cred grants --key ci --listener http
   copilot-cred grants --list
 """
 
-ABOUT_OTHERS = ("pid", "unit", "label", "sandbox", "uid", "gid", "listener")
+ABOUT_OTHERS = ("pid", "unit", "label", "sandbox", "uid", "gid", "listener", "key")
 """Options that say whom it is about, by their names on the wire (PROTOCOL.md, grant.explain)."""
 
 
@@ -76,6 +77,9 @@ def add(verbs: Any) -> None:
     about.add_argument("--gid", type=_number, metavar="N", help="one of this group")
     about.add_argument(
         "--listener", metavar="NAME", help="through this socket: rpc (default), http, ..."
+    )
+    about.add_argument(
+        "--key", metavar="NAME", help="one that shows the key of this name to the HTTP door"
     )
     parser.add_argument(
         "--list", action="store_true", help="show the rules in force and the listeners instead"
@@ -135,7 +139,7 @@ def _print_rules(answer: Mapping[str, Any]) -> None:
     if rules:
         print_table(("rule", "who", "at most"), rules)
     else:
-        print("no rules: rpc gives admin, http complete, any further listener status")
+        print("no rules: rpc gives admin, http and http-tcp complete, any further listener status")
 
 
 def _maps(value: object) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from copilot_broker.cli import (
     doctor,
     grants,
     imports,
+    key,
     lock,
     login,
     logout,
@@ -63,6 +64,7 @@ FAMILIES = (
     models,
     quota,
     grants,
+    key,
     doctor,
     audit,
     chat,
@@ -71,11 +73,22 @@ FAMILIES = (
 """In the order of `--help`."""
 
 _SILENT = frozenset(
-    {"login", "logout", "refresh", "lock", "unlock", "use", "enable", "set-pat", "forget-pat"}
+    {
+        "login",
+        "logout",
+        "refresh",
+        "lock",
+        "unlock",
+        "use",
+        "enable",
+        "set-pat",
+        "forget-pat",
+        "revoke",
+    }
 )
 """Verbs and actions that print nothing on stdout, and so need none."""
 
-_TOKENS = re.compile(r"(gh[a-z]_|github_pat_|tid=)[^\s'\"]+")
+_TOKENS = re.compile(r"(gh[a-z]_|github_pat_|cpb_|tid=)[^\s'\"]+")
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 
-__all__ = ["duration", "moment", "pause"]
+__all__ = ["duration", "moment", "pause", "span"]
 
 MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+
+_UNITS = {
+    "s sec second seconds": 1.0,
+    "m min minute minutes": 60.0,
+    "h hr hour hours": 3_600.0,
+    "d day days": 86_400.0,
+    "w week weeks": 604_800.0,
+    "M month months": 2_629_800.0,
+    "y year years": 31_557_600.0,
+}
+_SECONDS = {name: seconds for names, seconds in _UNITS.items() for name in names.split()}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 def duration(seconds: float | None) -> str:
@@ -52,3 +65,19 @@ def moment(at: float, now: float | None = None) -> str:
         return time.strftime("%Y-%m-%d %H:%M" if far else "%H:%M", time.localtime(at + MINUTE - 1))
     except (OverflowError, ValueError, OSError):  # beyond what the C library's calendar holds
         return "a far day"
+
+
+def span(words: str) -> float | None:
+    """Return the seconds of a length of time as systemd.time(7) has it: `15min`, `1d 12h`, `90`.
+
+    None for what is none.
+    """
+    seconds, at = 0.0, 0
+    words = words.strip()
+    while found := _SPAN.match(words, at):
+        unit = _SECONDS.get(found[2] or "s")
+        if unit is None:
+            return None
+        seconds += float(found[1]) * unit
+        at = found.end()
+    return seconds if words and at == len(words) else None

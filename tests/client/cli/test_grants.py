@@ -92,7 +92,7 @@ def test_sentence_first_then_verbs_then_rules(server):
         "",
         "may:      status, models, quota, doctor, chat, api",
         "may not:  get, watch, login, logout, account, refresh, lock, unlock, models",
-        "          enable, quota set-pat, quota forget-pat, grants --list",
+        "          enable, quota set-pat, quota forget-pat, grants --list, key",
         "",
         "because         effect",
         "listener rpc    gives admin",
@@ -129,6 +129,7 @@ def test_without_options_it_is_about_this_program(server):
             ["--uid", "0", "--gid", "0", "--label", "l", "--sandbox", "none"],
             {"uid": 0, "gid": 0, "label": "l", "sandbox": "none"},
         ),
+        (["--key", "ci", "--listener", "http-tcp"], {"key": "ci", "listener": "http-tcp"}),
     ],
 )
 def test_options_are_handed_on(server, argv, params):
@@ -177,7 +178,7 @@ def test_rules_in_force(server):
     server.answers["grant.list"] = {"rules": [], "listeners": ["rpc"], "connections": 1}
     assert run("grants", "--list", env=server.env).stdout.splitlines() == [
         "listeners: rpc; connections: 1",
-        "no rules: rpc gives admin, http complete, any further listener status",
+        "no rules: rpc gives admin, http and http-tcp complete, any further listener status",
     ]
 
 

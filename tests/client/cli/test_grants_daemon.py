@@ -61,7 +61,7 @@ async def test_the_rules_in_force_are_listed(daemon):
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "listeners: http, rpc; connections: 1",
-        "no rules: rpc gives admin, http complete, any further listener status",
+        "no rules: rpc gives admin, http and http-tcp complete, any further listener status",
     ]
 
 

@@ -6,20 +6,11 @@ import math
 import re
 from datetime import datetime, timedelta
 
+from copilot_broker.cli.times import span
+
 
 __all__ = ["moment"]
 
-_UNITS = {
-    "s sec second seconds": 1.0,
-    "m min minute minutes": 60.0,
-    "h hr hour hours": 3_600.0,
-    "d day days": 86_400.0,
-    "w week weeks": 604_800.0,
-    "M month months": 2_629_800.0,
-    "y year years": 31_557_600.0,
-}
-_SECONDS = {name: seconds for names, seconds in _UNITS.items() for name in names.split()}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 
@@ -45,16 +36,9 @@ def _moment(words: str, now: float) -> float | None:
     return _named(words, datetime.fromtimestamp(now).astimezone())
 
 
-def _before(span: str, now: float) -> float | None:
-    seconds, at = 0.0, 0
-    span = span.strip()
-    while found := _SPAN.match(span, at):
-        unit = _SECONDS.get(found[2] or "s")
-        if unit is None:
-            return None
-        seconds += float(found[1]) * unit
-        at = found.end()
-    return now - seconds if span and at == len(span) else None
+def _before(words: str, now: float) -> float | None:
+    seconds = span(words)
+    return None if seconds is None else now - seconds
 
 
 def _named(words: str, now: datetime) -> float:
