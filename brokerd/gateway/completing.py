@@ -13,11 +13,12 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.dialects.dialect import Dialect
-from brokerd.core.dialects.errors import error_body, error_event, error_headers
 from brokerd.core.fim import WholeCompletion
 from brokerd.core.refusals import explain_whole
+from brokerd.core.repairs.answering import AnswerRepairs, answer_repairs
 from brokerd.core.usage_tail import UsageTail
 from brokerd.errors import BrokerError, ErrorClass, Failure
+from brokerd.gateway.changed import Repaired, Untouched
 from brokerd.gateway.collected import Collected
 from brokerd.gateway.messages import Reply
 from brokerd.gateway.relay import Relay
@@ -29,20 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from brokerd.core.settings import Config
     from brokerd.gate import Caller
-    from brokerd.gateway.catalogue import Catalogue
-    from brokerd.gateway.collected import Held
-    from brokerd.gateway.keepalive import Keepalive
+    from brokerd.gateway.changed import Changed
     from brokerd.gateway.messages import Outlet, Request
-    from brokerd.gateway.relay import Changed
     from brokerd.gateway.routes import Route
     from brokerd.gateway.wanted import Wanted
-    from brokerd.proxy import Answer, Proxy
+    from brokerd.gateway.workshop import Workshop
+    from brokerd.proxy import Answer
     from brokerd.proxy.begun import Begun
 
 
-__all__ = ["Completing", "Workshop"]
+__all__ = ["Completing"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +50,9 @@ TRANSLATED: Final = "x-copilot-broker-translated"
 MODEL: Final = "x-copilot-broker-model"
 """Of an answer by a model that was asked for under another name."""
 
+REPAIRED: Final = "x-copilot-broker-repaired"
+"""Of an answer: names of the repairs that were made, as far as they are known at its head."""
+
 _NOT_OURS_TO_PASS: Final = ("access-control-", "alt-svc", "strict-transport-security")
 """Beginnings of upstream's headers that are about itself: what pages may read it, where else it
 can be found. Said by us they would be about this machine."""
@@ -60,37 +61,13 @@ _LENGTH: Final = "content-length"
 JSON: Final = "application/json"
 
 
-class Workshop:
-    """What all completions of the door share."""
-
-    def __init__(
-        self,
-        proxy: Proxy,
-        catalogue: Catalogue,
-        keepalive: Keepalive,
-        held: Held,
-        *,
-        config: Callable[[], Config],
-        default_account: Callable[[], str],
-        on_end: Callable[[Completing], None],
-    ) -> None:
-        """`config` is the one of the moment; `on_end` is told of each completion that is over."""
-        self.proxy = proxy
-        self.catalogue = catalogue
-        self.keepalive = keepalive
-        self.held = held
-        self.config = config
-        self.default_account = default_account
-        self.on_end = on_end
-
-
 class Completing:
     """`Work` of one request; what it is waiting for, or what the answer flows through."""
 
     __slots__ = (
-        "_begun", "_in_path", "_is_over", "_outlet", "_request", "_shop", "_task", "_under_way",
-        "_wanted", "account", "caller", "code", "head_at", "model", "path", "since", "status",
-        "usage",
+        "_begun", "_in_path", "_is_over", "_outlet", "_repairs", "_request", "_shop", "_task",
+        "_under_way", "_wanted", "account", "caller", "code", "head_at", "model", "path", "since",
+        "status", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +80,7 @@ class Completing:
         self._task: asyncio.Task[None] | None = None
         self._under_way: Relay | Collected | None = None
         self._wanted: Wanted | None = None
+        self._repairs: AnswerRepairs | None = None
         self._is_over = False
         self.caller = caller
         self._in_path = route.model
@@ -160,9 +138,9 @@ class Completing:
     def _send(self, known: Mapping[str, Mapping[str, Any]]) -> None:
         try:
             if self.path == FIM:
-                asked = wanted_fim(self._request, self.caller, self._in_path, self._shop.config())
+                asked = wanted_fim(self._request, self.caller, self._in_path, self._shop.manner)
             else:
-                asked = wanted(self._request, self.caller, self.path, known, self._shop.config())
+                asked = wanted(self._request, self.caller, self.path, known, self._shop.manner)
             self._wanted, self.model = asked, asked.model
             self._begun = self._shop.proxy.begin(asked.request, self._arrived)
         except BrokerError as error:
@@ -189,6 +167,10 @@ class Completing:
     def _answer(self, answer: Answer) -> None:
         assert self._wanted is not None
         self.status = answer.status
+        request = self._wanted.request
+        self._repairs = answer_repairs(
+            request.path, self._shop.manner.repairs, request.body, self.dialect
+        )
         kind = answer.headers.get("content-type", "")
         is_stream = answer.refusal is None and kind.startswith("text/event-stream")
         if not is_stream or self._wanted.wants_whole:
@@ -211,9 +193,11 @@ class Completing:
 
     def _changed(self) -> Changed:
         assert self._wanted is not None
-        if self._wanted.translation is not None:
-            return self._wanted.translation.stream()
-        return Untouched(self.dialect)
+        assert self._repairs is not None
+        repairs = self._repairs.stream()
+        translation = self._wanted.translation
+        told = Untouched(self.dialect) if translation is None else translation.stream()
+        return told if repairs is None else Repaired(repairs, told)
 
     def _streamed(self, failure: Failure | None) -> None:
         self._under_way = None
@@ -240,17 +224,12 @@ class Completing:
             self.code = failure.code
             return refused(self.dialect, failure)
         headers = self._headers(answer)
+        assert self._repairs is not None
         refusal = answer.refusal
         if refusal is not None:
             self.code = refusal.code
-            if self._shop.config().http.repairs.get("json_errors", True):
-                request_id = answer.headers.get("x-request-id", "")
-                body = error_body(
-                    self.dialect, answer.status, refusal, body, request_id=request_id
-                )
-                headers = {**error_headers(refusal), **headers, "content-type": JSON}
-            headers[ERROR] = refusal.code
-            return Reply(answer.status, headers, body)
+            told, body = self._repairs.whole(answer.status, headers, body, refusal)
+            return Reply(answer.status, {**told, ERROR: refusal.code}, body)
         self.usage.feed(body)
         if (failure := explain_whole(body)) is not None:
             self.code = failure.code
@@ -258,11 +237,15 @@ class Completing:
         elif self._wanted.wants_whole:
             body = _fim_whole(body)
             headers["content-type"] = JSON
-        elif self._wanted.translation is not None:
-            try:
-                body = self._wanted.translation.whole(body)
-            except ValueError as error:
-                return refused(self.dialect, _unreadable(error), 502)
+        else:
+            _, body = self._repairs.whole(answer.status, headers, body)
+            if self._wanted.translation is not None:
+                try:
+                    body = self._wanted.translation.whole(body)
+                except ValueError as error:
+                    return refused(self.dialect, _unreadable(error), 502)
+        if repairs := (*self._wanted.repairs, *self._repairs.fired):
+            headers[REPAIRED] = ", ".join(repairs)
         return Reply(answer.status, headers, body)
 
     def _headers(self, answer: Answer) -> dict[str, str]:
@@ -274,6 +257,8 @@ class Completing:
         }
         if self._wanted.is_renamed:
             headers[MODEL] = self.model
+        if self._wanted.repairs:
+            headers[REPAIRED] = ", ".join(self._wanted.repairs)
         if self._wanted.translation is not None and answer.refusal is None:
             headers[TRANSLATED] = f"{self._wanted.request.path} to {self.path}"
         return headers
@@ -292,27 +277,6 @@ class Completing:
         if not self._is_over:
             self._is_over = True
             self._shop.on_end(self)
-
-
-class Untouched:
-    """`Changed` that changes nothing."""
-
-    __slots__ = ("_dialect",)
-
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-
-    def feed(self, chunk: bytes) -> bytes:
-        """See `Changed.feed`."""
-        return chunk
-
-    def end(self) -> bytes:
-        """See `Changed.end`."""
-        return b""
-
-    def broken(self, failure: Failure) -> bytes:
-        """See `Changed.broken`."""
-        return error_event(self._dialect, failure)
 
 
 def _fim_whole(stream: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from brokerd.core.refusals import explain_event
 from brokerd.gateway.keepalive import COMMENT
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from brokerd.core.usage_tail import UsageTail
     from brokerd.errors import Failure
+    from brokerd.gateway.changed import Changed
     from brokerd.gateway.keepalive import Keepalive
     from brokerd.gateway.messages import Outlet
     from brokerd.proxy import Answer
 
 
-__all__ = ["Changed", "Relay"]
+__all__ = ["Relay"]
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +38,6 @@ _ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 _ERROR: Final = b'"error"'
 """What each error has in it; in a model's text the quotes are escaped (RFC 8259 §7)."""
-
-
-class Changed(Protocol):
-    """Changes a stream on its way: a translation, or repairs."""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take whole events, return what is to be sent of them."""
-        ...
-
-    def end(self) -> bytes:
-        """Return what is still to be sent at the end of a whole stream."""
-        ...
-
-    def broken(self, failure: Failure) -> bytes:
-        """Return what tells the caller that upstream has died."""
-        ...
 
 
 class Relay:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from brokerd.gate import Caller, Gate
-    from brokerd.gateway.completing import Workshop
     from brokerd.gateway.messages import Outlet, Reply, Request, Work
     from brokerd.gateway.routes import Route
+    from brokerd.gateway.workshop import Workshop
 
 
 __all__ = ["Service"]

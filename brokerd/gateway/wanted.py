@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brokerd.core.dialects.translation import Translation
-    from brokerd.core.settings import Config
     from brokerd.gate import Caller
+    from brokerd.gateway.manner import Manner
     from brokerd.gateway.messages import Request
 
 
@@ -82,7 +82,7 @@ def wanted(
     caller: Caller,
     path: str,
     known: Mapping[str, Mapping[str, Any]],
-    config: Config,
+    manner: Manner,
 ) -> Wanted:
     """Return what to send. Raises BrokerError for what may not be, or cannot.
 
@@ -91,7 +91,7 @@ def wanted(
     body = request.body
     account = account_of(request, caller)
     named = model_of(body)
-    model = chosen(named, config.models.aliases, known)
+    model = chosen(named, manner.aliases, known)
     if model != named:
         body = with_model(body, model)
     if caller.models_matter:
@@ -102,8 +102,7 @@ def wanted(
     entry = known.get(model)
     if entry is not None:
         spoken = _way(path, model, entry)
-    headers = _passed_on(request)
-    body, headers, repairs = _repaired(path, body, headers, config)
+    body, headers, repairs = manner.request_repairs(path)(body, _passed_on(request))
     if spoken != path:
         translation = _translated(path, spoken, body, model)
         body = translation.body
@@ -112,7 +111,7 @@ def wanted(
     return Wanted(completion, path, model, translation, is_renamed=model != named, repairs=repairs)
 
 
-def wanted_fim(request: Request, caller: Caller, in_path: str, config: Config) -> Wanted:
+def wanted_fim(request: Request, caller: Caller, in_path: str, manner: Manner) -> Wanted:
     """Return what to send for a fill-in-the-middle completion. Raises BrokerError.
 
     `in_path` is the model that the path names, percent-encoding as it came; "": the body does.
@@ -120,7 +119,7 @@ def wanted_fim(request: Request, caller: Caller, in_path: str, config: Config) -
     account = account_of(request, caller)
     asking = read_fim(request.body)
     named = unquote(in_path) or asking.model
-    model = chosen(named, config.models.aliases, ())
+    model = chosen(named, manner.aliases, ())
     caller.check("completion.create", account, model)
     completion = _completion(caller, engine_path(model), asking.body, account, _passed_on(request))
     return Wanted(
@@ -138,7 +137,7 @@ def _passed_on(request: Request) -> dict[str, str]:
 
 
 def _completion(
-    caller: Caller, path: str, body: bytes, account: str | None, headers: dict[str, str]
+    caller: Caller, path: str, body: bytes, account: str | None, headers: Mapping[str, str]
 ) -> CompletionRequest:
     return CompletionRequest(
         body,
@@ -186,9 +185,3 @@ def _translated(path: str, spoken: str, body: bytes, model: str) -> Translation:
                 "other models: copilot-cred models",
             )
         ) from None
-
-
-def _repaired(
-    path: str, body: bytes, headers: dict[str, str], config: Config
-) -> tuple[bytes, dict[str, str], tuple[str, ...]]:
-    return body, headers, ()

@@ -10,10 +10,10 @@ from brokerd.core.settings import Config
 from brokerd.gate import Gate
 from brokerd.gateway.catalogue import Catalogue
 from brokerd.gateway.collected import Held
-from brokerd.gateway.completing import Workshop
 from brokerd.gateway.keepalive import Keepalive
 from brokerd.gateway.messages import Request
 from brokerd.gateway.service import Service
+from brokerd.gateway.workshop import Workshop
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
 from fakes.clock import FakeClock
