@@ -128,6 +128,16 @@ def test_who_has_gone_is_nobody(connection, how, monkeypatch):
         assert caught.value.errno == errno.ENOTCONN
 
 
+@pytest.mark.parametrize("closing", [socket.socket.close, lambda s: s.shutdown(socket.SHUT_WR)])
+def test_who_comes_and_goes_does_not_have_us_read_tables(connection, monkeypatch, closing):
+    read = []
+    monkeypatch.setattr(tcp, "_uid_of", lambda path, _: read.append(path))
+    closing(connection[0])
+    with pytest.raises(OSError):
+        peer_of_tcp(connection[1])
+    assert read == []
+
+
 def test_a_socket_that_is_not_connected():
     with listening() as server, pytest.raises(OSError):
         peer_of_tcp(server)
