@@ -23,7 +23,8 @@ from brokerd.core.audit import CONFINED
 from brokerd.core.checks import Verdict
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
-from brokerd.gateway.unavailable import UnavailableDoor
+from brokerd.gateway.door import HttpDoor
+from brokerd.gateway.messages import Reply
 from brokerd.host import listeners
 from brokerd.host.clock import SystemClock
 from brokerd.host.confinement import landlock
@@ -38,6 +39,7 @@ from brokerd.host.socket_path import default_socket
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
 from brokerd.rpc.server import RpcServer
+from brokerd.sockets.turns import Turns
 from brokerd.stores.file import FileStore
 from brokerd.stores.index import AccountIndex
 from brokerd.stores.ladder import LoginStores
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from brokerd.core.checks import Check
     from brokerd.core.settings import AccountSettings
     from brokerd.dbus.bus import SessionBus
+    from brokerd.gate import Caller
+    from brokerd.gateway.messages import Outlet, Request
     from brokerd.ports import GitHub
     from brokerd.stores.ladder import CheckedStore
 
@@ -78,6 +82,14 @@ RPC, HTTP = "rpc", "http"
 def run(setup: Setup) -> int:
     """Serve until told to stop. Raises BrokerError when it cannot start."""
     return asyncio.run(_Daemon(setup).serve())
+
+
+class _NotYet:
+    """Answers HTTP until `gateway.service` is wired."""
+
+    def begin(self, _request: Request, outlet: Outlet, _caller: Caller) -> None:
+        """See `Handler.begin`."""
+        outlet.reply(Reply(503))
 
 
 class _Daemon:
@@ -135,6 +147,7 @@ class _Daemon:
             self._broker, lambda: self._upstream.copilot, pacer, on_used_up=quotas.used_up
         )
         quotas.watch_headers(proxy.quota)
+        turns = Turns()  # both doors' busy callers wait in one line
         self._rpc = RpcServer(
             self._broker,
             gate,
@@ -149,8 +162,9 @@ class _Daemon:
             peer_by_pid=peercred.peer_by_pid,
             checks=doctor.look,
             other_listeners=lambda: [HTTP] if self._has_http else [],
+            turns=turns,
         )
-        self._http = UnavailableDoor(gate, peercred.peer_of)
+        self._http = HttpDoor(gate, _NotYet(), turns=turns)
 
     async def serve(self) -> int:
         """Listen, run the broker, stop on SIGTERM or SIGINT."""
@@ -217,7 +231,7 @@ class _Daemon:
             broker.result()
         for name, sock in sockets.items():
             if name == HTTP:
-                await self._http.serve(sock)
+                await self._http.serve(sock, HTTP, peercred.peer_of)
                 self._has_http = True
             else:  # any further socket is one for RPC, with the rights that its name gives
                 await self._rpc.serve(sock, name)
@@ -230,8 +244,7 @@ class _Daemon:
         log.info("stopping")
         self._is_open = False
         self._manager.stopping("finishing what is under way")
-        self._http.close()
-        await self._rpc.drain(DRAIN_TIMEOUT)
+        await asyncio.gather(self._http.drain(DRAIN_TIMEOUT), self._rpc.drain(DRAIN_TIMEOUT))
 
     async def _close(self) -> None:
         self._http.close()

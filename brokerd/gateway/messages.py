@@ -31,6 +31,8 @@ class Request:
     body: bytes = field(repr=False)
     has_body: bool = False
     """Whether the head announces one, an empty one too."""
+    version: str = "1.1"
+    """Of HTTP: 1.0 needs no Host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from brokerd.rpc.channel import Channel
 from brokerd.rpc.failures import SHUTTING_DOWN
 from brokerd.rpc.in_flight import InFlight
+from brokerd.sockets.channel import Channel, DescriptorsRefusedError
 from copilot_broker.wire.connection import Connection, Role
 from copilot_broker.wire.errors import RemoteProtocolError
 from copilot_broker.wire.events import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from brokerd.gate import Caller
     from brokerd.rpc.express import ExpressLane
     from brokerd.rpc.methods import Methods
-    from brokerd.rpc.turns import Turns
+    from brokerd.sockets.turns import Turns
     from copilot_broker.wire.limits import Limits
     from copilot_broker.wire.outgoing import OutgoingStream
 
@@ -304,8 +304,9 @@ class Session:
         size = RECV_CHUNK if quiet else max(RECV_CHUNK, min(wire.missing, RECV_LARGE))
         try:
             data = channel.receive(size)
-        except RemoteProtocolError as error:
-            self._on_breach(error)
+        except DescriptorsRefusedError:
+            text = "a file descriptor was sent along"
+            self._on_breach(RemoteProtocolError("descriptors_refused", text))
             return
         if data is None:
             return

@@ -13,11 +13,12 @@ import pytest
 from brokerd.broker import WatchState
 from brokerd.host.confinement.file_limit import raise_file_limit
 from brokerd.host.peers.peercred import peer_of
-from brokerd.rpc.server import MIN_CONNECTIONS, OF_ONE_PROCESS, connections_bound
 from brokerd.rpc.session import ANSWERS_HIGH, OUT_HIGH, RECV_CHUNK
+from brokerd.sockets.crowd import OF_ONE_PROCESS
+from brokerd.sockets.files import CONNECTIONS, HTTP_CONNECTIONS, MIN_CONNECTIONS, shares_of
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived, StreamData
-from copilot_broker.wire.limits import CONNECTIONS, MAX_FRAME, REQUESTS_IN_FLIGHT, Limits
+from copilot_broker.wire.limits import MAX_FRAME, REQUESTS_IN_FLIGHT, Limits
 from fakes.broker import CANARY, a_lease
 from fakes.rpc_door import PATIENCE, Door, until
 
@@ -240,7 +241,7 @@ async def test_where_nobody_is_idle_a_newcomer_waits_for_somebody_to_be(tmp_path
         await until(lambda: door.broker.waiting == 1)
         newcomer = await door.knock()
         await newcomer.ask("broker.status")
-        await until(lambda: door.server._paused)
+        await until(lambda: door.server._acceptor.paused)
         assert door.server.connections == 1
         door.broker.may_answer.set()
         assert isinstance(await busy.event(), ResponseReceived)
@@ -299,8 +300,13 @@ async def test_the_client_sees_the_end_when_the_door_closes(door):
 
 
 @pytest.mark.parametrize(
-    ("files", "bound"),
-    [(65536, CONNECTIONS), (-1, CONNECTIONS), (1024, 320), (16, MIN_CONNECTIONS)],
+    ("files", "rpc", "http"),
+    [
+        (65536, CONNECTIONS, HTTP_CONNECTIONS),
+        (-1, CONNECTIONS, HTTP_CONNECTIONS),
+        (1024, 160, 160),
+        (16, MIN_CONNECTIONS, MIN_CONNECTIONS),
+    ],
 )
-def test_the_bound_leaves_files_for_everybody_else(files, bound):
-    assert connections_bound(files) == bound
+def test_the_bounds_leave_files_for_everybody_else(files, rpc, http):
+    assert shares_of(files) == (rpc, http)

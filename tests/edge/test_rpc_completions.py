@@ -216,7 +216,7 @@ async def test_what_is_cancelled_from_within_is_a_defect_that_is_told(door, clie
         door.proxy.answers.append(asyncio.CancelledError())
         answer = await client.call("completion.create", body=b"{}", stream=stream)
         assert answer.error.code == "internal_error"
-    await until(lambda: all(session.idle for session in door.server._held))
+    await until(lambda: all(session.idle for session in door.server._crowd))
 
 
 async def test_hello_names_the_features(client):

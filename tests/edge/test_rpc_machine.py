@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from brokerd.rpc.server import ACCEPT_PAUSE
+from brokerd.sockets.acceptor import ACCEPT_PAUSE
 from copilot_broker.wire.connection import ConnectionEnded, ResponseReceived
 from fakes.rpc_door import PATIENCE, Door, WireClient, until
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from brokerd.rpc.turns import SLICE, Turns
+from brokerd.sockets.turns import SLICE, Turns
 
 
 @pytest.fixture

@@ -11,14 +11,16 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
-from copilot_broker.wire.errors import RemoteProtocolError
-
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "DescriptorsRefusedError"]
+
+
+class DescriptorsRefusedError(Exception):
+    """A file descriptor was sent along; the connection is of no further use."""
 
 
 class Channel:
@@ -53,7 +55,7 @@ class Channel:
     def receive(self, size: int) -> bytes | None:
         """Return what has arrived, b"" at its end; None when nothing has, or all is lost.
 
-        Raises RemoteProtocolError (`descriptors_refused`) when a descriptor was sent along.
+        Raises DescriptorsRefusedError when a descriptor was sent along.
         """
         try:
             data, _, flags, _ = self._sock.recvmsg(size)
@@ -63,7 +65,7 @@ class Channel:
             self._on_lost()
             return None
         if flags & socket.MSG_CTRUNC:
-            raise RemoteProtocolError("descriptors_refused", "a file descriptor was sent along")
+            raise DescriptorsRefusedError
         return data
 
     def has_arrived(self) -> bool:
@@ -104,6 +106,13 @@ class Channel:
         self._watch_writing(False)
         self.out.clear()
         self._sock.close()
+
+    def let_go(self) -> socket.socket:
+        """Watch the socket no more and return it, open; call nothing afterwards."""
+        self.read_on(False)
+        self._watch_writing(False)
+        self.out.clear()
+        return self._sock
 
     def _flush(self) -> None:
         try:

@@ -1,0 +1,520 @@
+"""One connection of a client that speaks HTTP/1.1: request after request, one at a time.
+
+What comes behind a request waits until that is answered, and bytes are read for nothing else
+meanwhile than to notice that the client has hung up: then its request is given up at once, so
+that upstream is not paid for an answer that nobody reads. As in common servers, the end of what it
+sends counts as hanging up.
+
+Busy clients wait for each other, and for those of the other door, only (`sockets.turns`). The
+connection dies with the process that opened it, and with the rules that let it in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+from brokerd.gateway.answering import OUT_HIGH, Answering
+from brokerd.gateway.messages import Reply
+from brokerd.gateway.parser import MAX_BODY, Parser, RefusedError
+from brokerd.gateway.rendering import CONTINUE, head_of
+from brokerd.gateway.unreadable import reply_to
+from brokerd.sockets.channel import Channel, DescriptorsRefusedError
+
+
+if TYPE_CHECKING:
+    import socket
+
+    from brokerd.gate import Caller
+    from brokerd.gateway.messages import Handler
+    from brokerd.sockets.turns import Turns
+
+
+__all__ = ["WAITING_MAX", "Owner", "Session", "SessionLimits"]
+
+log = logging.getLogger(__name__)
+
+RECV_CHUNK: Final = 16 * 1024
+"""Bytes read at once: most requests."""
+
+RECV_LARGE: Final = 256 * 1024
+"""Bytes read at once of a body."""
+
+WAITING_MAX: Final = 64 * 1024
+"""Bytes behind a request that is being answered; then nothing is read, its end neither."""
+
+OUT_LOW: Final = OUT_HIGH // 4
+"""Unwritten bytes below which an answer that had to wait goes on."""
+
+JUST_NOW: Final = 1.0
+"""Seconds: who connected longer ago and has not asked is not about to."""
+
+STUCK: Final = 30.0
+"""Seconds in which a client has taken nothing of its answer: then it may go where others want in.
+A person who has stopped a program for a moment is not cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Seconds and bytes that one connection may take."""
+
+    head: float = 10.0
+    """From a request's first byte to the end of its head; idle is free."""
+    progress: float = 10.0
+    """Between two reads of a body."""
+    body: float = 600.0
+    """From the head to the end of the body: 32 MiB at 56 KB/s."""
+    unread: float = 1800.0
+    """Without a byte of its answer being taken."""
+    max_body: int = MAX_BODY
+
+
+class Owner(Protocol):
+    """What a session tells the door about itself."""
+
+    def session_moved(self, session: Session) -> None:
+        """Note that something arrived: it is the youngest now."""
+
+    def session_held(self, session: Session) -> None:
+        """Note that `held` may have changed."""
+
+    def session_idle(self, session: Session) -> None:
+        """Note that it may be evicted, or has settled."""
+
+    def session_left(self, sock: socket.socket) -> None:
+        """Take over a socket to which the last word was written."""
+
+    def session_closed(self, session: Session) -> None:
+        """Note that it is over; called once."""
+
+
+class Session:
+    """See the module's docstring; created for an admitted, non-blocking socket."""
+
+    __slots__ = (
+        "_answer",
+        "_asked",
+        "_body_end",
+        "_caller",
+        "_channel",
+        "_deadline",
+        "_draining",
+        "_ending",
+        "_handler",
+        "_held_before",
+        "_in_answer",
+        "_is_refused",
+        "_kept",
+        "_leaving",
+        "_limits",
+        "_linger",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_pidfd",
+        "_postponed",
+        "_since",
+        "_timer",
+        "_turns",
+        "_unread_since",
+        "closed",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        caller: Caller,
+        handler: Handler,
+        owner: Owner,
+        *,
+        turns: Turns,
+        limits: SessionLimits,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._caller = caller
+        self._handler = handler
+        self._owner = owner
+        self._turns = turns
+        self._limits = limits
+        self._parser = Parser(limits.max_body)
+        self._channel = Channel(
+            sock,
+            on_readable=self._on_readable,
+            on_writable=self._on_writable,
+            on_lost=self._on_lost,
+        )
+        self._answer: Answering | None = None
+        """To the request that is under way."""
+        self._since = self._loop.time()
+        self._held_before = self._kept = 0
+        self._deadline: float | None = None
+        self._body_end: float | None = None
+        self._unread_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked = self._draining = self._linger = self._postponed = False
+        self._leaving = self._is_refused = self._ending = self._in_answer = False
+        self.closed = False
+        """It is over; nothing can be told any more."""
+        self._pidfd = -1 if caller.peer.pidfd is None else caller.peer.pidfd.fileno()
+        if self._pidfd >= 0:  # readable once the process has ended (pidfd_open(2))
+            self._loop.add_reader(self._pidfd, self._on_peer_gone)
+        caller.on_revoked = partial(self.close, "revoked")
+        self._channel.read_on(True)
+
+    # -- what the door asks (`crowd.Member`) --------------------------------------------------
+
+    @property
+    def process(self) -> int:
+        """The number of the process that connected."""
+        return self._caller.peer.pid
+
+    @property
+    def held(self) -> int:
+        """Bytes kept for this connection, both directions."""
+        return self._parser.held + self._kept + len(self._channel.out)
+
+    @property
+    def idle(self) -> bool:
+        """No request is being answered."""
+        return self._answer is None
+
+    @property
+    def may_be_evicted(self) -> bool:
+        """Idle with nothing to be read, half a request at most; or its answer is not taken."""
+        channel = self._channel
+        if channel.out:
+            return self._loop.time() >= self._unread_since + STUCK
+        if not self.idle:
+            return False
+        return self._leaving or not (
+            (channel.reading or self._postponed) and channel.has_arrived()
+        )
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is under way or unwritten, and a client that just came has asked."""
+        return not (self._answer or self._parser.has_begun or self._channel.out or self._linger)
+
+    def start_leaving(self) -> None:
+        """Answer what has arrived by now, then close.
+
+        Who connected and has not asked yet is still answered once: connecting and asking are two
+        steps, and a broker that restarts between them should not be noticed.
+        """
+        if self._postponed:
+            self._turns.leave(self)
+            self._read_late()
+        else:
+            self._read()
+        if self.closed:
+            return
+        self._linger = not self._asked and self._loop.time() < self._since + JUST_NOW
+        self._draining = True
+        self._leave_if_settled()
+
+    def stop_lingering(self) -> None:
+        """Wait no longer for a first request."""
+        self._linger = False
+        self._leave_if_settled()
+
+    def close(self, reason: str) -> None:
+        """End it now; closing twice is no error. `reason` is for the log."""
+        if self.closed:
+            return
+        self._end(reason)
+        self._channel.close()
+        self._owner.session_closed(self)
+
+    # -- what answers ask (`answering.Line`) --------------------------------------------------
+
+    def begins(self) -> bool:
+        """Let go of the request; return whether the connection ends with the answer to it."""
+        self._kept = 0
+        self.tell_held()
+        return self._draining and not self._parser.has_begun
+
+    def behind(self) -> None:
+        """Note that bytes wait to be written."""
+        if self._deadline is None:
+            self._unread_since = self._loop.time()
+            self._arm(self._limits.unread)
+        self._in_answer = True  # the door may close us now: not while upstream is calling
+        self.tell_held()
+        self._in_answer = False
+
+    def answered(self, answer: Answering) -> None:
+        """Go on with the next request, or leave."""
+        if answer is not self._answer:
+            return
+        self._answer = None
+        self._kept = 0
+        if not self._channel.out:
+            self._deadline = None
+        if answer.closes:
+            self._leave()
+            return
+        self.tell_held()
+        if self._parser.has_begun:
+            self._turns.join(self, self._next, of=self._caller.peer.pid)
+        elif self._draining:
+            self._leave_if_settled()
+        else:
+            self._channel.read_on(True)
+        if not self.closed:
+            self._owner.session_idle(self)
+
+    def tell_held(self) -> None:
+        """Tell the door if it has changed; mostly it is nothing, before and after."""
+        held = self.held
+        if held != self._held_before:
+            self._held_before = held
+            self._owner.session_held(self)
+
+    # -- what arrives -------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        """Read and serve it now, if this round has time for one more."""
+        if self._turns.has_time:
+            self._read()
+        elif not self.closed and self._channel.reading:
+            self._channel.read_on(False)
+            self._postponed = True
+            self._turns.join(self, self._read_late, of=self._caller.peer.pid, first=True)
+
+    def _read_late(self) -> None:
+        self._postponed = False
+        self._channel.read_on(True)
+        self._read()
+
+    def _read(self) -> None:
+        channel, parser = self._channel, self._parser
+        if self.closed or not channel.reading:
+            return
+        try:
+            data = channel.receive(RECV_LARGE if parser.in_body else RECV_CHUNK)
+        except DescriptorsRefusedError:
+            self._breached("descriptors_refused")
+            self.close("descriptors_refused")
+            return
+        if data is None:
+            return
+        since = self._loop.time()
+        self._owner.session_moved(self)
+        if not data:
+            self.close("end_of_file")
+        elif self._answer is not None:
+            parser.wait(data)
+            if parser.held > WAITING_MAX:
+                channel.read_on(False)
+            self.tell_held()
+        else:
+            self._turns.leave(self)
+            self._take(data)
+        self._turns.used(self._loop.time() - since)
+
+    def _next(self) -> None:
+        """Take what waited behind the request that has been answered."""
+        self._channel.read_on(True)
+        self._take(b"")
+        self._leave_if_settled()
+
+    def _take(self, data: bytes) -> None:
+        parser = self._parser
+        try:
+            is_whole = parser.receive(data)
+        except RefusedError as refused:
+            self._refuse(refused)
+            return
+        if is_whole:
+            self._begin()
+            return
+        if parser.wants_continue:
+            parser.wants_continue = False
+            self._channel.write(CONTINUE)
+        self._arm_reading()
+        self.tell_held()
+
+    def _begin(self) -> None:
+        parser = self._parser
+        self._deadline = self._body_end = None
+        request = parser.take()
+        self._asked, self._linger = True, False
+        self._kept = len(request.body)
+        answer = self._answer = Answering(
+            self, self._channel, self._loop, request, keep_alive=parser.keep_alive
+        )
+        try:
+            work = self._handler.begin(request, answer, self._caller)
+        except Exception:
+            log.exception("request not served")
+            work = None
+            if answer.has_begun:
+                answer.cut()
+            else:
+                answer.reply(Reply(500, {"connection": "close"}))
+        if self._answer is answer:
+            answer.work = work
+            self.tell_held()
+
+    def _refuse(self, refused: RefusedError) -> None:
+        """Answer what cannot be read, and close: what follows cannot be understood."""
+        self._breached(refused.reason)
+        self._is_refused = True
+        self._last_word(reply_to(refused))
+
+    def _last_word(self, reply: Reply) -> None:
+        framing = f"content-length: {len(reply.body)}\r\nconnection: close\r\n"
+        self._channel.write(head_of(reply.status, reply.headers, framing) + reply.body)
+        self._leave()
+
+    def _breached(self, reason: str) -> None:
+        extra = {"REASON": reason, "PEER_PID": self._caller.peer.pid}
+        log.warning("protocol breached", extra=extra)
+
+    def _on_writable(self) -> None:
+        """Go on with what waited for room."""
+        channel = self._channel
+        now = self._loop.time()
+        self._unread_since = now
+        if channel.out:
+            self._deadline = now + self._limits.unread
+        else:
+            self._deadline = None
+            if self._answer is None and not self._leaving:
+                self._arm_reading()
+        self.tell_held()
+        if self.closed:
+            return
+        if self._leaving:
+            if not channel.out:
+                self._depart()
+            return
+        answer = self._answer
+        if answer is not None and answer.waits and len(channel.out) <= OUT_LOW:
+            answer.waits = False
+            if answer.work is not None:
+                answer.work.go_on()
+        if not channel.out:
+            self._leave_if_settled()
+            if not self.closed:
+                self._owner.session_idle(self)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _on_lost(self) -> None:
+        """Close, but not in the middle of a call from upstream or from the handler."""
+        if self._answer is not None:
+            self._answer.is_over = True
+        self._loop.call_soon(self.close, "connection_lost")
+
+    def _on_peer_gone(self) -> None:
+        """Close now, if this round has time for one more; until its turn nothing more is heard."""
+        if self._turns.has_time:
+            since = self._loop.time()
+            self.close("peer_gone")
+            self._turns.used(self._loop.time() - since)
+            return
+        self._forget_process()
+        self._postponed = False
+        self._ending = True
+        self._channel.read_on(False)
+        self._turns.end(self, partial(self.close, "peer_gone"), of=self._caller.peer.pid)
+
+    def _forget_process(self) -> None:
+        """Watch it no longer."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            self._pidfd = -1
+
+    def _leave_if_settled(self) -> None:
+        if self._draining and not self.closed:
+            if self.settled and not self._leaving:
+                self._leave()
+            else:
+                self._owner.session_idle(self)
+
+    def _leave(self) -> None:
+        """Close as soon as everything is written."""
+        if self.closed or self._leaving:
+            return
+        self._leaving = True
+        self._turns.leave(self)
+        self._channel.read_on(False)
+        self._deadline = None
+        if self._channel.out:
+            self._arm(self._limits.unread)
+            self._owner.session_idle(self)
+        else:
+            self._depart()
+
+    def _depart(self) -> None:
+        """Close where nothing lies unread; else the answer may be lost with it."""
+        if not (self._is_refused or self._parser.has_begun or self._channel.has_arrived()):
+            self.close("answered")
+            return
+        self._end("answered")
+        self._owner.session_left(self._channel.let_go())
+        self._owner.session_closed(self)
+
+    def _end(self, reason: str) -> None:
+        self.closed = True
+        extra = {"REASON": reason, "PEER_PID": self._caller.peer.pid}
+        log.debug("connection closed", extra=extra)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._turns.leave(self)
+        self._forget_process()
+        answer, self._answer = self._answer, None
+        if answer is not None and (work := answer.abandon()) is not None:
+            if self._in_answer:
+                self._loop.call_soon(work.close)
+            else:
+                work.close()
+        self._parser.discard()
+        self._kept = 0
+        self._caller.close()
+
+    # -- the clock ----------------------------------------------------------------------------
+
+    def _arm_reading(self) -> None:
+        """Bound the time that the rest of a request may take."""
+        limits, parser = self._limits, self._parser
+        if parser.in_body:
+            now = self._loop.time()
+            if self._body_end is None:
+                self._body_end = now + limits.body
+                self._deadline = None
+            self._arm(min(limits.progress, self._body_end - now))
+        elif not parser.has_begun:
+            self._deadline = None
+        elif self._deadline is None:  # from the first byte of the head
+            self._arm(limits.head)
+
+    def _arm(self, seconds: float) -> None:
+        self._deadline = at = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return  # it looks again
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        at = self._deadline
+        if at is None or self.closed:
+            return
+        left = at - self._loop.time()
+        if left <= 0 and (self._postponed or self._has_unread()):
+            left = 1.0  # it is we who are late
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._on_timer)
+        elif self._channel.out:
+            self.close("answer_not_read")
+        elif self._answer is None and not self._leaving:
+            self._refuse(RefusedError(408, "request_too_slow"))
+
+    def _has_unread(self) -> bool:
+        return self._answer is None and self._channel.reading and self._channel.has_arrived()

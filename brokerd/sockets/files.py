@@ -1,0 +1,52 @@
+"""How many connections fit under the file limit, and which door has how many of them."""
+
+from __future__ import annotations
+
+import resource
+from typing import NamedTuple
+
+
+__all__ = [
+    "CONNECTIONS",
+    "HTTP_CONNECTIONS",
+    "MIN_CONNECTIONS",
+    "Shares",
+    "shares_now",
+    "shares_of",
+]
+
+CONNECTIONS = 16384
+"""Open ones at the RPC door at most; then the oldest idle one goes."""
+
+HTTP_CONNECTIONS = 4096
+"""At the HTTP door at most: twice the streams that one person's tools were ever seen to open."""
+
+MIN_CONNECTIONS = 8
+"""Even under an absurd file limit some callers are served, at the expense of the reserve."""
+
+RESERVED_FILES = 64
+"""File descriptors kept back from connections: for stores, the journal, who is leaving."""
+
+FILES_PER_CONNECTION = 3
+"""Its socket, the pidfd of its process, and a socket to upstream for its completion."""
+
+
+class Shares(NamedTuple):
+    """Connections of each door: neither can take the other's."""
+
+    rpc: int
+    http: int
+
+
+def shares_of(files: int) -> Shares:
+    """Divide what fits under a RLIMIT_NOFILE of `files`; where it is scarce, by half."""
+    if files == resource.RLIM_INFINITY:
+        return Shares(CONNECTIONS, HTTP_CONNECTIONS)
+    room = (files - RESERVED_FILES) // FILES_PER_CONNECTION
+    http = max(MIN_CONNECTIONS, min(HTTP_CONNECTIONS, room // 2))
+    return Shares(max(MIN_CONNECTIONS, min(CONNECTIONS, room - http)), http)
+
+
+def shares_now() -> Shares:
+    """Divide what fits under the limit that holds now."""
+    return shares_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
