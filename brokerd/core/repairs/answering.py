@@ -100,7 +100,9 @@ class AnswerRepairs:
                 return headers, body
             from brokerd.core.repairs.refused import in_dialect  # noqa: PLC0415 - not often
 
-            return in_dialect(self._dialect, status, headers, body, refusal, self.fired)
+            return in_dialect(
+                self._dialect, status, headers, body, refusal=refusal, fired=self.fired
+            )
         new = body
         if self._path == _CHAT:
             from brokerd.core.repairs.chat_whole import repaired  # noqa: PLC0415 - not of a stream

@@ -44,8 +44,8 @@ class AnthropicStream:
         if self._is_broken:
             return b""
         try:
-            events = read()
+            return self._writer.write(read())
         except (UntranslatableError, TooLongError) as error:
-            events = [Broken(f"the answer cannot be read as Anthropic's: {error}")]
-        self._is_broken = any(isinstance(each, Broken) for each in events)
-        return self._writer.write(events)
+            self._is_broken = True
+            broken = Broken(f"the answer cannot be read as Anthropic's: {error}")
+            return self._writer.write([broken])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     Fields = dict[str, Any]
 
@@ -73,7 +73,7 @@ def hosted_responses_tools(fields: Fields) -> bool:
     choice = fields.get("tool_choice")
     if _is(choice, _HOSTED):
         fields.pop("tool_choice")
-    elif _says(choice, "type", "allowed_tools") and isinstance(choice.get("tools"), list):
+    elif isinstance(choice, dict) and isinstance(choice.get("tools"), list):  # allowed_tools
         choice["tools"] = [each for each in choice["tools"] if not _is(each, _HOSTED)]
         if not choice["tools"]:
             fields.pop("tool_choice")
@@ -90,7 +90,7 @@ def hosted_messages_tools(fields: Fields) -> bool:
     if len(kept) == len(tools):
         return False
     choice = fields.get("tool_choice")
-    if _says(choice, "type", "tool"):
+    if isinstance(choice, dict) and choice.get("type") == "tool":
         gone = {each.get("name") for each in tools if _is(each, _HOSTED_BY_ANTHROPIC)}
         if choice.get("name") in gone:
             fields.pop("tool_choice")
@@ -132,7 +132,7 @@ def tool_schema(fields: Fields) -> bool:
 def _without_dialect(schema: Any) -> bool:
     """Leave it out of a schema and of those in it, but not where it is a property's name."""
     if isinstance(schema, list):
-        return any([_without_dialect(each) for each in schema])
+        return _all_without(schema)
     if not isinstance(schema, dict):
         return False
     found = schema.pop("$schema", None) is not None
@@ -140,9 +140,16 @@ def _without_dialect(schema: Any) -> bool:
         if name in _VALUES:
             continue
         if name in _NAMESPACES and isinstance(value, dict):
-            found |= any([_without_dialect(each) for each in value.values()])
+            found |= _all_without(value.values())
         else:
             found |= _without_dialect(value)
+    return found
+
+
+def _all_without(schemas: Iterable[Any]) -> bool:
+    found = False
+    for each in schemas:
+        found |= _without_dialect(each)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What makes a chat answer, or a chunk of one, one that OpenAI's SDKs take: object, index, one choice.
+"""What OpenAI's SDKs want of a chat answer, whole or a chunk: object, index, one choice.
 
 Each function changes what it is given and says whether it did.
 """
@@ -49,7 +49,7 @@ def delta_of(choice: Fields) -> Fields:
 
 
 def into_one(fields: Fields) -> bool:
-    """Make one choice of several: text of all, tool calls of all, and the tools' reason to stop."""
+    """Make one choice of several: text and tool calls of all, and the tools' reason to stop."""
     choices = list(choices_of(fields))
     if len(choices) < 2:
         return False

@@ -1,4 +1,4 @@
-"""The repairs of a chat stream: `empty_choices`, `chunk_object`, `merged_choices`, `anthropic_chat`.
+"""The repairs of a chat stream, made as far as its beginning says that it needs them.
 
 The first event with a choice decides what the stream is:
 
@@ -88,6 +88,9 @@ class ChatStream:
             return chunk
         if self._translation is not None:
             return self._translation.feed(chunk)
+        return self._looked_at(chunk)
+
+    def _looked_at(self, chunk: bytes) -> bytes:
         was_empty = self._held.is_empty
         whole = self._held.take(chunk)
         told = self._repaired(whole) if whole else b""
@@ -173,7 +176,8 @@ class ChatStream:
     def _merge(self, choice: dict[str, Any]) -> bool:
         """Let a further choice be part of the first."""
         at = choice.get("index")
-        is_further = isinstance(at, int) and at > 0
+        at = at if isinstance(at, int) else 0
+        is_further = at > 0
         if is_further:
             choice["index"] = 0
             if not self._is_merged:
@@ -183,12 +187,24 @@ class ChatStream:
         calls = chat_shape.delta_of(choice).get("tool_calls")
         is_changed = is_further
         for call in calls if isinstance(calls, list) else ():
-            number = call.get("index", 0) if isinstance(call, dict) else None
-            if isinstance(number, int):
-                place = (at if isinstance(at, int) else 0, number)
-                call["index"] = self._calls.setdefault(place, len(self._calls))
-                is_changed |= call["index"] != number
-        if self._calls and choice.get("finish_reason") == "stop":
+            if isinstance(call, dict):
+                is_changed |= self._number(call, at)
+        if self._is is _Is.READ and self._calls and choice.get("finish_reason") == "stop":
             choice["finish_reason"] = "tool_calls"  # else an agent would not make the call
             is_changed = True
         return is_changed
+
+    def _number(self, call: dict[str, Any], choice: int) -> bool:
+        """Give a tool call of a choice the number that it has in the only choice."""
+        given = call.get("index")
+        number = given if isinstance(given, int) else 0
+        taken = self._calls.get((choice, number))
+        if taken is None:
+            # Of the first choice, those before a second came have been sent on as they are.
+            free = max(self._calls.values(), default=-1) + 1
+            taken = free if self._is_merged else number
+            self._calls[choice, number] = taken
+        if taken == number:
+            return False
+        call["index"] = taken
+        return True

@@ -24,6 +24,7 @@ def in_dialect(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
+    *,
     refusal: Failure | None,
     fired: list[str],
 ) -> tuple[Mapping[str, str], bytes]:
@@ -33,11 +34,11 @@ def in_dialect(
     request_id = headers.get("x-request-id", "")
     new = error_body(dialect, status, refusal, body, request_id=request_id)
     ours = error_headers(refusal)
-    told = {name: value for name, value in headers.items() if name not in _FRAMING}
+    # What upstream said of the time stands: it may be a date, and more exact.
+    more = {name: ours[name] for name in ours if name not in headers}
     is_json = headers.get("content-type", "").partition(";")[0].strip() == "application/json"
     if new is body and is_json:
-        told |= {name: ours[name] for name in ours if name not in headers}
-        return ({**headers, **told} if told.keys() - headers.keys() else headers), body
+        return ({**headers, **more} if more else headers), body
     fired.append("json_errors")
-    # What upstream said of the time stands: it may be a date, and more exact.
-    return {**ours, **told, "content-type": ours["content-type"]}, new
+    told = {name: value for name, value in headers.items() if name not in _FRAMING}
+    return {**told, **more, "content-type": ours["content-type"]}, new

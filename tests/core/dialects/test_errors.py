@@ -204,13 +204,18 @@ def test_a_401_says_what_it_wants():
 @given(
     st.sampled_from(Dialect),
     st.integers(100, 999),
-    st.text(),
-    st.text(),
+    st.builds(
+        Failure,
+        st.sampled_from(ErrorClass),
+        st.text(),
+        st.text(),
+        st.text(),
+        st.text() | st.none(),
+        st.floats() | st.none(),
+    ),
     st.binary(max_size=60),
-    st.floats() | st.none(),
 )
-def test_nothing_raises_and_all_is_json(dialect, status, words, code, body, wait):
-    given_failure = Failure(ErrorClass.INTERNAL, code, words, words, words, wait)
+def test_nothing_raises_and_all_is_json(dialect, status, given_failure, body):
     assert "error" in json.loads(error_body(dialect, status, given_failure, body))
     assert len(SseReader().feed(error_event(dialect, given_failure))) == 1
     assert error_headers(given_failure)["content-type"] == "application/json"
