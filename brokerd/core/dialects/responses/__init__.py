@@ -1,7 +1,7 @@
 """The Responses API (OpenAI's API reference, "Responses"): read and written.
 
 What it cannot say: stop sequences (a request with some is refused), a tool result's `is_error`
-and tokens written to a cache (both left out), and that a stop sequence or a pause ended an answer
+(left out: a tool that fails says so in words), and that a stop sequence or a pause ended an answer
 (it is `completed` then). Thoughts have one text: several summaries are read as paragraphs of it.
 """
 

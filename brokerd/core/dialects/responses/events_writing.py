@@ -8,7 +8,7 @@ them. An end by a limit leaves the last item incomplete.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerd.core.dialects.meaning import Begun, Broken, CallBegun, Piece, Stopped, Usage
@@ -263,11 +263,5 @@ _STEMS: Final = {
 
 def _together(early: Usage, late: Usage) -> Usage:
     """Join what was known at the beginning and what at the end, which is the better one."""
-
-    def either(name: str) -> int | None:
-        value: int | None = getattr(late, name)
-        return getattr(early, name) if value is None else value
-
-    return Usage(
-        either("prompt"), either("completion"), either("cached"), None, either("reasoning")
-    )
+    known = {name: count for name, count in vars(late).items() if count is not None}
+    return replace(early, **known)

@@ -98,7 +98,10 @@ def write_usage(usage: Usage) -> dict[str, Any] | None:
     prompt, completion = usage.prompt or 0, usage.completion or 0
     return {
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": usage.cached or 0},
+        "input_tokens_details": {
+            "cached_tokens": usage.cached or 0,
+            "cache_write_tokens": usage.cache_written or 0,
+        },
         "output_tokens": completion,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
         "total_tokens": prompt + completion,
@@ -108,9 +111,11 @@ def write_usage(usage: Usage) -> dict[str, Any] | None:
 def read_usage(body: Json) -> Usage:
     """Read what it cost."""
     usage = map_of(body, "usage") or {}
+    prompt = map_of(usage, "input_tokens_details") or {}
     return Usage(
         prompt=count_of(usage, "input_tokens"),
         completion=count_of(usage, "output_tokens"),
-        cached=count_of(map_of(usage, "input_tokens_details") or {}, "cached_tokens"),
+        cached=count_of(prompt, "cached_tokens"),
+        cache_written=count_of(prompt, "cache_write_tokens"),
         reasoning=count_of(map_of(usage, "output_tokens_details") or {}, "reasoning_tokens"),
     )
