@@ -34,6 +34,7 @@ __all__ = [
     "tool_events",
     "tool_whole",
     "two_whole",
+    "unstable_ids",
 ]
 
 # One comment in so many events: often enough to fall between any two reads.
@@ -204,6 +205,22 @@ def break_off(events: Events) -> Events:
     else:
         error = {"error": {**said, "code": "internal_error", "type": "error"}}
     return [*events[: len(events) // 2], error]
+
+
+def unstable_ids(events: Events) -> Events:
+    """Give the response and its items another id in every event."""
+    for number, event in enumerate(events):
+        if isinstance(event, dict) and str(event.get("type", "")).startswith("response."):
+            response = event.get("response", {})
+            for named, key in (
+                (event, "item_id"),
+                (event.get("item", {}), "id"),
+                (response, "id"),
+                *((item, "id") for item in response.get("output", ())),
+            ):
+                if key in named:
+                    named[key] += f"-{number}"
+    return events
 
 
 def bare(answer: Any) -> Any:

@@ -34,6 +34,7 @@ from brokerd.simulator.bending import anthropic_events, anthropic_whole
 from brokerd.simulator.embeddings import MAX_DIMENSIONS, embeddings, texts_of
 from brokerd.simulator.quota import quota_headers, quota_snapshots
 from brokerd.simulator.sending import Outgoing
+from brokerd.simulator.strictness import check_taken
 
 
 if TYPE_CHECKING:
@@ -241,6 +242,7 @@ def _completion(
     started = time.monotonic()
     settings, path, name = world.settings, request.path, body.get("model")
     messages = _messages(path, body)
+    check_taken(path, request.headers, body)
     model = usable_model(world, account, name, path)
     # Too long a prompt has a code of its own, except for Responses.
     code = "model_max_prompt_tokens_exceeded"

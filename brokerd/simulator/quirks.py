@@ -28,6 +28,7 @@ from brokerd.simulator.bending import (
     tool_events,
     tool_whole,
     two_whole,
+    unstable_ids,
 )
 
 
@@ -42,7 +43,7 @@ __all__ = ["ALIAS", "QUIRKS", "Quirk", "bend_events", "bend_whole", "check", "of
 
 ALIAS = "sim-quirk-"
 # Those that any stream of events can have.
-OF_ALL = frozenset({"comments", "error_midstream"})
+OF_ALL = frozenset({"comments", "error_midstream", "unstable_ids"})
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ QUIRKS: dict[str, Quirk] = {
         "first chunk has choices [] and prompt_filter_results", before_text(FILTERED)
     ),
     "bare": Quirk("neither object nor index, as Claude models", bare, bare),
+    "unstable_ids": Quirk("/responses: a new id for the same thing in every event", unstable_ids),
     "comments": Quirk("comment lines among the events", comments),
     "no_done": Quirk(
         "no [DONE] at the end", lambda events: [each for each in events if each != "[DONE]"]

@@ -138,6 +138,23 @@ def check_anthropic(text, whole):
     assert chunks[-2]["usage"] == whole["usage"]
 
 
+def check_unstable_ids(text, whole):
+    # Of chat, nothing: see test_ids_of_responses_change.
+    chunks = [each for each in events(text) if isinstance(each, dict)]
+    assert len({each["id"] for each in chunks}) == 1
+
+
+async def test_ids_of_responses_change():
+    asked = {"model": "sim-quirk-unstable_ids", "input": "hello"}
+    async with copilot() as (_, http):
+        told = events((await http.post("/responses", json={**asked, "stream": True})).text)
+        ids = [each["item_id"] for each in told if "item_id" in each]
+        of_response = [each["response"]["id"] for each in told if "response" in each]
+        last = told[-1]["response"]["output"][0]["id"]
+        assert len({*ids, last}) == len(ids) + 1 > 5
+        assert len(set(of_response)) == len(of_response) == 3
+
+
 def check_no_done(text, _):
     assert "[DONE]" not in text
     assert events(text)[-1]["usage"]
