@@ -6,7 +6,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokerd.core.dialects.meaning import (
@@ -77,6 +77,7 @@ def as_messages(asking):
     return replace(
         asking,
         messages=tuple(messages),
+        tools=tuple(replace(tool, strict=tool.strict or None) for tool in asking.tools),
         tool_choice=choice,
         parallel_calls=parallel,
         max_tokens=asking.max_tokens or DEFAULT_MAX_TOKENS,
@@ -114,6 +115,7 @@ def test_an_asking_is_read_as_it_was_written(asking):
     assert set(roles) <= {"user", "assistant"}
 
 
+@settings(max_examples=40)
 @given(askings(Can()))
 def test_whatever_is_asked_is_written_or_refused(asking):
     try:

@@ -43,13 +43,18 @@ def stop_of(word: str, *, has_calls: bool) -> Stop:
     return _STOPS.get(word, "tool" if has_calls else "end")
 
 
-def word_of(stop: Stop) -> str:
-    """Return the `stop_reason`."""
-    return _WORDS[stop]
+def word_of(stop: Stop, *, has_calls: bool) -> str:
+    """Return the `stop_reason`: one that ends with calls waits for their results.
+
+    OpenAI's say `stop` there too, where the tool was named in the request.
+    """
+    return _WORDS["tool" if has_calls and stop == "end" else stop]
 
 
 def read_answer(body: Mapping[str, Any]) -> Answer:
     """Read it. Raises UntranslatableError for blocks of hosted tools, naming their kind."""
+    if body.get("type") == "error" or not {"content", "stop_reason"} & body.keys():
+        raise UntranslatableError("what is no answer")
     parts = blocks.read_parts(body.get("content"), blocks.OF_ASSISTANT, "an answer")
     has_calls = any(isinstance(part, ToolCall) for part in parts)
     return Answer(
@@ -68,13 +73,14 @@ def write_answer(answer: Answer) -> dict[str, Any]:
     Unless the model had no more tokens: a call that was cut short is left out then, as nobody
     could make it.
     """
+    has_calls = any(isinstance(part, ToolCall) for part in answer.parts)
     return {
         "id": answer.id,
         "type": "message",
         "role": "assistant",
         "model": answer.model,
         "content": [block for part in answer.parts for block in _blocks(part, answer.stop)],
-        "stop_reason": word_of(answer.stop),
+        "stop_reason": word_of(answer.stop, has_calls=has_calls),
         "stop_sequence": answer.stop_sequence or None,
         "usage": write_usage(answer.usage),
     }

@@ -58,7 +58,7 @@ def read_parts(value: object, kinds: frozenset[str], what: str) -> tuple[Part, .
 def _read(block: Mapping[str, Any], kinds: frozenset[str], what: str) -> Part:
     kind = fields.kind_of(block, "a content block")
     if kind not in kinds:
-        raise UntranslatableError(f"a {fields.known(kind)} block in {what}")
+        raise UntranslatableError(f"a block of kind {fields.known(kind)} in {what}")
     if kind == "text":
         return Text(fields.text(block, "text"))
     if kind == "image":

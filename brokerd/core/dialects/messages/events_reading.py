@@ -150,7 +150,7 @@ class EventReader:
         elif kind == "text":
             self._tell(made, "text", fields.text(block, "text"))
         else:
-            raise UntranslatableError(f"a {fields.known(kind)} block in an answer")
+            raise UntranslatableError(f"a block of kind {fields.known(kind)} in an answer")
 
     def _add(self, index: int, delta: Mapping[str, Any]) -> None:
         known = _DELTAS.get(fields.kind_of(delta, "a delta"))

@@ -213,7 +213,7 @@ class EventWriter:
         self._later.clear()
         known = {key: n for key, n in vars(stopped.usage).items() if n is not None}
         delta = {
-            "stop_reason": word_of(stopped.stop),
+            "stop_reason": word_of(stopped.stop, has_calls=bool(self._made)),
             "stop_sequence": stopped.stop_sequence or None,
         }
         usage = write_usage(replace(self._usage, **known))

@@ -26,14 +26,13 @@ def read_reasoning(body: Mapping[str, Any]) -> Reasoning | None:
     if not thinking:
         return Reasoning(effort) if effort else None
     wants = fields.text(thinking, "display") != "omitted"
-    match kind := fields.kind_of(thinking, "thinking"):
+    match fields.kind_of(thinking, "thinking"):
         case "disabled":
             return Reasoning("none")
         case "enabled":
             return Reasoning(effort, fields.whole(thinking, "budget_tokens"), wants)
-        case "adaptive":
+        case _:  # `adaptive`, and whatever comes after it: the model finds its own measure
             return Reasoning(effort, wants_summary=wants)
-    raise UntranslatableError(f"thinking that is {fields.known(kind)}")
 
 
 def write_reasoning(

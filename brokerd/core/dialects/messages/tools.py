@@ -82,8 +82,8 @@ def _write(tool: Tool) -> dict[str, Any]:
     told: dict[str, Any] = {"name": tool.name, "input_schema": schema}
     if tool.description:
         told["description"] = tool.description
-    if tool.strict is not None:
-        told["strict"] = tool.strict
+    if tool.strict:
+        told["strict"] = True
     return told
 
 
