@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokerd.core.access.settings import KEYS, nonsense, rule_of, value_of
 from brokerd.core.given import SOURCES
+from brokerd.core.repairs import NAMES
 from brokerd.core.setting_checks import (
     NotAllowedError,
     account_name,
@@ -26,7 +27,6 @@ from brokerd.core.setting_checks import (
 )
 from brokerd.core.settings import (
     DEFAULT_ACCOUNT,
-    REPAIRS,
     AccountSettings,
     Config,
     HttpSettings,
@@ -113,8 +113,8 @@ def _accounts(tables: dict[str, Any]) -> dict[str, AccountSettings]:
 
 def _http(table: dict[str, Any]) -> HttpSettings:
     plain, inner = _apart("http", table, "repairs", list(_HTTP))
-    switches = dict.fromkeys(REPAIRS, switch)
-    repairs = dict.fromkeys(REPAIRS, True) | _values(("http", "repairs"), inner, switches)
+    switches = dict.fromkeys(NAMES, switch)
+    repairs = dict.fromkeys(NAMES, True) | _values(("http", "repairs"), inner, switches)
     return HttpSettings(**_values(("http",), plain, _HTTP), repairs=repairs)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from brokerd.core.repairs import NAMES
+
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,10 +95,6 @@ class IdentitySettings:
     """`Openai-Organization` for that host: the one value that is known to be sent."""
 
 
-REPAIRS = ("json_errors",)
-"""Names of the repairs."""
-
-
 @dataclass(frozen=True)
 class HttpSettings:
     """The HTTP door; `[http]`."""
@@ -105,7 +103,7 @@ class HttpSettings:
     """Where it listens by TCP too, as `core.loopback` writes it: `127.0.0.1:4141`. "": nowhere."""
     keepalive: int = 15
     """Seconds of silence after which a stream is sent a comment; 0: never."""
-    repairs: Mapping[str, bool] = field(default_factory=lambda: dict.fromkeys(REPAIRS, True))
+    repairs: Mapping[str, bool] = field(default_factory=lambda: dict.fromkeys(NAMES, True))
     """Whether each is made, all of them by name; `[http.repairs]`."""
 
 

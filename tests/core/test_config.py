@@ -30,7 +30,7 @@ from brokerd.config import (
 from brokerd.config.tables import ALIASES_MAX, GRANTS_MAX
 from brokerd.core.access import Rule, Scope
 from brokerd.core.access.rules import WHAT, WHO
-from brokerd.core.settings import REPAIRS
+from brokerd.core.repairs import NAMES
 from brokerd.core.toml_lines import lines_of_tables
 from brokerd.errors import ErrorClass, PermanentError
 
@@ -96,7 +96,7 @@ def test_the_example_names_every_key():
         body = text.split(f"\n[{table}]\n")[1].split("\n[")[0]
         found = re.findall(r"^(\w+) =", body, re.MULTILINE)
         if table == "http.repairs":
-            assert found == list(REPAIRS)
+            assert found == list(NAMES)
         elif settings is not None:
             names = [name for name in settings.__dataclass_fields__ if name != "repairs"]
             assert found == names
@@ -140,7 +140,7 @@ def test_every_key_is_read(tmp_path):
         tcp = "[0:0:0:0::1]:4141"
         keepalive = 0
         [http.repairs]
-        {REPAIRS[0]} = false
+        {NAMES[0]} = false
         [models.aliases]
         "z-*" = "gpt-5-mini"
         a = "claude-opus-4.8"
@@ -181,7 +181,7 @@ def test_every_key_is_read(tmp_path):
             "2026-06-01",
             "2026-01-09",
         ),
-        http=HttpSettings("[::1]:4141", 0, dict.fromkeys(REPAIRS, True) | {REPAIRS[0]: False}),
+        http=HttpSettings("[::1]:4141", 0, dict.fromkeys(NAMES, True) | {NAMES[0]: False}),
         models=ModelSettings({"z-*": "gpt-5-mini", "a": "claude-opus-4.8"}),
         log=LogSettings("debug"),
         grants=(
