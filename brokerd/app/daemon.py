@@ -42,6 +42,7 @@ from brokerd.rpc.server import RpcServer
 from brokerd.sockets.turns import Turns
 from brokerd.stores.file import FileStore
 from brokerd.stores.index import AccountIndex
+from brokerd.stores.keys import KeyFile
 from brokerd.stores.ladder import LoginStores
 from brokerd.stores.memory import MemoryStore
 
@@ -134,7 +135,11 @@ class _Daemon:
         )
         pacer.on_change(self._broker.announce)
         pacer.on_change(cooldowns.keep)  # after: it waits for the disk
-        self._gate = gate = Gate(self._config.grants, default_account=self._broker.default_account)
+        self._gate = gate = Gate(
+            self._config.grants,
+            default_account=self._broker.default_account,
+            keys=KeyFile(setup.state_dir / "keys.json"),
+        )
         doctor = Doctor(
             effective=setup.effective,
             config_problem=lambda: self._config_problem,

@@ -16,6 +16,7 @@ from brokerd.rpc.express import ExpressLane
 from brokerd.rpc.methods import Methods
 from brokerd.rpc.methods.doctor import DoctorMethods
 from brokerd.rpc.methods.grants import GrantMethods
+from brokerd.rpc.methods.keys import KeyMethods
 from brokerd.rpc.methods.quota import QuotaMethods
 from brokerd.rpc.session import EVENTS_AT_ONCE, Session
 from brokerd.sockets.acceptor import Acceptor
@@ -101,6 +102,7 @@ class RpcServer:
             about_app=about_app,
             further=[
                 grants.rows(),
+                KeyMethods(gate).rows(),
                 DoctorMethods(checks).rows(),
                 QuotaMethods(broker.quotas).rows(),
             ],

@@ -14,6 +14,13 @@ import pytest
 from brokerd.broker import locking
 from brokerd.core import completions
 from brokerd.core.access import OPERATIONS, Rule, Scope, direct_mode, peer_gone
+from brokerd.core.access.key_refusals import (
+    key_budget,
+    key_expired,
+    key_missing,
+    key_revoked,
+    key_unknown,
+)
 from brokerd.core.access.refusals import (
     account_not_granted,
     model_not_granted,
@@ -21,6 +28,7 @@ from brokerd.core.access.refusals import (
     scope_too_low,
 )
 from brokerd.core.checks import Check, Verdict
+from brokerd.core.keys import KEYS_MAX
 from brokerd.core.peer import Peer
 from brokerd.core.quota import SOURCES
 from brokerd.gate import Gate
@@ -53,6 +61,7 @@ from copilot_broker.wire.messages import (
 from copilot_broker.wire.mini import encode_get
 from copilot_broker.wire.prescan import Prescan
 from fakes.broker import a_lease, a_quota, a_view
+from fakes.key_store import FakeKeyStore
 from fakes.proxy import FakeProxy
 from fakes.rpc_door import ABOUT_APP, Door
 
@@ -295,6 +304,27 @@ def test_quota_on_the_page_has_the_keys_of_the_broker():
     assert [each["source"] for each in shown["tried"]] == list(SOURCES)
     (kind,) = shown["kinds"].values()
     assert set(kind) == set(next(iter(quota["kinds"].values()))) == rows_of("quota.get")
+
+
+async def test_keys_on_the_page_are_what_the_broker_shows(tmp_path):
+    created, wall = result_of("key.create"), 1_790_000_000.0
+    gate = Gate(keys=FakeKeyStore(), wall=lambda: wall, random=lambda count: bytes(range(count)))
+    asked = next(v[3][0] for v, _ in MESSAGES if v[0] == 0 and v[2] == "key.create")
+    async with Door(tmp_path / "s", gate=gate) as door:
+        client = await door.knock()
+        assert (await client.call("key.create", **asked)).result == created
+        caller = gate.admit(Peer(pid=1, uid=os.getuid(), gid=1), "http-tcp")
+        gate.with_key(caller, created["key"]).spend(4711)
+        assert (await client.call("key.list")).result == result_of("key.list")
+        assert (await client.call("key.revoke", name="ci")).result == result_of("key.revoke")
+        caller.close()
+    assert rows_of("key.create") >= set(asked)
+    section = PAGE.partition("### `key.create`")[2].partition("\n### ")[0]
+    told = set(re.findall(r"^\| `([a-z_]+)` \| ([0-9]) \|", section, re.MULTILINE))
+    refusals = {key_missing(), key_unknown(), key_expired("a"), key_revoked("a")}
+    refusals |= {key_budget("a", 1, 1.0)}
+    assert {(each.code, str(int(each.error_class))) for each in refusals} <= told
+    assert f"there are {KEYS_MAX} already" in section
 
 
 def test_direct_mode_on_the_page_is_the_brokers_refusal():

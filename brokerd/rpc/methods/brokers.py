@@ -41,6 +41,7 @@ FEATURES = (
     "doctor",
     "quota",
     "lock",
+    "keys",
 )
 """What a caller may rely on besides the methods themselves."""
 
