@@ -309,6 +309,10 @@ def test_one_field(fields, expected):
             {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "custom"}]}]},
             "'custom'",
         ),
+        (
+            {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "namespace"}]}]},
+            "'namespace'",
+        ),
         ({"tools": {}}, "tools"),
         ({"tool_choice": {"type": "web_search"}}, "'web_search'"),
         ({"tool_choice": {"type": "allowed_tools"}}, "'allowed_tools'"),
@@ -318,6 +322,7 @@ def test_one_field(fields, expected):
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"max_output_tokens": -1}, "max_output_tokens"),
+        ({"max_output_tokens": True}, "max_output_tokens"),
         ({"max_output_tokens": 1.5}, "max_output_tokens"),
         ({"stream": "yes"}, "stream"),
         ({"instructions": ["x"]}, "instructions"),
@@ -344,6 +349,8 @@ def test_what_copilot_is_asked():
         tools=(Tool("f"),),
         tool_choice=ToolChoice("any"),
         max_tokens=9,
+        temperature=1.0,
+        top_p=0.5,
         stream=True,
         format=Format(SCHEMA),
         reasoning=Reasoning(budget=1024),
@@ -393,6 +400,7 @@ def test_what_copilot_is_asked():
         ],
         "tool_choice": "required",
         "max_output_tokens": 9,
+        "top_p": 0.5,
         "text": {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA}},
         "reasoning": {"effort": "low"},
         "stream": True,
@@ -417,3 +425,24 @@ def test_what_copilot_is_asked():
 def test_what_cannot_be_written_is_named(asking, named):
     with pytest.raises(UntranslatableError, match=named):
         write_asking(asking)
+
+
+@pytest.mark.parametrize(
+    ("result", "output"),
+    [
+        (ToolResult("c", ()), ""),
+        (ToolResult("c", (), is_error=True), "error"),
+        (ToolResult("c", (Text("no"),), is_error=True), "no"),
+        (
+            ToolResult("c", (Text("a"), Text("b"))),
+            [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}],
+        ),
+        (
+            ToolResult("c", (Image(data="QQ==", media_type="image/png"),)),
+            [{"type": "input_image", "image_url": "data:image/png;base64,QQ=="}],
+        ),
+    ],
+)
+def test_what_a_tool_gave(result, output):
+    (item,) = write_asking(Asking("m", (Message("user", (result,)),)))["input"]
+    assert item == {"type": "function_call_output", "call_id": "c", "output": output}

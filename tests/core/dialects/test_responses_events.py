@@ -166,6 +166,11 @@ HI = message("Hi there")
             ],
             [Piece(0, "thinking", "hm"), Piece(1, "text", "Hi there")],
         ),
+        # More after it was done
+        (
+            [done(0, HI), delta("output_text", 0, "!"), ("completed", ended(HI))],
+            [Piece(0, "text", "Hi there")],
+        ),
         # Several parts of one message, and a no
         (
             [
@@ -285,6 +290,11 @@ def test_an_answer_that_breaks(raw, broken):
 def test_what_nobody_can_read(raw):
     with pytest.raises(UntranslatableError):
         EventReader().feed(raw)
+
+
+def test_a_stream_that_does_not_say_its_name():
+    raw = stream(delta("output_text", 0, "a"), ("completed", ended()))
+    assert read(raw) == [Begun("", ""), Piece(0, "text", "a"), Stopped("end")]
 
 
 def written(*events):

@@ -1,8 +1,27 @@
-"""The Responses API (OpenAI's API reference, "Responses"): read and written.
+"""The Responses API (OpenAI), as Copilot speaks it and as strict clients expect it.
 
-What it cannot say: stop sequences (a request with some is refused), a tool result's `is_error`
-(left out: a tool that fails says so in words), and that a stop sequence or a pause ended an answer
-(it is `completed` then). Thoughts have one text: several summaries are read as paragraphs of it.
+Source: the API reference of Responses, and where Copilot differs: nothing is stored, and an item
+has another id in every event.
+
+What it cannot say, and what becomes of it:
+
+| meaning | in Responses |
+|---|---|
+| stop sequences in a request | refused |
+| a result that is an error | its words alone; "error" where it has none |
+| a budget for thoughts | the effort that comes nearest |
+| a tool's `strict` that was not said | false: this API alone would take true for it |
+| that a stop sequence was met; a pause | `completed`; `incomplete` |
+| half of a usage | 0 |
+
+What only it can say, and what becomes of it elsewhere:
+
+| in Responses | meaning |
+|---|---|
+| several summaries of thoughts | paragraphs of one text |
+| a function in a namespace | its name has both, and is told apart again when it is called |
+| annotations, what upstream did by itself (a web search) | left out |
+| stored state, files, tools that are no functions, logprobs | refused |
 """
 
 from __future__ import annotations

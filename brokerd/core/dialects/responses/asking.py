@@ -124,8 +124,8 @@ def write_asking(asking: Asking) -> dict[str, Any]:
         "tool_choice": asking.tool_choice and write_choice(asking.tool_choice),
         "parallel_tool_calls": asking.parallel_calls,
         "max_output_tokens": asking.max_tokens,
-        "temperature": asking.temperature,
-        "top_p": asking.top_p,
+        "temperature": _unusual(asking.temperature),
+        "top_p": _unusual(asking.top_p),
         "text": asking.format and {"format": _write_format(asking.format)},
         "reasoning": asking.reasoning and _write_reasoning(asking.reasoning),
         "user": asking.user or None,
@@ -138,6 +138,11 @@ def write_asking(asking: Asking) -> dict[str, Any]:
         for name, value in body.items()
         if value is not None and (value or name not in {"tools", "reasoning"})
     }
+
+
+def _unusual(value: float | None) -> float | None:
+    """Leave out 1, the API's default: models that reason refuse to be told any."""
+    return None if value == 1 else value
 
 
 def _instructions(messages: tuple[Message, ...]) -> tuple[str | None, tuple[Message, ...]]:

@@ -86,8 +86,13 @@ class EventReader:
         """Return what the bytes say. Raises UntranslatableError and TooLongError."""
         events: list[Event] = []
         for each in self._sse.feed(chunk):
-            if not self._is_over and each.data != _DONE:
-                events += self._read(_object(each.data))
+            if self._is_over or each.data == _DONE:
+                continue
+            for event in self._read(_object(each.data)):
+                if not self._has_begun and not isinstance(event, Begun | Broken):
+                    events.append(Begun("", ""))
+                self._has_begun = True
+                events.append(event)
         return events
 
     def end(self) -> list[Event]:
@@ -105,7 +110,6 @@ class EventReader:
             yield _broken(map_of(event if kind == "error" else response, "error") or event)
             return
         if response and not self._has_begun:
-            self._has_begun = True
             yield Begun(text_of(response, "id"), text_of(response, "model"), created_of(response))
         if kind in _SAID:
             index = count_of(event, "content_index") or 0
@@ -114,7 +118,7 @@ class EventReader:
             yield from self._thought(event, kind)
         elif kind == "response.function_call_arguments.delta":
             item = self._items.get(_place(event))
-            if item is not None and item.parts:
+            if item is not None:
                 yield from self._more(item, 0, "arguments", event)
         elif kind == "response.output_item.added":
             item_body = map_of(event, "item") or {}

@@ -34,6 +34,9 @@ __all__ = ["PARAGRAPH", "read_call", "read_items", "read_thinking", "write_items
 PARAGRAPH: Final = "\n\n"
 """Between summaries, where there are several."""
 
+_ERROR: Final = "error"
+"""Of a tool that failed without a word: no word at all would say that all went well."""
+
 _ROLES: Final[dict[str, Role]] = {
     "user": "user",
     "assistant": "assistant",
@@ -160,7 +163,7 @@ def _write_part(role: Role, part: Thinking | ToolCall | ToolResult) -> dict[str,
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
-            "output": _write_output(part.content),
+            "output": _write_output(part),
         }
     return {
         "type": "reasoning",
@@ -169,9 +172,10 @@ def _write_part(role: Role, part: Thinking | ToolCall | ToolResult) -> dict[str,
     }
 
 
-def _write_output(content: tuple[Text | Image, ...]) -> str | list[dict[str, Any]]:
+def _write_output(result: ToolResult) -> str | list[dict[str, Any]]:
+    content = result.content
     if not content:
-        return ""
+        return _ERROR if result.is_error else ""
     if len(content) == 1 and isinstance(content[0], Text) and not content[0].is_refusal:
         return content[0].text
     return write_shown(content, "a tool's output")

@@ -21,7 +21,11 @@ __all__ = [
 
 _PREFIX: Final = "resp_"
 
-_REASONS: Final[dict[Stop, str]] = {"length": "max_output_tokens", "filter": "content_filter"}
+_REASONS: Final[dict[Stop, str]] = {
+    "length": "max_output_tokens",
+    "filter": "content_filter",
+    "pause": "max_output_tokens",
+}
 
 
 def response_id(id_: str) -> str:
@@ -74,7 +78,7 @@ def created_of(body: Json) -> int:
 
 
 def write_stop(stop: Stop) -> dict[str, Any]:
-    """Write why it ended: only a limit or a filter is anything but `completed` here."""
+    """Write why it ended: only what was cut short is anything but `completed` here."""
     if stop in _REASONS:
         return {"status": "incomplete", "incomplete_details": {"reason": _REASONS[stop]}}
     return {"status": "completed"}
