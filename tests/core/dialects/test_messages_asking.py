@@ -241,7 +241,6 @@ def image(**source):
             "web_fetch_20250910",
             "code_execution_20250825",
             "computer_20250124",
-            "memory_20250818",
             "text_editor_20241022",
             "tool_search_tool_bm25_20251119",
             "mcp_toolset",
@@ -276,6 +275,8 @@ def test_what_has_no_meaning_elsewhere_is_named_and_never_quoted(body, what):
     ("kind", "needed"),
     [
         ("bash_20250124", {"command", "restart"}),
+        ("memory_20250818", {"command", "path", "old_path", "new_path"}),
+        ("text_editor_20250124", {"command", "path"}),
         ("text_editor_20250728", {"command", "path", "old_str", "new_str", "insert_line"}),
         ("text_editor_20250429", {"command", "path", "file_text", "view_range"}),
     ],
@@ -343,6 +344,30 @@ def test_thinking_is_written(reasoning, adaptive, max_tokens, thinking, effort):
     told = write_asking(asking, adaptive=adaptive)
     assert told.get("thinking") == thinking
     assert told.get("output_config", {}).get("effort") == effort
+
+
+CALL = ToolCall("1", "t", "{}")
+THOUGHT = Thinking("so", "c2ln")
+
+
+@pytest.mark.parametrize(
+    ("turns", "thinks"),
+    [
+        ([(THOUGHT, CALL)], True),
+        ([(Thinking("", "redacted_thinking:x"), CALL)], True),
+        ([(Text("words"),)], True),
+        ([(CALL,), (Text("words"),)], True),
+        ([(CALL,)], False),
+        ([(Text("words"), THOUGHT, CALL)], False),
+        ([(Thinking("without proof"), CALL)], False),
+        ([(THOUGHT, CALL), (CALL,)], False),
+    ],
+)
+def test_a_budget_is_left_out_where_a_call_has_lost_its_thought(turns, thinks):
+    messages = [each for turn in turns for each in (*HELLO, Message("assistant", turn))]
+    asking = Asking("m", (*messages, *HELLO), max_tokens=9000, reasoning=Reasoning("high"))
+    assert ("thinking" in write_asking(asking, adaptive=False)) is thinks
+    assert "thinking" in write_asking(asking)
 
 
 @pytest.mark.parametrize("place", ["output_config", "output_format"])

@@ -9,6 +9,7 @@ What it cannot say, and what comes of it:
 - a picture's `detail`, the name, description and strictness of a format, the time of an answer, a
   thought of an earlier turn without its proof, blank texts: left out
 - a refusal apart from other words: it is text
+- a budget for thinking, where the caller did not keep the thought before a call: left out
 """
 
 from __future__ import annotations

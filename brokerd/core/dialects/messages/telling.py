@@ -62,7 +62,9 @@ def write_asking(
     config: dict[str, Any] = {}
     if asking.reasoning is not None:
         thinking, effort = write_reasoning(asking.reasoning, adaptive=adaptive, max_tokens=limit)
-        if thinking is not None:
+        if thinking is not None and (
+            thinking["type"] != "enabled" or _may_think_on(told["messages"])
+        ):
             told["thinking"] = thinking
         if effort:
             config["effort"] = effort
@@ -117,6 +119,18 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
         {"role": role, "content": [write_part(part) for part in _results_first(parts)]}
         for role, parts in turns
     ]
+
+
+def _may_think_on(turns: list[dict[str, Any]]) -> bool:
+    """Say whether the last turn of the assistant's allows a budget.
+
+    With one, a turn that calls tools has to begin with the thought that led there, or upstream
+    refuses the request; few callers of other dialects keep it. Such a model does not think on.
+    """
+    said = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+    if not said or all(block["type"] != "tool_use" for block in said[-1]):
+        return True
+    return said[-1][0]["type"] in {"thinking", "redacted_thinking"}
 
 
 def _results_first(parts: list[Part]) -> list[Part]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from brokerd.core.dialects.meaning import Tool, ToolChoice, UntranslatableError
 from brokerd.core.dialects.messages import fields
+from brokerd.core.dialects.messages.client_tools import KNOWN
 
 
 if TYPE_CHECKING:
@@ -15,41 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["read_choice", "read_tools", "write_choice", "write_tools"]
 
 
-def _schema(required: list[str], **properties: object) -> dict[str, object]:
-    return {"type": "object", "properties": properties, "required": required}
-
-
-_TEXT: Final = {"type": "string"}
-_NUMBER: Final = {"type": "integer"}
-
-_BASH: Final = (
-    "Run a command in a persistent bash session. `restart` begins a new session.",
-    _schema([], command=_TEXT, restart={"type": "boolean"}),
-)
-_EDITOR: Final = (
-    "View, create and edit text files; `old_str` has to occur exactly once in the file.",
-    _schema(
-        ["command", "path"],
-        command={"type": "string", "enum": ["view", "create", "str_replace", "insert"]},
-        path=_TEXT,
-        file_text=_TEXT,
-        old_str=_TEXT,
-        new_str=_TEXT,
-        insert_line=_NUMBER,
-        insert_text=_TEXT,
-        view_range={"type": "array", "items": _NUMBER},
-    ),
-)
-_KNOWN: Final = {
-    "bash_20250124": _BASH,
-    "text_editor_20250429": _EDITOR,
-    "text_editor_20250728": _EDITOR,
-}
-"""Tools of Anthropic's that the caller itself executes and whose schema the API reference tells
-("Bash tool", "Text editor tool"); any other model is told it like that of every function. All
-others are executed by Anthropic, or a model has to be trained for them."""
-
-
 def read_tools(body: Mapping[str, Any]) -> tuple[Tool, ...]:
     """Read `tools`. Raises UntranslatableError naming the type of a hosted one."""
     return tuple(_read(fields.record(tool, "a tool")) for tool in fields.items(body, "tools"))
@@ -57,8 +23,8 @@ def read_tools(body: Mapping[str, Any]) -> tuple[Tool, ...]:
 
 def _read(tool: Mapping[str, Any]) -> Tool:
     kind, name = fields.text(tool, "type"), fields.text(tool, "name")
-    if kind in _KNOWN:
-        description, schema = _KNOWN[kind]
+    if kind in KNOWN:
+        description, schema = KNOWN[kind]
         return Tool(name, description, schema)
     if kind not in {"", "custom"}:
         raise UntranslatableError(f"the hosted tool {fields.known(kind)}")
