@@ -27,7 +27,8 @@ def choices_of(fields: Fields) -> Iterator[Fields]:
 
 def with_object(fields: Fields, name: str) -> bool:
     """Add `object`, and `index` to each choice."""
-    if "choices" not in fields:
+    choices = fields.get("choices", False)
+    if choices is not None and not isinstance(choices, list):
         return False
     changed = fields.get("object") is None
     if changed:

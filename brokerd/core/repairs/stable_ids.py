@@ -23,7 +23,7 @@ __all__ = ["ResponsesStream"]
 
 _ITEM_ID: Final = re.compile(rb'"item_id"\s*:\s*("(?:[^"\\]|\\.)*")')
 _ID: Final = re.compile(rb'"id"\s*:\s*("(?:[^"\\]|\\.)*")')
-_IS_OF_RESPONSE: Final = re.compile(rb'"type"\s*:\s*"response\.[a-z_]*"')
+_IS_OF_RESPONSE: Final = re.compile(rb'"type"\s*:\s*"response\.[a-z_.]*"')
 _ANNOUNCES: Final = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|output_item\.added)"')
 
 
