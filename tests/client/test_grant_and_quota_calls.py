@@ -51,6 +51,28 @@ CALLS = [
     ("set_pat", (PAT, "work"), {}, "quota.set_pat", {"pat": PAT, "account": "work"}),
     ("forget_pat", (), {}, "quota.forget_pat", {}),
     ("forget_pat", ("work",), {}, "quota.forget_pat", {"account": "work"}),
+    ("create_key", ("ci",), {}, "key.create", {"name": "ci"}),
+    (
+        "create_key",
+        ("ci",),
+        {
+            "models": ("gpt-*",),
+            "account": "work",
+            "requests_per_minute": 3,
+            "budget": 9,
+            "expires_in": 60,
+        },
+        "key.create",
+        {
+            "name": "ci",
+            "models": ["gpt-*"],
+            "account": "work",
+            "requests_per_minute": 3,
+            "budget": 9,
+            "expires_in": 60.0,
+        },
+    ),
+    ("revoke_key", ("ci",), {}, "key.revoke", {"name": "ci"}),
 ]
 METHODS = {method for *_, method, _ in CALLS}
 
@@ -86,6 +108,30 @@ async def test_an_answer_that_is_no_map_is_the_brokers_fault(tmp_path, kind, nam
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_keys_are_a_list_of_maps_or_the_brokers_fault(tmp_path, kind):
+    answers = [{"keys": [{"name": "ci", "later": 1}]}, {"keys": [7]}, {"keys": None}, {}, [1]]
+    with SmallBroker(tmp_path / "run", {"key.list": lambda _: answers.pop(0)}) as broker:
+        assert await ask(kind, broker.path, "keys") == [{"name": "ci", "later": 1}]
+        while answers:
+            with pytest.raises(InternalError, match=r"the answer to key\.list holds no keys"):
+                await ask(kind, broker.path, "keys")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_keys_are_asked_for_again_when_the_broker_is_leaving(tmp_path, kind):
+    left = []
+
+    def leave_once(_):
+        if not left:
+            left.append(True)
+            raise HangUp
+        return {"keys": []}
+
+    with SmallBroker(tmp_path / "run", {"key.list": leave_once}) as broker:
+        assert await ask(kind, broker.path, "keys") == []
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("call", CALLS)
 async def test_only_what_changes_nothing_is_asked_of_the_next_broker(tmp_path, kind, call):
     *asked, method, params = call
@@ -98,7 +144,7 @@ async def test_only_what_changes_nothing_is_asked_of_the_next_broker(tmp_path, k
         return {}
 
     with SmallBroker(tmp_path / "run", {method: leave_once}) as broker:
-        if method in {"quota.set_pat", "quota.forget_pat"}:
+        if method in {"quota.set_pat", "quota.forget_pat", "key.create", "key.revoke"}:
             with pytest.raises(BrokerUnreachable, match="hung up"):
                 await ask(kind, broker.path, *asked)
             assert broker.asked == [(method, params)]

@@ -380,6 +380,7 @@ QUESTIONS = {
     "broker.refresh": {},
     "quota.set_pat": {"pat": "none"},
     "grant.list": {},
+    "key.create": {"name": "theirs"},
     "account.logout": {},
 }
 UP_TO = {"status": 1, "complete": 2, "token": 3, "admin": 3}

@@ -65,9 +65,9 @@ way back; make another one: copilot-cred key create NAME
 USE = """\
 This is the only time that it is shown. Programs send it as their API key
 (Authorization: Bearer KEY, or x-api-key: KEY) to one of these base URLs:
-  http://127.0.0.1:4141/v1     for OpenAI's API, and without /v1 for Anthropic's,
-                               where config.toml has [http] tcp = "127.0.0.1:4141"
-  http://localhost/v1          over the Unix socket http.sock, which needs no key
+  http://127.0.0.1:4141/v1  for OpenAI's API, without /v1 for Anthropic's; where
+                            config.toml says so: [http] tcp = "127.0.0.1:4141"
+  http://localhost/v1       over the Unix socket http.sock, which needs no key
 To end it: copilot-cred key revoke """
 
 HEADINGS = ("name", "created", "expires", "limits", "spent today")

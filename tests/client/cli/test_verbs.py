@@ -221,11 +221,15 @@ VERBS = [
     ["account", "use", "work"],
     ["models"],
     ["models", "enable", "m"],
+    ["key", "create", "ci"],
+    ["key", "list"],
+    ["key", "revoke", "ci"],
     ["chat", "what?"],
     ["api", "/embeddings", "--body", "{}"],
 ]
 METHODS = ("token.get", "account.login", "account.logout", "broker.status", "token.watch")
 METHODS += ("broker.refresh", "account.list", "account.use", "models.list", "completion.create")
+METHODS += ("key.create", "key.list", "key.revoke")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -250,7 +254,7 @@ def test_every_verb_without_a_broker_exits_3_and_names_the_command(verb, tmp_pat
 
 
 HELPS = [[], *(verb[:1] for verb in VERBS), ["account", "list"], ["account", "use"]]
-HELPS += [["models", "enable"]]
+HELPS += [["models", "enable"], ["key", "create"], ["key", "list"], ["key", "revoke"]]
 
 
 @pytest.mark.parametrize("verb", HELPS, ids=" ".join)
@@ -298,6 +302,8 @@ def test_usage_errors_are_2_and_name_the_help(arguments):
         ["grants"],
         ["doctor"],
         ["audit"],
+        ["key", "create", "ci"],
+        ["key", "list"],
         ["get", "--help"],
     ],
     ids=" ".join,
