@@ -83,13 +83,15 @@ class Asker:
         dead_logins: DeadLogins,
         token_id: Callable[[CopilotToken], str],
         on_saved: Callable[[Login, LoginStore], Awaitable[None]],
+        on_asked: Callable[[str], None],
     ) -> None:
         """`open_store` is called once, before anybody is troubled for a login it cannot keep.
 
         `kept` is what the index knows of the login that there is already. `renewal_turn` returns
         when no other name of this login is renewing it. `dead_logins` are those of its host.
         `token_id` names a token without telling it. `on_saved` makes the rest of a new login
-        durable; it counts as saved when that has returned.
+        durable; it counts as saved when that has returned. `on_asked` is told how each question
+        for a Copilot token went: "", or the code of its failure.
         """
         self.name = name
         self.has_saved = False
@@ -109,6 +111,7 @@ class Asker:
         self._dead_logins = dead_logins
         self._token_id = token_id
         self._on_saved = on_saved
+        self._on_asked = on_asked
         self._renewed: tuple[str, str] | None = None
         """GitHub tokens: the one that was renewed last, and what for."""
 
@@ -155,8 +158,10 @@ class Asker:
             try:
                 minted = await ask(token, self._settings().plan)
             except BaseException as error:
+                self._on_asked(_code_of(error))
                 self._tell_failed(REFRESH_FAILED, error, began_at)
                 raise
+        self._on_asked("")
         extra = REFRESHED.extra(
             ACCOUNT=self.name,
             TOKEN_FP=self._token_id(minted),
@@ -168,10 +173,7 @@ class Asker:
         return minted
 
     def _tell_failed(self, event: AuditEvent, error: BaseException, began_at: float) -> None:
-        if isinstance(error, BrokerError):
-            code = error.failure.code
-        else:
-            code = GIVEN_UP if isinstance(error, asyncio.CancelledError) else "defect"
+        code = _code_of(error)
         extra = event.extra(
             ACCOUNT=self.name,
             ERROR_CODE=code,
@@ -297,3 +299,9 @@ class Asker:
 
 def _app_of(login: Login | IndexEntry) -> tuple[str, str]:
     return login.client_id, login.source
+
+
+def _code_of(error: BaseException) -> str:
+    if isinstance(error, BrokerError):
+        return error.failure.code
+    return GIVEN_UP if isinstance(error, asyncio.CancelledError) else "defect"

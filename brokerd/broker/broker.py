@@ -323,6 +323,10 @@ class Broker:
             self._view(name) for name in sorted({*self._roster.accounts, *self._roster.attempts})
         ]
 
+    def exchanges(self) -> Mapping[tuple[str, str], int]:
+        """How often a Copilot token was asked for: by account, and "" or the failure's code."""
+        return self._roster.exchanges
+
     def summary(self) -> str:
         """One line for a person: STATUS= of the service."""
         if self.is_locked:

@@ -254,6 +254,7 @@ class Logins:
             dead_logins=self.dead_logins(host),
             token_id=self._token_id,
             on_saved=on_saved,
+            on_asked=lambda code: self._roster.exchanges.update([(name, code)]),
         )
         return AccountRunner(
             machine,

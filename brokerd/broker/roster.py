@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,9 @@ class Roster:
         self.given: dict[str, Given] = {}
         """Accounts whose login comes from outside, and what came."""
         self.attempts: dict[str, LoginAttempt] = {}
+        self.exchanges: Counter[tuple[str, str]] = Counter()
+        """Account and how it went ("" or a failure's code) → how often a Copilot token was asked
+        for, since we run."""
         self.callbacks: list[Callable[[], None]] = []
         self.wake = asyncio.Event()
         """Set when the loop must look at its deadlines again."""

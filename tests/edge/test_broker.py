@@ -33,6 +33,14 @@ async def test_a_kept_login_gives_a_token(ready):
     assert ready.broker.summary() == "signed in as user42 (github.com), token valid 30 min"
 
 
+async def test_what_is_asked_of_github_is_counted(ready):
+    assert dict(ready.broker.exchanges()) == {("default", ""): 1}
+    ready.github.faults["exchange"] = [transient("network")]
+    with contextlib.suppress(BrokerError):
+        await ready.broker.refresh()
+    assert ready.broker.exchanges()["default", "network"] == 1
+
+
 async def test_a_hanging_store_does_not_hang_the_start(world):
     never = asyncio.Event()
 
