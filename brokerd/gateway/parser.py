@@ -41,7 +41,7 @@ _LINE: Final = re.compile(
 _PARTIAL_LINE: Final = re.compile(rb"[A-Za-z]{1,32}(?: |\Z)")
 _CONTROLS: Final = bytes(each for each in range(32) if each not in b"\t\r\n") + b"\x7f"
 _NAME: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_AUTHORITY: Final = re.compile(r"http://([^/?#@]*)(.*)", re.DOTALL)
+_AUTHORITY: Final = re.compile(r"http://([^/?#]*)(.*)", re.DOTALL)
 _OFFER: Final = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
 """JDK's HTTP client offers HTTP/2 with every request; nobody has to take it (RFC 9110 §7.8)."""
 
@@ -214,7 +214,7 @@ class Parser:
     def _look_at_part(self, data: bytes, *, whole: bool) -> None:
         """Refuse at once what can become no head any more."""
         line = data.find(b"\r\n")
-        if (line if line >= 0 else len(data)) > MAX_LINE:
+        if (line if line >= 0 else len(data)) > MAX_LINE and _PARTIAL_LINE.match(data):
             raise RefusedError(414, "line_too_long")
         if whole or len(data) > MAX_HEAD:
             raise RefusedError(431, "head_too_long", _path_in(data))

@@ -507,10 +507,16 @@ class Session:
         if at is None or self.closed:
             return
         left = at - self._loop.time()
-        if left <= 0 and (self._postponed or self._has_unread()):
+        if left <= 0 and self._postponed:
             left = 1.0  # it is we who are late
+        elif left <= 0 and self._has_unread():
+            self._read()
+            if self.closed or self._deadline is None:
+                return
+            left = self._deadline - self._loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._on_timer)
+            if self._timer is None:
+                self._timer = self._loop.call_later(left, self._on_timer)
         elif self._channel.out:
             self.close("answer_not_read")
         elif self._answer is None and not self._leaving:
