@@ -477,3 +477,19 @@ def test_a_tool_choice_is_written(choice, parallel, tools, told):
 )
 def test_max_tokens_is_always_said(asked, given, told):
     assert write_asking(Asking("m", HELLO, max_tokens=asked), **given)["max_tokens"] == told
+
+
+@pytest.mark.parametrize("content", ["", [], None, [{"type": "text", "text": ""}]])
+@pytest.mark.parametrize("role", ["user", "assistant", "system"])
+def test_a_turn_of_nothing_is_none(role, content):
+    said = {"role": "user", "content": "hello"}
+    body = {"system": content, "messages": [{"role": role, "content": content}, said]}
+    assert read_asking(body).messages == HELLO
+
+
+def test_a_thought_with_words_is_never_hidden():
+    thought = Thinking("so", "redacted_thinking:x")
+    told = write_asking(Asking("m", (Message("assistant", (thought,)), *HELLO)))
+    block = {"type": "thinking", "thinking": "so", "signature": "redacted_thinking:x"}
+    assert told["messages"][0]["content"] == [block]
+    assert read_asking(told).messages[0].parts == (thought,)
