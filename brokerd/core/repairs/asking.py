@@ -38,35 +38,41 @@ class _Edit(NamedTuple):
 
     name: str
     path: str
+    words: tuple[bytes, ...]
+    """It has nothing to change where none of them is: quickly seen, in megabytes too."""
     looks: Callable[[bytes], Any]
     """Whether it may have something to change."""
 
+    def wants(self, body: bytes) -> bool:
+        """Whether to read the body."""
+        return any(each in body for each in self.words) and bool(self.looks(body))
+
 
 def _cache_controls(body: bytes) -> bool:
-    count = body.count(b'"cache_control"')
-    return count > 4 or (count > 0 and b'"scope"' in body)
+    return body.count(b'"cache_control"') > 4 or b'"scope"' in body
 
 
+def _typed(*begins: bytes) -> Callable[[bytes], Any]:
+    """Look for a `type` that begins so."""
+    return re.compile(rb'"type"\s*:\s*"(?:%b)' % b"|".join(begins)).search
+
+
+_OPENAI: Final = (
+    b"web_search", b"file_search", b"code_interpreter", b"computer", b"image_generation", b"mcp",
+)  # fmt: skip
+_ANTHROPIC: Final = (b"web_search_", b"web_fetch_", b"code_execution_", b"mcp_toolset")
 _EDITS: Final = (
-    _Edit("system_in_messages", _MESSAGES, re.compile(rb'"role"\s*:\s*"system"').search),
     _Edit(
-        "hosted_tools",
-        _RESPONSES,
-        re.compile(
-            rb'"type"\s*:\s*"(?:web_search|file_search|code_interpreter|computer|image_generation'
-            rb"|mcp)"
-        ).search,
-    ),
-    _Edit(
-        "hosted_tools",
+        "system_in_messages",
         _MESSAGES,
-        re.compile(
-            rb'"type"\s*:\s*"(?:web_search_|web_fetch_|code_execution_|mcp_toolset)'
-        ).search,
+        (b'"system"',),
+        re.compile(rb'"role"\s*:\s*"system"').search,
     ),
-    _Edit("store_off", _RESPONSES, re.compile(rb'"store"\s*:\s*true').search),
-    _Edit("tool_schema", _MESSAGES, re.compile(rb'"\$schema"').search),
-    _Edit("cache_control", _MESSAGES, _cache_controls),
+    _Edit("hosted_tools", _RESPONSES, tuple(b'"%b' % e for e in _OPENAI), _typed(*_OPENAI)),
+    _Edit("hosted_tools", _MESSAGES, tuple(b'"%b' % e for e in _ANTHROPIC), _typed(*_ANTHROPIC)),
+    _Edit("store_off", _RESPONSES, (b'"store"',), re.compile(rb'"store"\s*:\s*true').search),
+    _Edit("tool_schema", _MESSAGES, (b'"$schema"',), bool),
+    _Edit("cache_control", _MESSAGES, (b'"cache_control"',), _cache_controls),
 )
 """In the order in which they are made: what is moved first is counted later."""
 
@@ -88,7 +94,7 @@ class RequestRepairs:
                 headers = {name: value for name, value in headers.items() if name != BETAS}
                 if betas:
                     headers[BETAS] = betas
-        wanted = [each for each in self._edits if each.looks(body)]
+        wanted = [each for each in self._edits if each.wants(body)]
         if wanted:
             body = _repaired(body, wanted, names)
         return Asked(body, headers, tuple(names))

@@ -35,8 +35,35 @@ _OBJECT: Final = re.compile(rb'"object"\s*:\s*"')
 _INDEX: Final = re.compile(rb'"index"\s*:')
 _ANTHROPIC: Final = re.compile(rb'"type"\s*:\s*"message_start"')
 
-_LATER: Final = re.compile(rb'"index"\s*:\s*[1-9]|"tool_calls"\s*:\s*\[\s*\{')
-"""What a second choice has, or a call whose number it would have to respect."""
+_FURTHER: Final = re.compile(rb'"index"\s*:\s*[1-9]')
+_CALLS: Final = b'"tool_calls"'
+_ONE_CHOICE: Final = b'"choices":[{'
+
+
+def _may_merge(whole: bytes) -> bool:
+    """Whether there may be a second choice, or a call whose number it would have to respect."""
+    if _CALLS in whole:
+        return True
+    # Counting is some ten times as fast as the pattern, and enough for what Copilot writes.
+    return whole.count(b'"index"') != whole.count(b'"index":0') and bool(_FURTHER.search(whole))
+
+
+def _with_object(event: bytes) -> bytes:
+    """Add `object` and `index` to a chunk without reading it; b"" where that is not safe."""
+    at = event.find(_ONE_CHOICE)
+    begin = event.find(b"{")
+    if (
+        at < 0
+        or event.count(b'"delta"') != 1  # one choice
+        or b'"object"' in event
+        or not event.startswith(b"data:")
+        or event.find(_ONE_CHOICE, at + 1) >= 0
+    ):
+        return b""
+    inside = at + len(_ONE_CHOICE)
+    index = b"" if b'"index"' in event else b'"index":0,'
+    lead, rest = event[begin + 1 : inside], event[inside:]
+    return b'%b{"object":"chat.completion.chunk",%b%b%b' % (event[:begin], lead, index, rest)
 
 
 class _Is(Enum):
@@ -111,7 +138,7 @@ class ChatStream:
         return self._repaired(rest) if rest and self._is is not _Is.SOUND else rest
 
     def _repaired(self, whole: bytes) -> bytes:
-        if self._is is _Is.WATCHED and _LATER.search(whole) is None:
+        if self._is is _Is.WATCHED and not _may_merge(whole):
             return whole
         events = each_event(whole)
         told = [self._one(event) for event in events]
@@ -128,9 +155,17 @@ class ChatStream:
                 return b""
             elif _ANTHROPIC.search(event) is not None and "anthropic_chat" in self._enabled:
                 return self._translated(event)
-        if self._is is _Is.READ or (self._is is _Is.WATCHED and _LATER.search(event) is not None):
+        if self._is is _Is.READ:
+            return self._added(event) or changed(event, self._shape)
+        if self._is is _Is.WATCHED and _may_merge(event):
             return changed(event, self._shape)
         return event
+
+    def _added(self, event: bytes) -> bytes:
+        """Do the common thing fast; b"" where the event has to be read."""
+        if self._is_merged or self._calls or (self._has_tools and _may_merge(event)):
+            return b""
+        return _with_object(event)
 
     def _decide(self, event: bytes) -> None:
         sound = _OBJECT.search(event) is not None and _INDEX.search(event) is not None

@@ -72,7 +72,12 @@ class Held:
 
 def each_event(whole: bytes) -> list[bytes]:
     """Cut whole events apart; joined they are the same bytes."""
-    return _EVENT.findall(whole)
+    if b"\r" in whole:
+        return _EVENT.findall(whole)
+    if whole.find(b"\n\n") == len(whole) - 2:  # one, as most reads are
+        return [whole]
+    *events, rest = whole.split(b"\n\n")
+    return [each + b"\n\n" for each in events] + ([rest] if rest else [])
 
 
 def changed(event: bytes, change: Callable[[dict[str, Any]], bool]) -> bytes:
