@@ -309,11 +309,12 @@ def test_every_event_of_a_stream_for_a_client():
         Piece(0, "thinking", "m"),
         Piece(0, "proof", "sealed"),
         Piece(1, "text", "He"),
-        CallBegun(2, "call_1", "mcp__docs_-_search"),
-        Piece(2, "arguments", '{"a":1}'),
         Piece(1, "text", "llo"),
-        CallBegun(3, "call_2", "g"),
-        Piece(4, "refusal", "no"),
+        Piece(2, "refusal", "no"),
+        CallBegun(3, "call_1", "mcp__docs_-_search"),
+        Piece(3, "arguments", '{"a":'),
+        Piece(3, "arguments", "1}"),
+        CallBegun(4, "call_2", "g"),
         Stopped("tool", Usage(completion=4)),
     )
     kinds = [event["type"].removeprefix("response.") for event in told]
@@ -330,22 +331,21 @@ def test_every_event_of_a_stream_for_a_client():
         "output_item.added",
         "content_part.added",
         "output_text.delta",
-        "output_item.added",
-        "function_call_arguments.delta",
         "output_text.delta",
-        "output_item.added",
-        "output_item.added",
         "content_part.added",
         "refusal.delta",
         "output_text.done",
         "content_part.done",
-        "output_item.done",
-        "function_call_arguments.done",
-        "output_item.done",
-        "function_call_arguments.done",
-        "output_item.done",
         "refusal.done",
         "content_part.done",
+        "output_item.done",
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+        "output_item.added",
+        "function_call_arguments.done",
         "output_item.done",
         "completed",
     ]
@@ -363,32 +363,105 @@ def test_every_event_of_a_stream_for_a_client():
         **text,
         "delta": "He",
     }
-    assert told[19] == {
+    assert told[15] == {
         "type": "response.output_text.done",
-        "sequence_number": 19,
+        "sequence_number": 15,
         **text,
         "text": "Hello",
     }
-    assert told[12]["item"]["arguments"] == ""
-    assert told[22] == {
+    assert told[17] == {
+        "type": "response.refusal.done",
+        "sequence_number": 17,
+        "item_id": "msg_msg_1_1",
+        "output_index": 1,
+        "content_index": 1,
+        "refusal": "no",
+    }
+    assert told[20]["item"]["arguments"] == ""
+    assert told[23] == {
         "type": "response.function_call_arguments.done",
-        "sequence_number": 22,
+        "sequence_number": 23,
         "item_id": "fc_msg_1_2",
         "output_index": 2,
         "name": "search",
         "arguments": '{"a":1}',
     }
-    assert told[24]["arguments"] == told[25]["item"]["arguments"] == "{}"
+    assert told[26]["arguments"] == told[27]["item"]["arguments"] == "{}"
     last = told[-1]["response"]
-    assert [item["id"] for item in last["output"]] == [
-        "rs_msg_1_0",
-        "msg_msg_1_1",
-        "fc_msg_1_2",
-        "fc_msg_1_3",
-        "msg_msg_1_4",
-    ]
+    ids = [item["id"] for item in last["output"]]
+    assert ids == ["rs_msg_1_0", "msg_msg_1_1", "fc_msg_1_2", "fc_msg_1_3"]
     assert last["usage"]["total_tokens"] == 7
     assert last["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("events", "order"),
+    [
+        # Calls whose arguments come by turns stay open together
+        (
+            [
+                CallBegun(0, "call_0", "f"),
+                Piece(0, "arguments", '{"a"'),
+                CallBegun(1, "call_1", "f"),
+                Piece(0, "arguments", ":1}"),
+                Piece(1, "arguments", "{}"),
+            ],
+            ["+fc0", "+fc1", "-fc0", "-fc1"],
+        ),
+        (
+            [
+                CallBegun(0, "call_0", "f"),
+                CallBegun(1, "call_1", "f"),
+                Piece(0, "arguments", "{}"),
+            ],
+            ["+fc0", "+fc1", "-fc0", "-fc1"],
+        ),
+        # Blanks after a call that was done change nothing
+        (
+            [
+                CallBegun(0, "call_0", "f"),
+                Piece(0, "arguments", "{}"),
+                CallBegun(1, "call_1", "f"),
+                Piece(0, "arguments", " "),
+                Piece(1, "arguments", "{}"),
+            ],
+            ["+fc0", "-fc0", "+fc1", "-fc1"],
+        ),
+        # Thoughts wait for their proof; what is still being told is done before them
+        (
+            [Piece(0, "thinking", "a"), Piece(1, "text", "b"), Piece(0, "proof", "p")],
+            ["+rs0", "+msg1", "-msg1", "-rs0"],
+        ),
+        (
+            [
+                Piece(0, "thinking", "a"),
+                Piece(1, "text", "b"),
+                Piece(0, "proof", "p"),
+                Piece(1, "text", "c"),
+            ],
+            ["+rs0", "+msg1", "-rs0", "-msg1"],
+        ),
+        # Words after a call are another message
+        (
+            [
+                Piece(0, "text", "a"),
+                CallBegun(1, "call_1", "f"),
+                Piece(1, "arguments", "{}"),
+                Piece(0, "text", "b"),
+            ],
+            ["+msg0", "-msg0", "+fc1", "-fc1", "+msg2", "-msg2"],
+        ),
+    ],
+)
+def test_an_item_is_done_before_the_next_where_it_can_be(events, order):
+    told = written(Begun("i", "m"), *events, Stopped("end"))
+    seen = [
+        {"added": "+", "done": "-"}[event["type"].rpartition(".")[2]]
+        + event["item"]["id"].replace("_i_", "")
+        for event in told
+        if "output_item" in event["type"]
+    ]
+    assert seen == order
 
 
 def test_an_end_by_a_limit_leaves_the_last_item_open():

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokerd.core.dialects.meaning import Asking, Begun, Image, Piece, Stopped, UntranslatableError
+from brokerd.core.dialects.meaning import (
+    Asking,
+    Begun,
+    CallBegun,
+    Image,
+    Piece,
+    Stopped,
+    UntranslatableError,
+)
 from brokerd.core.dialects.responses import (
     EventReader,
     EventWriter,
@@ -29,6 +37,7 @@ CAN = Can(
     stop_sequence=False,
     half_usage=False,
     early_usage=False,
+    alternating="calls",
 )
 
 
@@ -51,19 +60,6 @@ def told(value):
         )
     value = replace(value, id=f"resp_{value.id}") if hasattr(value, "id") else value
     return replace(value, usage=told_usage(value.usage))
-
-
-def sealed_at_once(events):
-    """Put all of a proof to where it begins: it is one field, told once."""
-    proofs = {}
-    for event in events:
-        if isinstance(event, Piece) and event.kind == "proof":
-            proofs[event.part] = proofs.get(event.part, "") + event.text
-    for event in events:
-        if not isinstance(event, Piece) or event.kind != "proof":
-            yield event
-        elif event.part in proofs:
-            yield replace(event, text=proofs.pop(event.part))
 
 
 def through_json(value):
@@ -102,7 +98,7 @@ def written(events, **options):
 @settings(max_examples=40, deadline=None)
 @given(streams(CAN), st.lists(st.integers(1, 700), min_size=1, max_size=4))
 def test_streams(events, sizes):
-    events = list(sealed_at_once(events))
+    events = list(events)
     raw = written(events)
     expected = [
         told(event) if isinstance(event, Begun | Stopped) else event for event in normal(events)
@@ -112,7 +108,7 @@ def test_streams(events, sizes):
 
 
 @settings(max_examples=25, deadline=None)
-@given(streams(replace(CAN, alternating="calls")))
+@given(streams(CAN))
 def test_every_byte_may_be_a_read_of_its_own(events):
     raw = written(events)
     assert read(raw, [1]) == read(raw)
@@ -121,7 +117,7 @@ def test_every_byte_may_be_a_read_of_its_own(events):
 @settings(max_examples=40, deadline=None)
 @given(streams(CAN))
 def test_a_stream_ends_with_what_the_whole_answer_would_be(events):
-    events = list(sealed_at_once(events))
+    events = list(events)
     raw = written(events)
     *_, last = (json.loads(line[6:]) for line in raw.split(b"\n") if line.startswith(b"data: "))
     if not isinstance(events[-1], Stopped):
@@ -186,3 +182,19 @@ def test_any_asking_is_written_or_refused_for_its_stop_sequences(asking):
         assert None not in body.values()
         images = [p for m in asking.messages for p in m.parts if isinstance(p, Image)]
         assert json.dumps(body).count('"input_image"') >= len(images)
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(replace(CAN, alternating="all")))
+def test_words_and_calls_stay_whole_however_parts_alternate(events):
+    def told(events):
+        found = {}
+        for event in events:
+            if isinstance(event, Piece):
+                key = event.part if event.kind == "arguments" else event.kind
+                found[key] = found.get(key, "") + event.text
+        calls = [event for event in events if isinstance(event, CallBegun)]
+        words = [found.get(kind) for kind in ("text", "refusal", "thinking")]
+        return words, [(call.id, call.name, found.get(call.part)) for call in calls]
+
+    assert told(read(written(events))) == told(events)

@@ -1,8 +1,9 @@
 """A streamed answer, written as clients of this API expect it.
 
-Every item has one id in all of its events. Items stay open side by side until the answer ends,
-for any of them may go on; only thoughts are done once their proof has come, which is the last of
-them. An end by a limit leaves the last item incomplete.
+Every item has one id in all of its events, and is done before the next one begins, for some
+clients (pi, codex) only know one at a time. But a call stays open while its arguments are not
+whole JSON, and thoughts until their proof has come: these may go on later. Words that go on after
+their message was done are another message. An end by a limit leaves the last item incomplete.
 """
 
 from __future__ import annotations
@@ -72,6 +73,16 @@ class _Item:
     whole: dict[str, Any] | None = field(default=None, repr=False)
     """As it is told once it is done."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing more is to be expected of it once another one begins."""
+        if self.kind != "function_call":
+            return self.kind == "message"
+        try:
+            return isinstance(json.loads(self.runs[0].text), dict)
+        except (ValueError, RecursionError):
+            return False
+
     def body(self, status: ItemStatus, runs: list[_Run]) -> dict[str, Any]:
         """Write it with so much of it."""
         if self.kind == "message":
@@ -139,11 +150,11 @@ class EventWriter:
 
     def _stop(self, stopped: Stopped) -> None:
         ending = write_stop(stopped.stop)
-        self._seal()
-        for item in self._items:
-            is_cut = ending["status"] != "completed" and item is self._items[-1]
+        last = self._items[-1] if self._items else None
+        is_cut = ending["status"] != "completed" and last is not self._proven
+        for item in sorted(self._items, key=lambda item: item.kind != "message"):
             if item.whole is None:
-                self._close(item, "incomplete" if is_cut else "completed")
+                self._close(item, "incomplete" if is_cut and item is last else "completed")
         usage = write_usage(_together(self._usage, stopped.usage))
         output = [item.whole for item in self._items]
         told = self._response(**ending, output=output, usage=usage)
@@ -168,6 +179,9 @@ class EventWriter:
         self._out.append(sse(json.dumps(told, separators=(",", ":")).encode(), type_))
 
     def _open(self, kind: str, call: tuple[str, str] = ("", "")) -> _Item:
+        for each in self._items:
+            if each.whole is None and each.is_whole:
+                self._close(each, "completed")
         index = len(self._items)
         item = _Item(item_id(_PREFIXES[kind], self._id, index), kind, index, call)
         self._items.append(item)
@@ -184,7 +198,9 @@ class EventWriter:
 
     def _piece(self, piece: Piece) -> None:
         item, place = self._parts.get(piece.part) or self._place(piece)
-        if item.whole is not None:  # thoughts go on after their proof: these are others
+        if item.whole is not None:
+            if item.kind == "function_call":
+                return  # blanks after whole JSON
             item, place = self._place(piece)
         if piece.kind == "proof":
             item.proof.append(piece.text)
