@@ -190,6 +190,10 @@ def test_the_table_says_when_what_who_and_why(env, journal):
         entry("refresh-failed", at, ACCOUNT="work", ERROR_CODE="network_down", LATENCY_USEC="9900000"),
         entry("prompt-ended", at, ACCOUNT="work", HOST="ghe.example", RESULT="denied", LATENCY_USEC="1"),
         entry("confined", at, HOLDS="umask landlock", LACKS="seccomp"),
+        entry("operation-denied", at, **PEER, KEY="ci", OPERATION="http.request", REASON="x"),
+        entry("key-created", at, KEY="ci", LIFETIME="2592000"),
+        entry("key-created", at, KEY="plain", LIFETIME="0"),
+        entry("key-revoked", at, KEY="ci", COUNT="1"),
     )  # fmt: skip
     done = run("audit", env={**env, "TZ": "UTC"})
     when = "01-02 03:04:05"
@@ -205,6 +209,10 @@ def test_the_table_says_when_what_who_and_why(env, journal):
         [when, "not refreshed", "-", "work", "network_down, 9 s"],
         [when, "prompt ended", "-", "work", "denied, 0 ms"],
         [when, "confined", "-", "-", "lacks seccomp"],
+        [when, "denied", "build", "-", "http.request: x, key ci"],
+        [when, "key created", "-", "-", "ci for 30 d"],
+        [when, "key created", "-", "-", "plain"],
+        [when, "key revoked", "-", "-", "ci, 1 connection closed"],
     ]
 
 

@@ -62,6 +62,8 @@ def row(record: Record) -> tuple[str, ...]:
     """Return the cells of the table; what the broker did not write is marked and says so."""
     account = record.get("ACCOUNT") or "-"
     event, what = record.event.words, _what(record)
+    if record.get("PEER_PID") and record.get("KEY"):
+        what += f", key {record.get('KEY')}"
     if record.vouched is False:
         event = f"!{event}"
         what = f"{what}; " if what else ""
@@ -123,6 +125,11 @@ def _what(record: Record) -> str:
             return _times(get("COUNT"), "request")
         case "grants-changed":
             return _times(get("COUNT"), "rule")
+        case "key-created":
+            lasts = get("LIFETIME")
+            return f"{get('KEY')}{f' for {_life(lasts)}' if lasts not in {'', '0'} else ''}"
+        case "key-revoked":
+            return f"{get('KEY')}, {_times(get('COUNT'), 'connection')} closed"
         case "tokens-dropped":
             return f"{_times(get('COUNT'), 'token')}: {get('REASON')}"
         case "refreshed":
