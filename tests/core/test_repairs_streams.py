@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -341,6 +342,25 @@ def without_ids(told):
     ]
 
 
+def spaced(chunks):
+    """The same events as another JSON library writes them."""
+    return [re.sub(rb'(?<!\\)":', b'" : ', each).replace(b"[{", b"[ {") for each in chunks]
+
+
+@pytest.mark.parametrize(("name", "path", "names"), REPAIRED)
+def test_written_with_spaces_it_is_repaired_all_the_same(name, path, names):
+    chunks = writes(*names, path=path)
+    told, fired = run(spaced(chunks), path=path)
+    assert fired == [name]
+    assert without_ids(b"".join(told)) == without_ids(b"".join(run(chunks, path=path)[0]))
+
+
+def test_a_bare_stream_with_calls_is_numbered_like_any():
+    told, fired = mended("bare", "tool_repeat")
+    assert told == events(b"".join(writes("tool_repeat")).decode())
+    assert fired == ["chunk_object"]
+
+
 def test_what_is_no_stream_of_events_is_let_go(monkeypatch):
     monkeypatch.setattr(sse_events, "MAX_EVENT", 100)
     for path in (CHAT, RESPONSES):
@@ -366,3 +386,9 @@ def test_whatever_no_repair_is_for_comes_out_as_it_went_in(given_pieces, path):
     told, fired = run(given_pieces, path=path, enabled={"merged_choices", "stable_ids"})
     if not fired:
         assert b"".join(told) == b"".join(given_pieces)
+
+
+@given(st.lists(pieces | st.binary(max_size=5), max_size=25), st.sampled_from([CHAT, RESPONSES]))
+def test_nothing_raises(given_pieces, path):
+    told, _ = run(given_pieces, path=path)
+    assert all(isinstance(each, bytes) for each in told)

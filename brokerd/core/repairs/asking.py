@@ -38,18 +38,13 @@ class _Edit(NamedTuple):
 
     name: str
     path: str
-    words: tuple[bytes, ...]
-    """It has nothing to change where none of them is: quickly seen, in megabytes too."""
     looks: Callable[[bytes], Any]
-    """Whether it may have something to change."""
-
-    def wants(self, body: bytes) -> bool:
-        """Whether to read the body."""
-        return any(each in body for each in self.words) and bool(self.looks(body))
+    """Whether it may have something to change: one scan, a third of a millisecond for 1 MB."""
 
 
 def _cache_controls(body: bytes) -> bool:
-    return body.count(b'"cache_control"') > 4 or b'"scope"' in body
+    count = body.count(b'"cache_control"')
+    return count > 4 or (count > 0 and b'"scope"' in body)
 
 
 def _typed(*begins: bytes) -> Callable[[bytes], Any]:
@@ -57,23 +52,25 @@ def _typed(*begins: bytes) -> Callable[[bytes], Any]:
     return re.compile(rb'"type"\s*:\s*"(?:%b)' % b"|".join(begins)).search
 
 
-_OPENAI: Final = (
-    b"web_search", b"file_search", b"code_interpreter", b"computer", b"image_generation", b"mcp",
-)  # fmt: skip
-_ANTHROPIC: Final = (b"web_search_", b"web_fetch_", b"code_execution_", b"mcp_toolset")
 _EDITS: Final = (
+    _Edit("system_in_messages", _MESSAGES, re.compile(rb'"role"\s*:\s*"system"').search),
     _Edit(
-        "system_in_messages",
-        _MESSAGES,
-        (b'"system"',),
-        re.compile(rb'"role"\s*:\s*"system"').search,
+        "hosted_tools",
+        _RESPONSES,
+        _typed(
+            b"web_search", b"file_search", b"code_interpreter", b"computer", b"image_generation",
+            b"mcp",
+        ),
     ),
-    _Edit("hosted_tools", _RESPONSES, tuple(b'"%b' % e for e in _OPENAI), _typed(*_OPENAI)),
-    _Edit("hosted_tools", _MESSAGES, tuple(b'"%b' % e for e in _ANTHROPIC), _typed(*_ANTHROPIC)),
-    _Edit("store_off", _RESPONSES, (b'"store"',), re.compile(rb'"store"\s*:\s*true').search),
-    _Edit("tool_schema", _MESSAGES, (b'"$schema"',), bool),
-    _Edit("cache_control", _MESSAGES, (b'"cache_control"',), _cache_controls),
-)
+    _Edit(
+        "hosted_tools",
+        _MESSAGES,
+        _typed(b"web_search_", b"web_fetch_", b"code_execution_", b"mcp_toolset"),
+    ),
+    _Edit("store_off", _RESPONSES, re.compile(rb'"store"\s*:\s*true').search),
+    _Edit("tool_schema", _MESSAGES, re.compile(rb'"\$schema"').search),
+    _Edit("cache_control", _MESSAGES, _cache_controls),
+)  # fmt: skip
 """In the order in which they are made: what is moved first is counted later."""
 
 
@@ -94,7 +91,7 @@ class RequestRepairs:
                 headers = {name: value for name, value in headers.items() if name != BETAS}
                 if betas:
                     headers[BETAS] = betas
-        wanted = [each for each in self._edits if each.wants(body)]
+        wanted = [each for each in self._edits if each.looks(body)]
         if wanted:
             body = _repaired(body, wanted, names)
         return Asked(body, headers, tuple(names))
