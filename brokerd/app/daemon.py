@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from brokerd import __version__
 from brokerd.app.doctor import Doctor, audit_check, grants_check, lock_check
+from brokerd.app.http_side import HttpSide
 from brokerd.app.wiring import about_app, login_request, upstream_of
 from brokerd.broker import Broker
 from brokerd.broker.kept_cooldowns import KeptCooldowns
 from brokerd.core.audit import CONFINED
 from brokerd.core.checks import Verdict
+from brokerd.core.reach import needs_restart
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gate import Gate
-from brokerd.gateway.door import HttpDoor
-from brokerd.gateway.messages import Reply
 from brokerd.host import listeners
 from brokerd.host.clock import SystemClock
 from brokerd.host.confinement import landlock
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from brokerd.core.checks import Check
     from brokerd.core.settings import AccountSettings
     from brokerd.dbus.bus import SessionBus
-    from brokerd.gate import Caller
-    from brokerd.gateway.messages import Outlet, Request
     from brokerd.ports import GitHub
     from brokerd.stores.ladder import CheckedStore
 
@@ -85,14 +83,6 @@ def run(setup: Setup) -> int:
     return asyncio.run(_Daemon(setup).serve())
 
 
-class _NotYet:
-    """Answers HTTP until `gateway.service` is wired."""
-
-    def begin(self, _request: Request, outlet: Outlet, _caller: Caller) -> None:
-        """See `Handler.begin`."""
-        outlet.reply(Reply(503))
-
-
 class _Daemon:
     """One daemon: the parts, and what ties them to the configuration of the moment."""
 
@@ -105,7 +95,7 @@ class _Daemon:
         self._given = GivenTokens(os.environ)
         self._given.read(self._config)  # at once, so that nobody else finds them there
         self._started_at = time.monotonic()
-        self._is_open = self._has_http = False
+        self._is_open = False
         self._retiring: set[asyncio.Task[None]] = set()
         self._configure_log()
         journal.log_uncaught()
@@ -166,10 +156,18 @@ class _Daemon:
             about_app=about_app,
             peer_by_pid=peercred.peer_by_pid,
             checks=doctor.look,
-            other_listeners=lambda: [HTTP] if self._has_http else [],
+            other_listeners=lambda: self._http.listeners,
             turns=turns,
         )
-        self._http = HttpDoor(gate, _NotYet(), turns=turns)
+        self._http = HttpSide(
+            gate,
+            self._broker,
+            proxy,
+            config=lambda: self._config,
+            version=__version__,
+            turns=turns,
+            rpc_connections=lambda: self._rpc.connections,
+        )
 
     async def serve(self) -> int:
         """Listen, run the broker, stop on SIGTERM or SIGINT."""
@@ -236,10 +234,10 @@ class _Daemon:
             broker.result()
         for name, sock in sockets.items():
             if name == HTTP:
-                await self._http.serve(sock, HTTP, peercred.peer_of)
-                self._has_http = True
+                await self._http.serve(sock)
             else:  # any further socket is one for RPC, with the rights that its name gives
                 await self._rpc.serve(sock, name)
+        await self._http.serve_tcp()
         self._broker.on_change(lambda: self._manager.status(self._status_line()))
         self._manager.ready(self._status_line())
         self._is_open = True
@@ -281,6 +279,7 @@ class _Daemon:
         try:
             config = self._setup.load()
             beyond = self._setup.reach_covers(config)
+            beyond = beyond or needs_restart(self._config, config)
             problem = f"{RESTART} ({beyond})" if beyond else ""
         except BrokerError as error:
             problem = error.failure.message
@@ -343,6 +342,8 @@ class _Daemon:
             parts.insert(0, "SIMULATED")
         if self._config_problem:
             parts.append(f"configuration not reloaded: {self._config_problem}")
+        if self._http.problem:
+            parts.append(self._http.problem)
         return "; ".join(parts)
 
     def _extra_status(self) -> dict[str, object]:
@@ -354,6 +355,7 @@ class _Daemon:
             "store": {"kind": self._config.store.kind},
             "config_problem": self._config_problem or None,
             "audit": {"file": self._audit_file},
+            "http": {"tcp": self._config.http.tcp or None, "problem": self._http.problem or None},
             "confinement": [check.name for check in self._setup.checks if check.holds],
         }
 

@@ -65,9 +65,9 @@ class Completing:
     """`Work` of one request; what it is waiting for, or what the answer flows through."""
 
     __slots__ = (
-        "_begun", "_in_path", "_is_over", "_outlet", "_repairs", "_request", "_shop", "_task",
-        "_under_way", "_wanted", "account", "caller", "code", "head_at", "model", "path", "since",
-        "status", "usage",
+        "_begun", "_in_path", "_is_over", "_outlet", "_repairs", "_request", "_shop", "_since",
+        "_task", "_under_way", "_wanted", "account", "caller", "code", "head_seconds", "model",
+        "path", "seconds", "status", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -91,10 +91,13 @@ class Completing:
         """Of the answer; 0: the caller has left before there was one."""
         self.code = ""
         """Of the error, if it is one."""
-        self.since = asyncio.get_running_loop().time()
-        self.head_at = 0.0
-        """When upstream's head was there (loop time); 0: never."""
         self.usage = UsageTail()
+        self.head_seconds: float | None = None
+        """Until upstream's head was there; None: it never was."""
+        self.seconds = 0.0
+        """Until the end."""
+        self._since = asyncio.get_running_loop().time()
+        shop.on_begin()
 
     @property
     def dialect(self) -> Dialect:
@@ -157,7 +160,7 @@ class Completing:
             log.error("request not served", exc_info=outcome)
             self._reply(defect(self.dialect))
         else:
-            self.head_at = asyncio.get_running_loop().time()
+            self.head_seconds = asyncio.get_running_loop().time() - self._since
             self.account = outcome.account
             self.caller.complete(outcome.account)
             self._answer(outcome)
@@ -276,6 +279,7 @@ class Completing:
     def _over(self) -> None:
         if not self._is_over:
             self._is_over = True
+            self.seconds = asyncio.get_running_loop().time() - self._since
             self._shop.on_end(self)
 
 

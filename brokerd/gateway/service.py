@@ -19,10 +19,11 @@ from brokerd.gateway.routes import Endpoint, find
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Mapping
 
     from brokerd.gate import Caller, Gate
     from brokerd.gateway.messages import Outlet, Reply, Request, Work
+    from brokerd.gateway.pages import Pages
     from brokerd.gateway.routes import Route
     from brokerd.gateway.workshop import Workshop
 
@@ -44,7 +45,7 @@ class Service:
         self,
         gate: Gate,
         shop: Workshop,
-        pages: Mapping[Endpoint, Callable[[Request, Route, Caller], Awaitable[Reply]]],
+        pages: Pages,
         *,
         hosts: Mapping[str, frozenset[str]],
         keyed: frozenset[str],
@@ -87,7 +88,7 @@ class Service:
             completing.start()
             return completing
         else:
-            return _Page(self._pages[route.endpoint](request, route, caller), outlet, dialect)
+            return _Page(self._pages.answer(request, route, caller), outlet, dialect)
         return None
 
     def _who(self, request: Request, caller: Caller) -> Caller:

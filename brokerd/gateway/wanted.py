@@ -103,8 +103,8 @@ def wanted(
     if entry is not None:
         spoken = _way(path, model, entry)
     body, headers, repairs = manner.request_repairs(path)(body, _passed_on(request))
-    if spoken != path:
-        translation = _translated(path, spoken, body, model)
+    if entry is not None and spoken != path:
+        translation = _translated(path, spoken, body, model, entry)
         body = translation.body
         headers = {name: value for name, value in headers.items() if name not in _ANTHROPIC}
     completion = _completion(caller, spoken, body, account, headers)
@@ -167,13 +167,15 @@ def _way(path: str, model: str, entry: Mapping[str, Any]) -> str:
     )
 
 
-def _translated(path: str, spoken: str, body: bytes, model: str) -> Translation:
+def _translated(
+    path: str, spoken: str, body: bytes, model: str, entry: Mapping[str, Any]
+) -> Translation:
     # Late: who never translates never pays for it.
     from brokerd.core.dialects.meaning import UntranslatableError  # noqa: PLC0415
     from brokerd.core.dialects.translation import Translation  # noqa: PLC0415
 
     try:
-        return Translation(path, spoken, body)
+        return Translation(path, spoken, body, entry)
     except UntranslatableError as error:
         raise PermanentError(
             Failure(

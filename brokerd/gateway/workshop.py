@@ -33,9 +33,10 @@ class Workshop:
         *,
         config: Callable[[], Config],
         default_account: Callable[[], str],
+        on_begin: Callable[[], None],
         on_end: Callable[[Completing], None],
     ) -> None:
-        """`config` is the one of the moment; `on_end` is told of each completion that is over."""
+        """`config` is the one of the moment; `on_end` follows on each `on_begin`."""
         self.proxy = proxy
         self.catalogue = catalogue
         self.keepalive = keepalive
@@ -43,6 +44,7 @@ class Workshop:
         self._config = config
         self._manner = Manner(config())
         self.default_account = default_account
+        self.on_begin = on_begin
         self.on_end = on_end
 
     @property

@@ -226,7 +226,7 @@ async def test_event_cut_by_reads_arrives_in_one_piece():
 async def test_endless_line_passes_as_it_comes():
     reply = streamed(b"data: " + b"x" * 300_000, b"y" * 10, b"z\n\n" + DONE)
     stand = Stand(reply, models=MODELS)
-    answer = await stand.ask("/chat/completions", {**CHAT, "stream": True})
+    answer = await stand.ask("/v1/messages", {**CHAT, "model": "both", "stream": True})
     assert len(answer.chunks) == 3
 
 

@@ -117,6 +117,7 @@ class Stand:
             self.held,
             config=lambda: self.config,
             default_account=lambda: "default",
+            on_begin=lambda: None,
             on_end=self.ended.append,
         )
         self.service = Service(

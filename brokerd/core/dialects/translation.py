@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from brokerd.core.dialects.dialect import Dialect
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["AnswerStream", "Translation"]
 
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""Of a model that nothing is known of."""
+
+
 class _Reader(Protocol):
     def feed(self, chunk: bytes) -> list[Event]: ...
 
@@ -39,7 +44,7 @@ class _Dialect(Protocol):
 
     def read_asking(self, body: Mapping[str, Any], /) -> Asking: ...
 
-    def write_asking(self, asking: Asking, /) -> dict[str, Any]: ...
+    def write_asking(self, asking: Asking, /, **habits: Any) -> dict[str, Any]: ...
 
     def read_answer(self, body: Mapping[str, Any], /) -> Answer: ...
 
@@ -53,15 +58,21 @@ class _Dialect(Protocol):
 class Translation:
     """Of one request, from the endpoint it was sent to (`said`) to the one it goes to."""
 
-    def __init__(self, said: str, spoken: str, body: bytes) -> None:
-        """Read the request. Raises UntranslatableError for what the other has no words for."""
+    def __init__(
+        self, said: str, spoken: str, body: bytes, entry: Mapping[str, Any] = NOTHING
+    ) -> None:
+        """Read the request. Raises UntranslatableError for what the other has no words for.
+
+        `entry` is what GitHub says of the model.
+        """
         self._dialect = Dialect.of(said)
         self._said = _load(said)
         self._spoken = _load(spoken)
         self._asking = asking = self._said.read_asking(_object(body))
         # A stream without its usage could not tell the caller's dialect what it must.
-        told = self._spoken.write_asking(replace(asking, wants_usage=True))
-        self.body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        habits = _habits(entry) if Dialect.of(spoken) is Dialect.MESSAGES else {}
+        told = self._spoken.write_asking(replace(asking, wants_usage=True), **habits)
+        self.body = _written(told)
         """The request in the other dialect."""
         self.wants_stream = asking.stream
 
@@ -69,7 +80,7 @@ class Translation:
         """Return a whole answer in the caller's dialect. Raises UntranslatableError."""
         answer = self._spoken.read_answer(_object(body))
         told = self._said.write_answer(answer)
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        return _written(told)
 
     def stream(self) -> AnswerStream:
         """Return what translates a streamed one."""
@@ -119,6 +130,27 @@ def _load(path: str) -> _Dialect:
     # Late: who never translates never pays for it.
     found: Any = importlib.import_module(f"brokerd.core.dialects.{Dialect.of(path)}")
     return found  # type: ignore[no-any-return]  # a module is what the protocol describes
+
+
+def _habits(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Messages want to know of a model: how long an answer may be, how it thinks."""
+    capabilities = entry.get("capabilities")
+    known = capabilities if isinstance(capabilities, dict) else {}
+    limits, supports = known.get("limits"), known.get("supports")
+    longest = limits.get("max_output_tokens") if isinstance(limits, dict) else None
+    habits: dict[str, Any] = {}
+    if isinstance(longest, int) and longest > 0:
+        habits["max_tokens"] = longest
+    if isinstance(supports, dict):
+        habits["adaptive"] = bool(supports.get("adaptive_thinking"))
+    return habits
+
+
+def _written(told: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can write as an escape only
+        return json.dumps(told, separators=(",", ":")).encode()
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
