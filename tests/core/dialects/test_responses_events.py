@@ -531,3 +531,8 @@ def test_what_the_simulator_sends():
     assert begun == Begun("resp_1", "m", 7)
     assert pieces == [Piece(0, "text", "Hello")]
     assert stopped == Stopped("end", Usage(3, 2, 0, None, 0))
+
+
+def test_thoughts_that_have_their_proof_are_told_before_a_break():
+    events = [Begun("resp_1", "m"), Piece(0, "proof", "p"), Broken("it broke")]
+    assert read(EventWriter("m").write(events)) == events
