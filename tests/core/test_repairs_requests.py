@@ -134,6 +134,7 @@ UNTOUCHED = [
     (MESSAGES, {"messages": [{"role": "user", "content": [MARKED] * 4}]}),
     (MESSAGES, {"tools": [tool(), {"type": "bash_20250124", "name": "bash"}]}),
     (MESSAGES, {"tools": [tool(properties={"$schema": {}, "scope": {}})]}),
+    (MESSAGES, {"tools": [tool(properties={"a": {"default": {"$schema": "x"}}})]}),
     (MESSAGES, {"metadata": {"role": "system"}, "messages": "x"}),
     (MESSAGES, {"tools": 7, "x": {"type": "web_search_20250305", "$schema": 1}}),
     (RESPONSES, {"tools": [FUNCTION, {"type": "custom", "name": "c"}], "store": False}),
