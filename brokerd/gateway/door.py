@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from brokerd.errors import BrokerError
 from brokerd.gateway.session import Session, SessionLimits
 from brokerd.sockets.acceptor import Acceptor
-from brokerd.sockets.crowd import TOTAL_BUFFERS, Crowd
+from brokerd.sockets.crowd import Crowd
 from brokerd.sockets.farewell import Farewells
 from brokerd.sockets.files import shares_now
 from brokerd.sockets.turns import Turns
@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 LINGER: Final = 0.5
 """Seconds that a stopping broker waits for clients who just connected, and for last bytes."""
+
+TOTAL_BUFFERS: Final = 128 * 1024 * 1024
+"""Bytes, of all connections together: four of the largest requests."""
 
 FORBIDDEN: Final = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 

@@ -22,6 +22,7 @@ from brokerd.gateway.messages import Reply
 from brokerd.gateway.parser import MAX_BODY, Parser, RefusedError
 from brokerd.gateway.rendering import CONTINUE, head_of
 from brokerd.gateway.unreadable import reply_to
+from brokerd.sockets.alarm import Alarm
 from brokerd.sockets.channel import Channel, DescriptorsRefusedError
 
 
@@ -48,6 +49,9 @@ WAITING_MAX: Final = 64 * 1024
 
 OUT_LOW: Final = OUT_HIGH // 4
 """Unwritten bytes below which an answer that had to wait goes on."""
+
+LATE: Final = 1.0
+"""Seconds more for a client whose bytes we have not got round to read."""
 
 JUST_NOW: Final = 1.0
 """Seconds: who connected longer ago and has not asked is not about to."""
@@ -95,12 +99,11 @@ class Session:
     """See the module's docstring; created for an admitted, non-blocking socket."""
 
     __slots__ = (
+        "_alarm",
         "_answer",
         "_asked",
-        "_body_end",
         "_caller",
         "_channel",
-        "_deadline",
         "_draining",
         "_ending",
         "_handler",
@@ -114,10 +117,11 @@ class Session:
         "_loop",
         "_owner",
         "_parser",
+        "_phase",
+        "_phase_end",
         "_pidfd",
         "_postponed",
         "_since",
-        "_timer",
         "_turns",
         "_unread_since",
         "closed",
@@ -150,10 +154,10 @@ class Session:
         """To the request that is under way."""
         self._since = self._loop.time()
         self._held_before = self._kept = 0
-        self._deadline: float | None = None
-        self._body_end: float | None = None
-        self._unread_since = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._on_late)
+        self._phase: bool | None = None
+        """What is awaited of a request that has begun: False: its head, True: its body."""
+        self._phase_end = self._unread_since = 0.0
         self._asked = self._draining = self._linger = self._postponed = False
         self._leaving = self._is_refused = self._ending = self._in_answer = False
         self.closed = False
@@ -238,9 +242,9 @@ class Session:
 
     def behind(self) -> None:
         """Note that bytes wait to be written."""
-        if self._deadline is None:
+        if not self._alarm.is_set:
             self._unread_since = self._loop.time()
-            self._arm(self._limits.unread)
+            self._alarm.set(self._limits.unread)
         self._in_answer = True  # the door may close us now: not while upstream is calling
         self.tell_held()
         self._in_answer = False
@@ -252,7 +256,7 @@ class Session:
         self._answer = None
         self._kept = 0
         if not self._channel.out:
-            self._deadline = None
+            self._alarm.clear()
         if answer.closes:
             self._leave()
             return
@@ -339,7 +343,8 @@ class Session:
 
     def _begin(self) -> None:
         parser = self._parser
-        self._deadline = self._body_end = None
+        self._phase = None
+        self._alarm.clear()
         request = parser.take()
         self._asked, self._linger = True, False
         self._kept = len(request.body)
@@ -380,9 +385,9 @@ class Session:
         now = self._loop.time()
         self._unread_since = now
         if channel.out:
-            self._deadline = now + self._limits.unread
+            self._alarm.set(self._limits.unread)
         else:
-            self._deadline = None
+            self._alarm.clear()
             if self._answer is None and not self._leaving:
                 self._arm_reading()
         self.tell_held()
@@ -443,9 +448,9 @@ class Session:
         self._leaving = True
         self._turns.leave(self)
         self._channel.read_on(False)
-        self._deadline = None
+        self._alarm.clear()
         if self._channel.out:
-            self._arm(self._limits.unread)
+            self._alarm.set(self._limits.unread)
             self._owner.session_idle(self)
         else:
             self._depart()
@@ -463,8 +468,7 @@ class Session:
         self.closed = True
         extra = {"REASON": reason, "PEER_PID": self._caller.peer.pid}
         log.debug("connection closed", extra=extra)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         self._turns.leave(self)
         self._forget_process()
         answer, self._answer = self._answer, None
@@ -481,46 +485,29 @@ class Session:
 
     def _arm_reading(self) -> None:
         """Bound the time that the rest of a request may take."""
-        limits, parser = self._limits, self._parser
-        if parser.in_body:
-            now = self._loop.time()
-            if self._body_end is None:
-                self._body_end = now + limits.body
-                self._deadline = None
-            self._arm(min(limits.progress, self._body_end - now))
-        elif not parser.has_begun:
-            self._deadline = None
-        elif self._deadline is None:  # from the first byte of the head
-            self._arm(limits.head)
-
-    def _arm(self, seconds: float) -> None:
-        self._deadline = at = self._loop.time() + seconds
-        if self._timer is not None:
-            if self._timer.when() <= at:
-                return  # it looks again
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        at = self._deadline
-        if at is None or self.closed:
+        limits, parser, now = self._limits, self._parser, self._loop.time()
+        if not parser.has_begun:
+            self._phase = None
+            self._alarm.clear()
             return
-        left = at - self._loop.time()
-        if left <= 0 and self._postponed:
-            left = 1.0  # it is we who are late
-        elif left <= 0 and self._has_unread():
-            self._read()
-            if self.closed or self._deadline is None:
-                return
-            left = self._deadline - self._loop.time()
-        if left > 0:
-            if self._timer is None:
-                self._timer = self._loop.call_later(left, self._on_timer)
-        elif self._channel.out:
+        if self._phase is not parser.in_body:
+            self._phase = parser.in_body
+            self._phase_end = now + (limits.body if parser.in_body else limits.head)
+        left = self._phase_end - now
+        self._alarm.set(min(left, limits.progress) if parser.in_body else left)
+
+    def _on_late(self) -> None:
+        """Give up, unless it is we who are late: then a last look at what has arrived."""
+        if self._channel.out:
             self.close("answer_not_read")
-        elif self._answer is None and not self._leaving:
+        elif self._postponed:
+            self._alarm.set(LATE)
+        elif self._answer is None and not self._leaving and self._phase is not None:
+            if self._channel.reading and self._channel.has_arrived():
+                self._read()
+                if self._is_in_time():
+                    return
             self._refuse(RefusedError(408, "request_too_slow"))
 
-    def _has_unread(self) -> bool:
-        return self._answer is None and self._channel.reading and self._channel.has_arrived()
+    def _is_in_time(self) -> bool:
+        return self.closed or self._phase is None or self._loop.time() < self._phase_end

@@ -20,10 +20,10 @@ from brokerd.rpc.methods.keys import KeyMethods
 from brokerd.rpc.methods.quota import QuotaMethods
 from brokerd.rpc.session import EVENTS_AT_ONCE, Session
 from brokerd.sockets.acceptor import Acceptor
-from brokerd.sockets.crowd import TOTAL_BUFFERS, Crowd
+from brokerd.sockets.crowd import Crowd
 from brokerd.sockets.files import shares_now
 from brokerd.sockets.turns import Turns
-from copilot_broker.wire.limits import Limits
+from copilot_broker.wire.limits import CONNECTIONS, TOTAL_BUFFERS, Limits
 
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class RpcServer:
         self._limits = limits or Limits(queued_events=EVENTS_AT_ONCE)
         self._turns = turns or Turns()
         self._acceptor = Acceptor(self)
-        most = shares_now().rpc if connections is None else connections
+        most = min(CONNECTIONS, shares_now().rpc) if connections is None else connections
         self._crowd: Crowd[Session] = Crowd(most, buffers)
         self._leaving: set[asyncio.Task[None]] = set()
         """Cancelled work of closed connections: the loop itself would let it be collected."""

@@ -1,6 +1,6 @@
 """What both doors need of a socket, and nothing of what is spoken through it.
 
 `acceptor` lets newcomers in, a `channel` is one connection in the event loop, a `crowd` keeps all
-of a door's within bounds, `turns` says whose turn it is, `farewell` closes without losing the last
-words.
+of a door's within bounds, `turns` says whose turn it is, `alarm` when it is too late, `farewell`
+closes without losing the last words; `files` says how many fit.
 """

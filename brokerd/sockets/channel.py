@@ -43,6 +43,7 @@ class Channel:
         """
         self._loop = asyncio.get_running_loop()
         self._sock = sock
+        self._fd = sock.fileno()  # the loop is slower where it is given the socket itself
         self._on_readable = on_readable
         self._on_writable = on_writable
         self._on_lost = on_lost
@@ -95,9 +96,9 @@ class Channel:
     def read_on(self, wanted: bool) -> None:
         """Begin or cease to call `on_readable`."""
         if wanted and not self.reading:
-            self._loop.add_reader(self._sock, self._on_readable)
+            self._loop.add_reader(self._fd, self._on_readable)
         elif self.reading and not wanted:
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self._fd)
         self.reading = wanted
 
     def close(self) -> None:
@@ -129,7 +130,7 @@ class Channel:
 
     def _watch_writing(self, wanted: bool) -> None:
         if wanted and not self._writing:
-            self._loop.add_writer(self._sock, self._flush)
+            self._loop.add_writer(self._fd, self._flush)
         elif self._writing and not wanted:
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._fd)
         self._writing = wanted

@@ -20,15 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-__all__ = ["OF_ONE_PROCESS", "TOTAL_BUFFERS", "Crowd", "Member"]
+__all__ = ["OF_ONE_PROCESS", "Crowd", "Member"]
 
 log = logging.getLogger(__name__)
 
 OF_ONE_PROCESS = 64
 """Connections of one process that it keeps where others want in; busy agents have a dozen."""
-
-TOTAL_BUFFERS = 128 * 1024 * 1024
-"""Bytes, of all connections of a door together: four of the largest requests."""
 
 
 class Member(Protocol):
@@ -65,7 +62,7 @@ M = TypeVar("M", bound=Member)
 class Crowd(Generic[M]):
     """See the module's docstring."""
 
-    def __init__(self, most: int, buffers: int = TOTAL_BUFFERS) -> None:
+    def __init__(self, most: int, buffers: int) -> None:
         """`most` connections, with `buffers` bytes together."""
         self._most = most
         self._buffers = buffers

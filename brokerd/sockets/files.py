@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import resource
+import sys
 from typing import NamedTuple
 
 
-__all__ = [
-    "CONNECTIONS",
-    "HTTP_CONNECTIONS",
-    "MIN_CONNECTIONS",
-    "Shares",
-    "shares_now",
-    "shares_of",
-]
-
-CONNECTIONS = 16384
-"""Open ones at the RPC door at most; then the oldest idle one goes."""
+__all__ = ["HTTP_CONNECTIONS", "MIN_CONNECTIONS", "Shares", "shares_now", "shares_of"]
 
 HTTP_CONNECTIONS = 4096
-"""At the HTTP door at most: twice the streams that one person's tools were ever seen to open."""
+"""Open ones at the HTTP door at most: more streams than any person's tools have at once."""
 
 MIN_CONNECTIONS = 8
 """Even under an absurd file limit some callers are served, at the expense of the reserve."""
@@ -41,10 +32,10 @@ class Shares(NamedTuple):
 def shares_of(files: int) -> Shares:
     """Divide what fits under a RLIMIT_NOFILE of `files`; where it is scarce, by half."""
     if files == resource.RLIM_INFINITY:
-        return Shares(CONNECTIONS, HTTP_CONNECTIONS)
+        return Shares(sys.maxsize, HTTP_CONNECTIONS)
     room = (files - RESERVED_FILES) // FILES_PER_CONNECTION
     http = max(MIN_CONNECTIONS, min(HTTP_CONNECTIONS, room // 2))
-    return Shares(max(MIN_CONNECTIONS, min(CONNECTIONS, room - http)), http)
+    return Shares(max(MIN_CONNECTIONS, room - http), http)
 
 
 def shares_now() -> Shares:

@@ -356,16 +356,17 @@ async def test_who_never_reads_goes_in_the_end(tmp_path):
 async def test_what_is_sent_ahead_has_a_bound(door, client):
     await client.send(WORK)
     work = await door.work()
+    long = post(b"x" * 2000)
     sent = 0
     with contextlib.suppress(BlockingIOError):
         for _ in range(1000):
-            sent += client.socket.send(GET * 100)
+            sent += client.socket.send(long * 10)
             await asyncio.sleep(0)
     assert door.door.buffered < WAITING_MAX + 20_000
     work.outlet.reply(Reply(200))
     assert (await client.answer()).status == 200
-    for _ in range(sent // len(GET)):
-        assert (await client.answer()).body == b"0"
+    for _ in range(sent // len(long)):
+        assert (await client.answer()).body == b"2000"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ __all__ = [
     "MAX_NOTIFY_WRAPPER",
     "MAX_QUEUED_EVENTS",
     "REQUESTS_IN_FLIGHT",
-    "RESERVED_FILES",
     "STREAM_WINDOW",
     "TOTAL_BUFFERS",
     "Limits",
@@ -66,9 +65,6 @@ TOTAL_BUFFERS = 128 * 1024 * 1024
 
 CONNECTIONS = 16384
 """Open connections, or fewer where the file limit is lower; then the oldest idle one goes."""
-
-RESERVED_FILES = 64
-"""File descriptors kept back from connections for upstream, stores and the journal."""
 
 
 @dataclass(frozen=True)
