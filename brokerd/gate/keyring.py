@@ -1,6 +1,6 @@
 """The keys of one broker: those there are, those there were, and what each has spent today.
 
-The store is read when the first one asks. While it cannot be read nobody comes in by a key and
+The store is read at the start. While it cannot be read nobody comes in by a key and
 none is made, for what cannot be read must not be written over; each further question tries again.
 
 A change of keys is on the disk before anybody hears of it. What is spent is written at most every

@@ -345,8 +345,13 @@ def test_a_name_is_taken_until_its_key_has_expired(bench):
     with pytest.raises(PermanentError, match="key_exists") as caught:
         bench.make()
     assert caught.value.failure.hint.endswith(": copilot-cred key revoke ci")
+    using = bench.connect()
+    closed = []
+    using.on_revoked = lambda: closed.append("using")
+    bench.gate.with_key(using, old)
     bench.wall += 60
     new = bench.make()
+    assert closed == ["using"]
     assert [key.name for key, _ in bench.gate.list_keys()] == ["ci"]
     assert bench.refusal(bench.connect(), old).code == "key_revoked"
     bench.gate.with_key(bench.connect(), new)
@@ -377,17 +382,20 @@ def test_what_cannot_be_written_does_not_hold(bench):
     assert [rule.key for rule in bench.gate.rules] == ["ci"]
 
 
-def test_while_keys_cannot_be_read_none_works_and_none_is_made(bench):
+def test_while_keys_cannot_be_read_none_works_and_none_is_made(bench, caplog):
     text = bench.make()
-    again = Bench(bench.store)
-    bench.store.faults = [BROKEN] * 3
+    bench.store.faults = [BROKEN] * 4
     saved = bench.store.saves
+    again = Bench(bench.store)
+    assert [r.REASON for r in caplog.records if r.message == "keys not read"] == [str(BROKEN)]
+    assert again.gate.rules == ()
     assert again.refusal(again.connect(), text).code == "keys_broken"
     for attempt in (again.make, again.gate.list_keys):
         with pytest.raises(PermanentError, match="keys_broken"):
             attempt()
     assert bench.store.saves == saved
     again.gate.with_key(again.connect(), text)  # mended meanwhile
+    assert [rule.key for rule in again.gate.rules] == ["ci"]
     with pytest.raises(PermanentError, match="key_not_found"):
         again.gate.revoke_key("nobody")
 
@@ -409,5 +417,7 @@ def test_the_rules_that_hold_tell_of_the_keys_and_why(bench):
         ("key ci", {"key": "ci"}, {"scope": "complete", "models": ["gpt-*"]}),
         ("key plain", {"key": "plain"}, {"scope": "complete"}),
     ]
-    decision = bench.gate.explain(Peer(pid=1, uid=1000, gid=1000, key="ci"), "http-tcp")
+    again = Bench(bench.store)
+    assert again.gate.rules == bench.gate.rules, "nobody has shown a key yet"
+    decision = again.gate.explain(Peer(pid=1, uid=1000, gid=1000, key="ci"), "http-tcp")
     assert decision.steps[-2].where == "key ci"

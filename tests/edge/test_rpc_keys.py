@@ -134,6 +134,7 @@ async def test_what_is_there_already_and_what_is_not_say_what_to_do(client):
 async def test_keys_that_cannot_be_read_are_told_of_and_stay(tmp_path):
     broken = Failure(ErrorClass.STORE_UNAVAILABLE, "keys_broken", "it is not JSON", "mv a b")
     store = FakeKeyStore(KeptKeys())
+    store.faults = [PermanentError(broken)]
     async with Door(tmp_path / "s", gate=Gate(keys=store)) as door:
         client = await door.knock()
         for method in ("key.create", "key.list", "key.revoke"):
