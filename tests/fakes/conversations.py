@@ -16,6 +16,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from brokerd.core.dialects.meaning import (
@@ -45,6 +46,7 @@ __all__ = [
     "answers",
     "askings",
     "cut_everywhere",
+    "law",
     "normal",
     "streams",
     "texts",
@@ -138,6 +140,13 @@ class Can:
     """A proof may come after further parts have begun."""
     broken_code: bool = True
     broken_type: bool = True
+
+
+def law(examples: int = 50) -> settings:
+    """Settings for a law on conversations: a busy machine is no reason to fail."""
+    return settings(
+        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 def texts(max_size: int = 12, min_size: int = 1):

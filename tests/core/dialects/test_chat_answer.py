@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from brokerd.core.dialects.chat import read_answer, write_answer
 from brokerd.core.dialects.meaning import (
@@ -17,7 +17,7 @@ from brokerd.core.dialects.meaning import (
     UntranslatableError,
     Usage,
 )
-from fakes.conversations import Can, answers, normal
+from fakes.conversations import Can, answers, law, normal
 
 
 STOPS = {"sequence": "end", "pause": "length"}
@@ -59,6 +59,7 @@ def as_chat_says(answer: Answer) -> Answer:
     )
 
 
+@law()
 @given(answers())
 def test_what_is_written_is_read(answer):
     body = json.loads(json.dumps(write_answer(answer)))
@@ -76,7 +77,7 @@ EXACT = Can(
 )
 
 
-@settings(max_examples=50)
+@law()
 @given(answers(EXACT))
 def test_what_it_can_say_is_not_changed(answer):
     assert normal(read_answer(write_answer(answer))) == normal(answer)

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from brokerd.core.dialects.chat import EventReader, EventWriter
 from brokerd.core.dialects.meaning import (
@@ -18,7 +18,7 @@ from brokerd.core.dialects.meaning import (
     Usage,
 )
 from brokerd.core.dialects.sse import SseReader, sse
-from fakes.conversations import Can, cut_everywhere, normal, streams
+from fakes.conversations import Can, cut_everywhere, law, normal, streams
 
 
 STOPS = {"sequence": "end", "pause": "length"}
@@ -76,13 +76,14 @@ def as_chat_says(events):
 ONE_PROOF = Can(alternating="calls", thinking="first")
 
 
+@law()
 @given(streams(ONE_PROOF))
 def test_what_is_written_is_read(events):
     raw = EventWriter("asked").write(events)
     assert read([raw]) == as_chat_says(events)
 
 
-@settings(max_examples=50)
+@law()
 @given(streams())
 def test_whatever_alternates_no_word_is_lost(events):
     def words(events, kind):
@@ -101,7 +102,7 @@ def test_whatever_alternates_no_word_is_lost(events):
         )
 
 
-@settings(max_examples=15)
+@law(15)
 @given(streams(replace(ONE_PROOF, mixed_turns=False)))
 def test_reads_may_cut_anywhere(events):
     raw = EventWriter("asked").write(events)
@@ -124,7 +125,7 @@ EXACT = replace(
 )
 
 
-@settings(max_examples=50)
+@law()
 @given(streams(EXACT))
 def test_what_it_can_say_is_not_changed(events):
     assert read([EventWriter("asked").write(events)]) == normal(events)
@@ -161,6 +162,7 @@ def chunks_of(raw):
     return [json.loads(data) if data != b"[DONE]" else None for data in found]
 
 
+@law()
 @given(streams())
 def test_what_strict_clients_ask_of_a_stream(events):
     chunks = chunks_of(EventWriter("asked").write(events))
@@ -214,6 +216,14 @@ def test_a_proof_is_one_piece_whoever_cut_it():
     assert [delta["reasoning_opaque"] for delta in deltas if "reasoning_opaque" in delta] == [
         "xyz"
     ]
+
+
+def test_each_thought_has_a_proof_of_its_own():
+    raw = EventWriter("m").write(
+        [Begun("r", "m"), Piece(0, "proof", "x"), Piece(1, "proof", "y"), Stopped("end")]
+    )
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(raw)[1:-1]]
+    assert deltas == [{"reasoning_opaque": "x"}, {"reasoning_opaque": "y"}, {}]
 
 
 def test_the_model_is_the_one_asked_for_where_no_other_is_told():
