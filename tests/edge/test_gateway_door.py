@@ -304,11 +304,12 @@ async def door_process(path: Path, *arguments: str):
 
 async def test_under_a_low_file_limit_the_oldest_make_room(tmp_path):
     path = tmp_path / "http.sock"
-    async with door_process(path, "40"):
+    async with door_process(path, "20") as process:
         crowd = [HttpClient(socket.AF_UNIX, str(path)) for _ in range(60)]
         client = HttpClient(socket.AF_UNIX, str(path))
         assert (await client.ask()).status == 200
         assert await crowd[0].is_closed()
+        assert b"accepting paused" in await process.stderr.readline()
         for each in (*crowd, client):
             each.close()
 

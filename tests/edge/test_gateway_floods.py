@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from brokerd.host.confinement.file_limit import raise_file_limit
 from brokerd.host.peers.peercred import peer_of
 from brokerd.sockets.channel import Channel
-from brokerd.sockets.turns import Turns
+from brokerd.sockets.turns import SLICE, Turns
 from copilot_broker.wire import connection
 from copilot_broker.wire.messages import Request, encode
 from fakes import rpc_door
@@ -145,6 +146,35 @@ async def test_a_flood_at_the_rpc_door_leaves_the_http_door_its_turns(doors, ser
 async def _drop(sock) -> None:
     while await asyncio.get_running_loop().sock_recv(sock, 65536):
         pass
+
+
+async def test_a_crowd_at_one_door_is_served_in_turns_with_who_stands_at_the_other(tmp_path):
+    turns = Turns()
+    async with (
+        rpc_door.Door(tmp_path / "rpc", turns=turns) as rpc,
+        OpenDoor(
+            tmp_path / "http", turns=turns, peers=lambda sock: replace(peer_of(sock), pid=666)
+        ) as http,
+    ):
+        caller = await rpc.knock()
+        assert (await caller.call("token.get")).error is None
+        begin = http.handler.begin
+
+        def dear(*request):
+            end = time.monotonic() + SLICE
+            while time.monotonic() < end:
+                pass
+            return begin(*request)
+
+        http.handler.begin = dear
+        crowd = [http.knock() for _ in range(60)]
+        await until(lambda: http.door.connections == 60)
+        for client in crowd:
+            client.socket.send(GET)
+        assert (await caller.call("token.get")).error is None
+        assert len(http.handler.requests) < 20
+        for client in crowd:
+            assert (await client.answer()).status == 200
 
 
 async def test_one_process_with_many_busy_connections_waits_for_itself(tmp_path):
