@@ -3,6 +3,17 @@
 Copilot has no `count_tokens`, and a tokenizer's table would cost tens of megabytes. So characters
 are counted by their kind, which the interpreter does a hundred megabytes a second, and each kind
 has its share of a token.
+
+The shares were fitted to the tokenizer that Anthropic has published (Claude 2's; of newer ones
+there is none). Texts of 300 to 3,000 characters that they were not fitted to are off by this much,
+alone and all together; the other column is OpenAI's o200k_base:
+
+                  Anthropic's        o200k_base
+    English       13 %    +9 %       19 %   +18 %
+    code          14 %    +7 %       20 %   +14 %
+    German        19 %   -19 %       11 %    -5 %
+    Chinese       19 %   -10 %       20 %    +9 %
+    JSON          13 %   -15 %        9 %   -10 %
 """
 
 from __future__ import annotations
@@ -20,14 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate", "image_tokens", "text_tokens"]
 
-_LETTER: Final = 0.19
-_SPACE: Final = 0.11
-_DIGIT: Final = 0.45
-_MARK: Final = 0.45
-_LATIN: Final = 0.55
-_OTHER: Final = 0.95
-"""Tokens for a character: ASCII letters, white space, digits, other ASCII; then those that take
-two bytes in UTF-8 (accents, Greek, Cyrillic), and those that take more (CJK)."""
+_LETTER: Final = 0.31
+_PAIR: Final = 0.3
+_LINE: Final = 1.3
+_DIGIT: Final = 1.3
+_MARK: Final = 0.24
+_LATIN: Final = 0.56
+_OTHER: Final = 1.09
+"""Tokens for an ASCII letter, two spaces (one alone is part of a word), a line, a digit, other
+ASCII; then what takes two bytes in UTF-8 (accents, Greek, Cyrillic), and what takes more (CJK)."""
 
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SPACES: Final = b" \t\r\n"
@@ -84,7 +96,8 @@ def text_tokens(text: str) -> float:
     other = min(wide, max(0, beyond - 2 * wide))
     return (
         _LETTER * letters
-        + _SPACE * spaces
+        + _PAIR * data.count(b"  ")
+        + _LINE * data.count(b"\n")
         + _DIGIT * digits
         + _MARK * marks
         + _LATIN * (wide - other)
