@@ -163,7 +163,12 @@ class Completing:
             self.head_seconds = asyncio.get_running_loop().time() - self._since
             self.account = outcome.account
             self.caller.complete(outcome.account)
-            self._answer(outcome)
+            try:
+                self._answer(outcome)
+            except Exception:
+                log.exception("answer not passed on")
+                outcome.close()
+                self._reply(defect(self.dialect))
 
     # -- the answer ---------------------------------------------------------------------------
 

@@ -88,6 +88,12 @@ class Work(Protocol):
 class Handler(Protocol):
     """Answers requests."""
 
+    def refuses(
+        self, method: str, headers: Mapping[str, str], has_body: bool, caller: Caller
+    ) -> bool:
+        """Whether a head alone is enough to refuse it, before its body is read: a bare 403."""
+        ...
+
     def begin(self, request: Request, outlet: Outlet, caller: Caller) -> Work | None:
         """Begin to answer; None: it is answered already. Never raises, never blocks.
 

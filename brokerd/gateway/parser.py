@@ -150,6 +150,14 @@ class Parser:
         """Whether there is more than nothing of a request that was not taken yet."""
         return bool(self._buffer) or self.in_body
 
+    @property
+    def head(self) -> tuple[str, dict[str, str], bool] | None:
+        """Method, headers and whether a body was announced, of what is not taken yet."""
+        if self._request is None:
+            return None
+        method, _, _, headers, _ = self._request
+        return method, headers, "content-length" in headers or "transfer-encoding" in headers
+
     def wait(self, data: bytes) -> None:
         """Keep what came while a request is being answered."""
         self._buffer += data

@@ -62,14 +62,7 @@ class Service:
 
     def begin(self, request: Request, outlet: Outlet, caller: Caller) -> Work | None:
         """See `Handler.begin`."""
-        reason = refuse(
-            request.method,
-            request.headers,
-            self._hosts[caller.listener],
-            has_body=request.has_body,
-        )
-        if reason is not None:
-            caller.tell_denied("http.request", _hostile(reason))
+        if self.refuses(request.method, request.headers, request.has_body, caller):
             outlet.reply(BARE_403)
             return None
         route = find(request.path)
@@ -90,6 +83,15 @@ class Service:
         else:
             return _Page(self._pages.answer(request, route, caller), outlet, dialect)
         return None
+
+    def refuses(
+        self, method: str, headers: Mapping[str, str], has_body: bool, caller: Caller
+    ) -> bool:
+        """See `Handler.refuses`."""
+        reason = refuse(method, headers, self._hosts[caller.listener], has_body=has_body)
+        if reason is not None:
+            caller.tell_denied("http.request", _hostile(reason))
+        return reason is not None
 
     def _who(self, request: Request, caller: Caller) -> Caller:
         """Return the caller with its key's rights. Raises BrokerError for one that is not good."""

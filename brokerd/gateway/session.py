@@ -327,19 +327,27 @@ class Session:
 
     def _take(self, data: bytes) -> None:
         parser = self._parser
+        had_head = parser.in_body
         try:
             is_whole = parser.receive(data)
         except RefusedError as refused:
-            self._refuse(refused)
+            self._refuse(RefusedError(403, "hostile") if self._is_hostile() else refused)
             return
         if is_whole:
             self._begin()
+            return
+        if parser.in_body and not had_head and self._is_hostile():
+            self._refuse(RefusedError(403, "hostile"))  # before its body costs us anything
             return
         if parser.wants_continue:
             parser.wants_continue = False
             self._channel.write(CONTINUE)
         self._arm_reading()
         self.tell_held()
+
+    def _is_hostile(self) -> bool:
+        head = self._parser.head
+        return head is not None and self._handler.refuses(*head, self._caller)
 
     def _begin(self) -> None:
         parser = self._parser

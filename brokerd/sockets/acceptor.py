@@ -11,11 +11,11 @@ import asyncio
 import errno
 import logging
 import select
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterable
 
 
@@ -107,7 +107,9 @@ class Acceptor:
 
     def _on_newcomer(self, listening: socket.socket) -> None:
         door = self._door
-        for _ in range(ACCEPTS_PER_TURN):
+        # Who is at the other end of a TCP connection is looked up in a table of the whole machine.
+        is_tcp = listening.family != socket.AF_UNIX
+        for _ in range(1 if is_tcp else ACCEPTS_PER_TURN):
             if not door.has_room():
                 self._pause(None)
                 return

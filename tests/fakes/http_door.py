@@ -57,6 +57,9 @@ class FakeHandler:
     requests: list[Request] = field(default_factory=list)
     works: list[FakeWork] = field(default_factory=list)
 
+    def refuses(self, method, headers, has_body, caller):
+        return "origin" in headers
+
     def begin(self, request, outlet, caller):
         self.requests.append(request)
         match request.path:
