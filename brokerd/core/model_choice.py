@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 
-__all__ = ["chosen", "endpoints_of", "way_for", "with_model"]
+__all__ = ["chosen", "depends_on_list", "endpoints_of", "way_for", "with_model"]
 
 CHAT: Final = DEFAULT_PATH
 RESPONSES: Final = "/responses"
@@ -53,7 +53,7 @@ def chosen(name: str, aliases: Mapping[str, str], ids: Collection[str]) -> str:
         if alias is None or alias == name:
             break
         name = alias
-    if name in ids or not name.startswith("claude"):
+    if name in ids or not depends_on_list(name):
         return name
     plain = _plain(name)
     found = [each for each in ids if each.startswith("claude") and _plain(each) == plain]
@@ -62,6 +62,11 @@ def chosen(name: str, aliases: Mapping[str, str], ids: Collection[str]) -> str:
             each for each in ids if each.startswith("claude") and _parts(each) == _parts(name)
         ]
     return found[0] if len(found) == 1 else name
+
+
+def depends_on_list(name: str) -> bool:
+    """Whether a name, aliases done, may be one that the list has another word for."""
+    return name.startswith("claude")
 
 
 def _alias(name: str, aliases: Mapping[str, str]) -> str | None:

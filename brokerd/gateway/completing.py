@@ -23,7 +23,7 @@ from brokerd.gateway.collected import Collected
 from brokerd.gateway.messages import Reply
 from brokerd.gateway.relay import Relay
 from brokerd.gateway.replies import ERROR, defect, refused
-from brokerd.gateway.wanted import ACCOUNT, FIM, account_of, wanted, wanted_fim
+from brokerd.gateway.wanted import ACCOUNT, FIM, account_of, permit, wanted, wanted_fim
 
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class Completing:
     """`Work` of one request; what it is waiting for, or what the answer flows through."""
 
     __slots__ = (
-        "_begun", "_in_path", "_is_over", "_outlet", "_repairs", "_request", "_shop", "_since",
-        "_task", "_under_way", "_wanted", "account", "caller", "code", "head_seconds", "model",
-        "path", "seconds", "status", "usage",
+        "_begun", "_in_path", "_is_over", "_is_permitted", "_outlet", "_repairs", "_request",
+        "_shop", "_since", "_task", "_under_way", "_wanted", "account", "caller", "code",
+        "head_seconds", "model", "path", "seconds", "status", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +81,7 @@ class Completing:
         self._under_way: Relay | Collected | None = None
         self._wanted: Wanted | None = None
         self._repairs: AnswerRepairs | None = None
-        self._is_over = False
+        self._is_over = self._is_permitted = False
         self.caller = caller
         self._in_path = route.model
         self.path = route.path
@@ -106,8 +106,15 @@ class Completing:
 
     def start(self) -> None:
         """Begin; it may be answered when this returns."""
-        is_fim = self.path == FIM  # its host has models of its own
-        known = {} if is_fim else self._shop.catalogue.now(self._account())
+        if self.path == FIM:  # its host has models of its own
+            self._send({})
+            return
+        try:
+            self._is_permitted = permit(self._request, self.caller, self._shop.manner)
+        except BrokerError as error:
+            self._refuse(error.failure)
+            return
+        known = self._shop.catalogue.now(self._account())
         if known is None:
             self._task = asyncio.get_running_loop().create_task(self._wait())
         else:
@@ -143,7 +150,14 @@ class Completing:
             if self.path == FIM:
                 asked = wanted_fim(self._request, self.caller, self._in_path, self._shop.manner)
             else:
-                asked = wanted(self._request, self.caller, self.path, known, self._shop.manner)
+                asked = wanted(
+                    self._request,
+                    self.caller,
+                    self.path,
+                    known,
+                    self._shop.manner,
+                    is_permitted=self._is_permitted,
+                )
             self._wanted, self.model = asked, asked.model
             self._begun = self._shop.proxy.begin(asked.request, self._arrived)
         except BrokerError as error:

@@ -21,7 +21,13 @@ from brokerd.core.completions import (
     engine_path,
 )
 from brokerd.core.fim import read_fim
-from brokerd.core.model_choice import chosen, endpoints_of, way_for, with_model
+from brokerd.core.model_choice import (
+    chosen,
+    depends_on_list,
+    endpoints_of,
+    way_for,
+    with_model,
+)
 from brokerd.core.pacing.model_name import model_of
 from brokerd.errors import ErrorClass, Failure, PermanentError
 
@@ -35,13 +41,15 @@ if TYPE_CHECKING:
     from brokerd.gateway.messages import Request
 
 
-__all__ = ["ACCOUNT", "FIM", "Wanted", "account_of", "wanted", "wanted_fim"]
+__all__ = ["ACCOUNT", "FIM", "Wanted", "account_of", "permit", "wanted", "wanted_fim"]
 
 FIM: Final = "/completions"
 """The endpoint of fill-in-the-middle completions, as OpenAI's API has it."""
 
 ACCOUNT: Final = "x-copilot-broker-account"
 """The caller's word for whose login to use."""
+
+OPERATION: Final = "completion.create"
 
 _SHOWN: Final = 64
 """Characters of a caller's word repeated back to it."""
@@ -77,16 +85,38 @@ def account_of(request: Request, caller: Caller) -> str | None:
     return request.headers.get(ACCOUNT) or None
 
 
+def permit(request: Request, caller: Caller, manner: Manner) -> bool:
+    """Ask for leave before anything is asked of upstream; False: not before its list is known.
+
+    The list only matters to who is limited to some models, and names one that it may know under
+    another name. Raises BrokerError.
+    """
+    account = account_of(request, caller)
+    if not caller.models_matter:
+        caller.check(OPERATION, account)
+        return True
+    named = model_of(request.body)
+    model = chosen(named, manner.aliases, ())
+    if depends_on_list(model):
+        return False
+    body = request.body if model == named else with_model(request.body, model)
+    caller.check(OPERATION, account, asked_model(body))
+    return True
+
+
 def wanted(
     request: Request,
     caller: Caller,
     path: str,
     known: Mapping[str, Mapping[str, Any]],
     manner: Manner,
+    *,
+    is_permitted: bool,
 ) -> Wanted:
     """Return what to send. Raises BrokerError for what may not be, or cannot.
 
-    `path` is the endpoint, `known` the account's models (empty: not known).
+    `path` is the endpoint, `known` the account's models (empty: not known), `is_permitted` what
+    `permit` has said.
     """
     body = request.body
     account = account_of(request, caller)
@@ -94,10 +124,8 @@ def wanted(
     model = chosen(named, manner.aliases, known)
     if model != named:
         body = with_model(body, model)
-    if caller.models_matter:
-        caller.check("completion.create", account, asked_model(body))
-    else:
-        caller.check("completion.create", account)
+    if not is_permitted:
+        caller.check(OPERATION, account, asked_model(body))
     spoken, translation = path, None
     entry = known.get(model)
     if entry is not None:
@@ -120,7 +148,7 @@ def wanted_fim(request: Request, caller: Caller, in_path: str, manner: Manner) -
     asking = read_fim(request.body)
     named = unquote(in_path) or asking.model
     model = chosen(named, manner.aliases, ())
-    caller.check("completion.create", account, model)
+    caller.check(OPERATION, account, asked_model(request.body, engine_path(model)))
     completion = _completion(caller, engine_path(model), asking.body, account, _passed_on(request))
     return Wanted(
         completion,

@@ -125,6 +125,32 @@ async def test_rights_are_asked_about_the_model_that_is_meant():
     assert not stand.copilot.calls
 
 
+@pytest.mark.parametrize(
+    ("rule", "body"),
+    [
+        (Rule(listener="http", models=("gpt-*",)), {**CHAT, "model": "codex"}),
+        (Rule(listener="http", accounts=("work",)), CHAT),
+        (Rule(listener="http", scope=Scope.STATUS), CHAT),
+    ],
+)
+async def test_who_may_not_makes_no_request_at_all_not_even_for_the_list(rule, body):
+    stand = Stand(models=MODELS, rules=[rule])
+    answer = await stand.ask("/chat/completions", body, x_copilot_broker_account="default")
+    assert answer.status == 403
+    assert not stand.copilot.models_calls
+    assert not stand.copilot.calls
+
+
+async def test_a_name_that_the_list_may_know_waits_for_it():
+    rule = Rule(listener="http", models=("claude-sonnet-4.5",))
+    stand = Stand(models=MODELS, rules=[rule])
+    body = {"model": "claude-sonnet-4-5-20250929", "messages": []}
+    assert (await stand.ask("/v1/messages", body)).status == 200
+    body["model"] = "claude-opus-4-8"
+    assert (await stand.ask("/v1/messages", body)).status == 403
+    assert len(stand.copilot.calls) == 1
+
+
 async def test_what_cannot_be_spoken_to_names_the_endpoint_to_use():
     stand = Stand(models=MODELS)
     answer = await stand.ask("/v1/chat/completions", {**CHAT, "model": "embed"})
