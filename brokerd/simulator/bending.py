@@ -5,6 +5,7 @@ They change what they are given and return it, or a new list.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 
@@ -257,13 +258,19 @@ def _anthropic_usage(usage: dict[str, int]) -> dict[str, int]:
 
 def anthropic_whole(whole: Whole) -> Whole:
     """Give the answer the shape of Anthropic's Messages API."""
+    message = whole["choices"][0]["message"]
+    content: list[dict[str, Any]] = [{"type": "text", "text": message["content"]}]
+    for call in message.get("tool_calls", ()):
+        asked = json.loads(call["function"]["arguments"])
+        name = call["function"]["name"]
+        content.append({"type": "tool_use", "id": call["id"], "name": name, "input": asked})
     return {
         "id": whole["id"],
         "type": "message",
         "role": "assistant",
         "model": whole["model"],
-        "content": [{"type": "text", "text": whole["choices"][0]["message"]["content"]}],
-        "stop_reason": "end_turn",
+        "content": content,
+        "stop_reason": "end_turn" if len(content) == 1 else "tool_use",
         "stop_sequence": None,
         "usage": _anthropic_usage(whole["usage"]),
     }
@@ -272,27 +279,44 @@ def anthropic_whole(whole: Whole) -> Whole:
 def anthropic_events(events: Events) -> Events:
     """Give the stream the shape of Anthropic's Messages API."""
     first = _first(events)
-    texts = [
-        choice["delta"]["content"] for each in events for choice in _each_choice(each)
-        if choice.get("delta", {}).get("content")
-    ]  # fmt: skip
+    deltas = [choice.get("delta", {}) for each in events for choice in _each_choice(each)]
+    texts = [delta["content"] for delta in deltas if delta.get("content")]
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
     usage = next((each["usage"] for each in events if "usage" in each), None)
     message = {"id": first["id"], "type": "message", "role": "assistant", "content": [],
                "model": first["model"], "stop_reason": None, "stop_sequence": None}  # fmt: skip
     if usage:
         message["usage"] = _anthropic_usage(usage) | {"output_tokens": 0}
-    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    end = {"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None}
     delta = {"type": "message_delta", "delta": end}
-    block = {"type": "content_block_start", "index": 0}
-    piece = {"type": "content_block_delta", "index": 0}
+    pieces = [{"type": "text_delta", "text": text} for text in texts]
     return [
         {"type": "message_start", "message": message},
-        block | {"content_block": {"type": "text", "text": ""}},
-        *(piece | {"delta": {"type": "text_delta", "text": text}} for text in texts),
-        {"type": "content_block_stop", "index": 0},
+        *_anthropic_block(0, {"type": "text", "text": ""}, pieces),
+        *_anthropic_call(calls),
         delta | ({"usage": _anthropic_usage(usage)} if usage else {}),
         {"type": "message_stop"},
     ]  # fmt: skip
+
+
+def _anthropic_call(calls: Events) -> Events:
+    """Make the second block of the pieces of the one call there may be."""
+    if not calls:
+        return []
+    name = calls[0]["function"]["name"]
+    block = {"type": "tool_use", "id": calls[0]["id"], "name": name, "input": {}}
+    parts = [call["function"]["arguments"] for call in calls]
+    pieces = [{"type": "input_json_delta", "partial_json": part} for part in parts if part]
+    return _anthropic_block(1, block, pieces)
+
+
+def _anthropic_block(index: int, block: dict[str, Any], pieces: Events) -> Events:
+    place = {"index": index}
+    return [
+        {"type": "content_block_start", **place, "content_block": block},
+        *({"type": "content_block_delta", **place, "delta": piece} for piece in pieces),
+        {"type": "content_block_stop", **place},
+    ]
 
 
 FILTERED: dict[str, Any] = {

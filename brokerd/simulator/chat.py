@@ -1,4 +1,4 @@
-"""What the simulated model says: a sentence that follows from the question alone.
+"""What the simulated model says: a sentence that follows from the question alone, or a call.
 
 An answer is first a list of events (dicts; `quirks` may change them), then bytes. Only ids and
 times differ from one answer to the next.
@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brokerd.simulator.sending import in_pieces
+from brokerd.simulator.tools import call_wanted, result_of, text_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from brokerd.simulator.settings import Settings
+    from brokerd.simulator.tools import Call
 
 
 __all__ = ["DONE", "Said", "events", "json_writes", "prompt_tokens", "say", "sse_writes", "whole"]
@@ -40,6 +42,8 @@ class Said:
     words: Sequence[str]
     """Each with the space before it, except the first."""
     prompt_tokens: int
+    call: Call | None = None
+    """Of a tool, after the words."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex[:24]}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -54,11 +58,19 @@ class Said:
         }
 
 
-def say(model: str, messages: Sequence[Any], settings: Settings) -> Said:
-    """Answer the last thing the person said: the same words, streamed or not."""
-    heard = _last_user_text(messages)[:MAX_ECHO_CHARACTERS]
-    prompt = " ".join(heard.split()[:MAX_ECHO_WORDS])
-    text = f"This is {model}, simulated. You said: {prompt or '(nothing)'}"
+def say(
+    model: str, messages: Sequence[Any], settings: Settings, body: Mapping[str, Any] | None = None
+) -> Said:
+    """Answer the last thing the person or a tool said: the same words, streamed or not.
+
+    `body` has the tools that may be called.
+    """
+    result = result_of(messages)
+    heard = _last_user_text(messages) if result is None else result
+    call = call_wanted(body, heard) if body is not None and result is None else None
+    prompt = " ".join(heard[:MAX_ECHO_CHARACTERS].split()[:MAX_ECHO_WORDS])
+    who = "You" if result is None else "The tool"
+    text = f"This is {model}, simulated. {who} said: {prompt or '(nothing)'}"
     first, *others = text.split(" ")
     words = [first, *(f" {word}" for word in others)]
     if settings.chat_chunks is not None:
@@ -66,7 +78,7 @@ def say(model: str, messages: Sequence[Any], settings: Settings) -> Said:
         words = (words * turns)[: settings.chat_chunks]
     if settings.chat_chunk_bytes is not None:
         words = [_sized(word, settings.chat_chunk_bytes) for word in words]
-    return Said(model, words, prompt_tokens(messages))
+    return Said(model, words, prompt_tokens(messages), call)
 
 
 def prompt_tokens(messages: Sequence[Any]) -> int:
@@ -76,12 +88,7 @@ def prompt_tokens(messages: Sequence[Any]) -> int:
 
 def _text(message: Any) -> str:
     """Take the text out of a message, whether it is a string or parts."""
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return " ".join(each for each in texts if isinstance(each, str))
+    return text_of(message.get("content")) if isinstance(message, dict) else ""
 
 
 def _last_user_text(messages: Sequence[Any]) -> str:
@@ -98,13 +105,24 @@ def _sized(word: str, size: int) -> str:
 
 def events(said: Said) -> list[Any]:
     """Give the answer as a stream has it; the last is DONE."""
-    finish = _chunk(said, {"content": None}, "stop") | {"usage": said.usage}
+    reason = "stop" if said.call is None else "tool_calls"
+    finish = _chunk(said, {"content": None}, reason) | {"usage": said.usage}
     return [
         _chunk(said, {"content": "", "role": "assistant"}),
         *(_chunk(said, {"content": word}) for word in said.words),
+        *(_chunk(said, delta) for delta in _call_deltas(said.call)),
         finish,
         DONE,
     ]
+
+
+def _call_deltas(call: Call | None) -> Iterator[dict[str, Any]]:
+    if call is None:
+        return
+    head = {"name": call.name, "arguments": ""}
+    yield {"tool_calls": [{"index": 0, "id": call.id, "type": "function", "function": head}]}
+    for piece in call.pieces:
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
 
 
 def _chunk(said: Said, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
@@ -120,14 +138,18 @@ def _chunk(said: Said, delta: dict[str, Any], finish: str | None = None) -> dict
 
 def whole(said: Said) -> dict[str, Any]:
     """Give the answer as one object."""
-    message = {"role": "assistant", "content": "".join(said.words)}
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(said.words)}
+    reason = "stop"
+    if said.call is not None:
+        reason, function = "tool_calls", {"name": said.call.name, "arguments": said.call.arguments}
+        message["tool_calls"] = [{"id": said.call.id, "type": "function", "function": function}]
     return {
         "id": said.id,
         "object": "chat.completion",
         "created": said.created,
         "model": said.model,
         "system_fingerprint": "fp_simulated",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
         "usage": said.usage,
     }
 

@@ -254,7 +254,7 @@ def _completion(
         *(quirks.of_alias(str(name)) or ()),
         *(catalogue.MODEL_QUIRKS.get(str(name), ()) if path == CHAT_PATH else ()),
     }
-    said = chat.say(model["id"], messages, settings)
+    said = chat.say(model["id"], messages, settings, body)
     if body.get("stream") is True:
         events = quirks.bend_events(_events(world, path, said), names, is_chat=path == CHAT_PATH)
         writes = chat.sse_writes(events, settings, crlf="crlf" in names)

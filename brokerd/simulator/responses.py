@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brokerd.simulator.chat import Said
+    from brokerd.simulator.tools import Call
 
 
 __all__ = ["events", "messages_of", "whole"]
@@ -40,6 +41,17 @@ def _item(said: Said, status: str, text: str | None) -> dict[str, Any]:
     }
 
 
+def _call_item(said: Said, call: Call, status: str, arguments: str) -> dict[str, Any]:
+    return {
+        "id": _id(said, "fc_"),
+        "type": "function_call",
+        "status": status,
+        "call_id": call.id,
+        "name": call.name,
+        "arguments": arguments,
+    }
+
+
 def _response(said: Said, status: str, **more: Any) -> dict[str, Any]:
     return {
         "id": _id(said, "resp_"),
@@ -59,10 +71,13 @@ def _response(said: Said, status: str, **more: Any) -> dict[str, Any]:
 def whole(said: Said, *, status: str = "completed") -> dict[str, Any]:
     """Give the answer as one object."""
     usage = said.usage
+    output = [_item(said, "completed", "".join(said.words))]
+    if said.call is not None:
+        output.append(_call_item(said, said.call, "completed", said.call.arguments))
     return _response(
         said,
         status,
-        output=[_item(said, "completed", "".join(said.words))],
+        output=output,
         usage={
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": 0},
@@ -95,6 +110,7 @@ def events(said: Said, quota: Mapping[str, Any]) -> list[Any]:
             "output_index": 0,
             "item": _item(said, "completed", text),
         },
+        *_call_events(said),
         {
             "type": "response.completed",
             "response": whole(said),
@@ -102,3 +118,21 @@ def events(said: Said, quota: Mapping[str, Any]) -> list[Any]:
         },
     ]
     return [{**each, "sequence_number": number} for number, each in enumerate(told)]
+
+
+def _call_events(said: Said) -> list[dict[str, Any]]:
+    """Give what a stream has of a call of a tool."""
+    call = said.call
+    if call is None:
+        return []
+    place = {"item_id": _id(said, "fc_"), "output_index": 1}
+    delta = {"type": "response.function_call_arguments.delta", **place}
+    done = {"type": "response.function_call_arguments.done", "name": call.name, **place}
+    begun = _call_item(said, call, "in_progress", "")
+    ended = _call_item(said, call, "completed", call.arguments)
+    return [
+        {"type": "response.output_item.added", "output_index": 1, "item": begun},
+        *({**delta, "delta": piece} for piece in call.pieces),
+        {**done, "arguments": call.arguments},
+        {"type": "response.output_item.done", "output_index": 1, "item": ended},
+    ]
