@@ -42,10 +42,10 @@ class Said:
     words: Sequence[str]
     """Each with the space before it, except the first."""
     prompt_tokens: int
-    call: Call | None = None
-    """Of a tool, after the words."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex[:24]}")
     created: int = field(default_factory=lambda: int(time.time()))
+    call: Call | None = None
+    """Of a tool, after the words."""
 
     @property
     def usage(self) -> dict[str, int]:
@@ -78,7 +78,7 @@ def say(
         words = (words * turns)[: settings.chat_chunks]
     if settings.chat_chunk_bytes is not None:
         words = [_sized(word, settings.chat_chunk_bytes) for word in words]
-    return Said(model, words, prompt_tokens(messages), call)
+    return Said(model, words, prompt_tokens(messages), call=call)
 
 
 def prompt_tokens(messages: Sequence[Any]) -> int:
