@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from brokerd.broker import Broker
     from brokerd.core.settings import Config
     from brokerd.gate import Gate
-    from brokerd.gateway.completing import Completing
+    from brokerd.gateway.outcome import Outcome
     from brokerd.proxy import Proxy
     from brokerd.sockets.turns import Turns
 
@@ -123,19 +123,19 @@ class HttpSide:
             self._tcp.close()
             self._tcp = None
 
-    def _ended(self, done: Completing) -> None:
+    def _ended(self, outcome: Outcome) -> None:
         """Count a completion that is over, whatever came of it."""
-        usage = done.usage.usage()
+        usage = outcome.usage
         if usage is not None and usage.total:
-            done.caller.spend(usage.total)
+            outcome.caller.spend(usage.total)
         self._counters.ended(
-            done.path,
-            done.status,
-            account=done.account,
-            model=done.model,
-            client=client_of(done.caller.peer),
-            code=done.code,
-            seconds=done.seconds,
-            head_seconds=done.head_seconds,
+            outcome.path,
+            outcome.status,
+            account=outcome.account,
+            model=outcome.model,
+            client=client_of(outcome.caller.peer),
+            code=outcome.code,
+            seconds=outcome.seconds,
+            head_seconds=outcome.head_seconds,
             usage=usage,
         )

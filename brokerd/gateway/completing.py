@@ -21,6 +21,7 @@ from brokerd.errors import BrokerError, ErrorClass, Failure
 from brokerd.gateway.changed import Repaired, Untouched
 from brokerd.gateway.collected import Collected
 from brokerd.gateway.messages import Reply
+from brokerd.gateway.outcome import Outcome
 from brokerd.gateway.relay import Relay
 from brokerd.gateway.replies import ERROR, defect, refused
 from brokerd.gateway.wanted import ACCOUNT, FIM, account_of, permit, wanted, wanted_fim
@@ -65,9 +66,9 @@ class Completing:
     """`Work` of one request; what it is waiting for, or what the answer flows through."""
 
     __slots__ = (
-        "_begun", "_in_path", "_is_over", "_is_permitted", "_outlet", "_repairs", "_request",
-        "_shop", "_since", "_task", "_under_way", "_wanted", "account", "caller", "code",
-        "head_seconds", "model", "path", "seconds", "status", "usage",
+        "_account_used", "_begun", "_code", "_head_seconds", "_in_path", "_is_over",
+        "_is_permitted", "_model", "_outlet", "_repairs", "_request", "_shop", "_since", "_status",
+        "_task", "_under_way", "_usage", "_wanted", "caller", "path",
     )  # fmt: skip
 
     def __init__(
@@ -86,16 +87,10 @@ class Completing:
         self._in_path = route.model
         self.path = route.path
         """The endpoint, as the caller spoke to it."""
-        self.account = self.model = ""
-        self.status = 0
-        """Of the answer; 0: the caller has left before there was one."""
-        self.code = ""
-        """Of the error, if it is one."""
-        self.usage = UsageTail()
-        self.head_seconds: float | None = None
-        """Until upstream's head was there; None: it never was."""
-        self.seconds = 0.0
-        """Until the end."""
+        self._account_used = self._model = self._code = ""
+        self._status = 0
+        self._usage = UsageTail()
+        self._head_seconds: float | None = None
         self._since = asyncio.get_running_loop().time()
         shop.on_begin()
 
@@ -158,7 +153,7 @@ class Completing:
                     self._shop.manner,
                     is_permitted=self._is_permitted,
                 )
-            self._wanted, self.model = asked, asked.model
+            self._wanted, self._model = asked, asked.model
             self._begun = self._shop.proxy.begin(asked.request, self._arrived)
         except BrokerError as error:
             self._refuse(error.failure)
@@ -174,8 +169,8 @@ class Completing:
             log.error("request not served", exc_info=outcome)
             self._reply(defect(self.dialect))
         else:
-            self.head_seconds = asyncio.get_running_loop().time() - self._since
-            self.account = outcome.account
+            self._head_seconds = asyncio.get_running_loop().time() - self._since
+            self._account_used = outcome.account
             self.caller.complete(outcome.account)
             try:
                 self._answer(outcome)
@@ -188,7 +183,7 @@ class Completing:
 
     def _answer(self, answer: Answer) -> None:
         assert self._wanted is not None
-        self.status = answer.status
+        self._status = answer.status
         request = self._wanted.request
         self._repairs = answer_repairs(
             request.path, self._shop.manner.repairs, request.body, self.dialect
@@ -205,7 +200,7 @@ class Completing:
             answer,
             self._outlet,
             self._shop.keepalive,
-            self.usage,
+            self._usage,
             changed,
             on_end=self._streamed,
             on_refusal=lambda failure: self._shop.proxy.note_refusal(answer.account, failure),
@@ -224,7 +219,7 @@ class Completing:
     def _streamed(self, failure: Failure | None) -> None:
         self._under_way = None
         if failure is not None:
-            self.code = failure.code
+            self._code = failure.code
         self._over()
 
     def _collected(self, answer: Answer) -> Callable[[bytes, Failure | None], None]:
@@ -243,18 +238,18 @@ class Completing:
     def _whole(self, answer: Answer, body: bytes, failure: Failure | None) -> Reply:
         assert self._wanted is not None
         if failure is not None:  # upstream has died: whether it was served is not known
-            self.code = failure.code
+            self._code = failure.code
             return refused(self.dialect, failure)
         headers = self._headers(answer)
         assert self._repairs is not None
         refusal = answer.refusal
         if refusal is not None:
-            self.code = refusal.code
+            self._code = refusal.code
             told, body = self._repairs.whole(answer.status, headers, body, refusal)
             return Reply(answer.status, {**told, ERROR: refusal.code}, body)
-        self.usage.feed(body)
+        self._usage.feed(body)
         if (failure := explain_whole(body)) is not None:
-            self.code = failure.code
+            self._code = failure.code
             self._shop.proxy.note_refusal(answer.account, failure)
         elif self._wanted.wants_whole:
             body = _fim_whole(body)
@@ -278,7 +273,7 @@ class Completing:
             if name != _LENGTH and not name.startswith(_NOT_OURS_TO_PASS)
         }
         if self._wanted.is_renamed:
-            headers[MODEL] = self.model
+            headers[MODEL] = self._model
         if self._wanted.repairs:
             headers[REPAIRED] = ", ".join(self._wanted.repairs)
         if self._wanted.translation is not None and answer.refusal is None:
@@ -286,20 +281,30 @@ class Completing:
         return headers
 
     def _refuse(self, failure: Failure) -> None:
-        self.code = failure.code
+        self._code = failure.code
         more = {ACCOUNT: self._account()} if self._account() else None
         self._reply(refused(self.dialect, failure, more=more))
 
     def _reply(self, reply: Reply) -> None:
-        self.status = reply.status
+        self._status = reply.status
         self._outlet.reply(reply)
         self._over()
 
     def _over(self) -> None:
         if not self._is_over:
             self._is_over = True
-            self.seconds = asyncio.get_running_loop().time() - self._since
-            self._shop.on_end(self)
+            outcome = Outcome(
+                self.path,
+                self.caller,
+                self._status,
+                self._account_used,
+                self._model,
+                self._code,
+                asyncio.get_running_loop().time() - self._since,
+                self._head_seconds,
+                self._usage.usage(),
+            )
+            self._shop.on_end(outcome)
 
 
 def _fim_whole(stream: bytes) -> bytes:

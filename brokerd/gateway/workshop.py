@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from brokerd.core.settings import Config
     from brokerd.gateway.catalogue import Catalogue
     from brokerd.gateway.collected import Held
-    from brokerd.gateway.completing import Completing
     from brokerd.gateway.keepalive import Keepalive
+    from brokerd.gateway.outcome import Outcome
     from brokerd.proxy import Proxy
 
 
@@ -34,7 +34,7 @@ class Workshop:
         config: Callable[[], Config],
         default_account: Callable[[], str],
         on_begin: Callable[[], None],
-        on_end: Callable[[Completing], None],
+        on_end: Callable[[Outcome], None],
     ) -> None:
         """`config` is the one of the moment; `on_end` follows on each `on_begin`."""
         self.proxy = proxy

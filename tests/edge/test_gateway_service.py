@@ -389,4 +389,4 @@ async def test_usage_is_known_at_the_end():
     await stand.ask("/chat/completions", CHAT)
     (ended,) = stand.ended
     assert (ended.status, ended.model, ended.account) == (200, "gpt-x", "default")
-    assert ended.usage.usage().prompt == 3
+    assert ended.usage.prompt == 3
