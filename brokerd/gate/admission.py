@@ -66,6 +66,8 @@ class Gate:
         self._ground = Ground(Rates(), clock, default_account, Verdicts(clock), Backlog())
         self._keyring = Keyring(keys or NoKeys(), clock, wall)
         self._random = random
+        self._with_keys: dict[Caller, dict[str, KeyedCaller]] = {}
+        """Connections that have shown keys, by the keys' digests."""
         try:
             self.read_keys()
         except BrokerError as error:  # the other doors need none; who shows one is told
@@ -114,7 +116,7 @@ class Gate:
             decision = self._policy.decide(caller.peer, caller.listener)
             caller.decided(decision)
             if decision.admitted:
-                for keyed in caller.keyed:
+                for keyed in self._with_keys.get(caller, {}).values():
                     keyed.redecide(self._policy)
         if self._policy.rules != before:
             count = len(self._policy.rules)
@@ -130,14 +132,14 @@ class Gate:
         or `key_expired`, and the store's where the keys cannot be read.
         """
         digest = digest_of(secret)
-        keyed = caller.with_digest(digest)
+        keyed = self._with_keys.get(caller, {}).get(digest)
         if keyed is None:
             try:
                 keyed = self._keyed(caller, secret)
             except BrokerError as error:
                 caller.tell_denied("http.request", error.failure)
                 raise
-            caller.keep_keyed(digest, keyed)
+            self._keep(caller, digest, keyed)
         keyed.prove_valid()
         return keyed
 
@@ -194,6 +196,17 @@ class Gate:
             raise PermanentError(decision.failure)
         return KeyedCaller(caller, key, decision.rights, self._ground, self._keyring)
 
+    def _keep(self, caller: Caller, digest: str, keyed: KeyedCaller) -> None:
+        own = self._with_keys.get(caller)
+        if own is None:
+            own = self._with_keys[caller] = {}
+            caller.on_close += (lambda: self._forget_keys(caller),)
+        own[digest] = keyed
+        caller.on_close += (keyed.close,)
+
+    def _forget_keys(self, caller: Caller) -> None:
+        del self._with_keys[caller]
+
     def _take_rules(self) -> None:
         self._policy = replace(self._policy, keys=self._keyring.rules)
         self._ground.rates.keep(self._policy.all_rules)
@@ -201,8 +214,7 @@ class Gate:
     def _expel(self, key: Key) -> int:
         """Close what uses a key that does not hold any more; return how many connections."""
         decision = Decision(None, key_revoked(key.name), ())
-        found = [c.with_digest(key.digest) for c in list(self._ground.inside)]
-        using = [keyed for keyed in found if keyed is not None]
+        using = [own[key.digest] for own in self._with_keys.values() if key.digest in own]
         for keyed in using:
             keyed.decided(decision)
         return len(using)

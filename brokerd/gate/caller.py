@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from brokerd.core.audit import AuditEvent
     from brokerd.core.peer import Peer
     from brokerd.gate.backlog import Backlog
-    from brokerd.gate.keyed import KeyedCaller
     from brokerd.gate.verdicts import Key, Verdicts
 
 
@@ -93,8 +92,8 @@ class Caller:
         """Operations that were asked about and are allowed whatever the account, model or rate."""
         self._told: set[Key] = set()
         """What it was refused and let do, by the names that `verdicts` gave it."""
-        self._keyed: dict[str, KeyedCaller] | None = None
-        """digest → this connection's caller with that key; None: it has shown none."""
+        self.on_close: tuple[Callable[[], None], ...] = ()
+        """Called when it closes; the gate's, for what it keeps of this one."""
         if within is None:
             ground.inside.add(self)
 
@@ -193,10 +192,9 @@ class Caller:
         Closing twice is no error.
         """
         self._ground.inside.discard(self)
-        if self._keyed is not None:
-            for keyed in self._keyed.values():
-                keyed.close()
-            self._keyed = None
+        for callback in self.on_close:
+            callback()
+        self.on_close = ()
         self.peer.close()
         self._write_totals()
 
@@ -213,21 +211,6 @@ class Caller:
         for account, count in self._completed.items():
             later(partial(self._note, COMPLETION_TOTAL, ACCOUNT=account, COUNT=count))
         self._completed.clear()
-
-    @property
-    def keyed(self) -> tuple[KeyedCaller, ...]:
-        """This connection with each key that it has shown."""
-        return () if self._keyed is None else tuple(self._keyed.values())
-
-    def with_digest(self, digest: str) -> KeyedCaller | None:
-        """Return this connection with the key of that digest, if it has shown it; the gate's."""
-        return None if self._keyed is None else self._keyed.get(digest)
-
-    def keep_keyed(self, digest: str, keyed: KeyedCaller) -> None:
-        """Keep it until this one closes; the gate's to call."""
-        if self._keyed is None:
-            self._keyed = {}
-        self._keyed[digest] = keyed
 
     def tell_denied(self, operation: str, failure: Failure) -> None:
         """Write down that it was refused, for whoever refuses by other rules than the gate's."""

@@ -113,7 +113,7 @@ def test_one_key_on_one_connection_is_one_caller_and_is_closed_with_it(bench):
     assert bench.gate.connections == 1
     caller.close()
     assert bench.process.closed == 1, "the process is the connection's"
-    assert (bench.gate.connections, caller.keyed) == (0, ())
+    assert (bench.gate.connections, bench.gate._with_keys) == (0, {})
 
 
 def test_the_records_of_who_shows_a_key_name_it(bench, caplog):
