@@ -239,7 +239,7 @@ class Completing:
         assert self._wanted is not None
         if failure is not None:  # upstream has died: whether it was served is not known
             self._code = failure.code
-            return refused(self.dialect, failure)
+            return refused(self.dialect, failure, more={ACCOUNT: answer.account})
         headers = self._headers(answer)
         assert self._repairs is not None
         refusal = answer.refusal
@@ -260,7 +260,8 @@ class Completing:
                 try:
                     body = self._wanted.translation.whole(body)
                 except ValueError as error:
-                    return refused(self.dialect, _unreadable(error), 502)
+                    more = {ACCOUNT: answer.account}
+                    return refused(self.dialect, _unreadable(error), 502, more)
         if repairs := (*self._wanted.repairs, *self._repairs.fired):
             headers[REPAIRED] = ", ".join(repairs)
         return Reply(answer.status, headers, body)

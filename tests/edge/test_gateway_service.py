@@ -238,6 +238,7 @@ async def test_json_whose_upstream_dies_is_a_whole_refusal():
     answer = await stand.ask("/chat/completions", CHAT)
     assert answer.status == 503
     assert answer.json["error"]["code"] == "upstream_cut"
+    assert answer.headers["x-copilot-broker-account"] == "default"
 
 
 async def test_event_cut_by_reads_arrives_in_one_piece():
