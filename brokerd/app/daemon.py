@@ -15,7 +15,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from brokerd import __version__
-from brokerd.app.doctor import Doctor, audit_check, grants_check, lock_check
+from brokerd.app.doctor import (
+    Doctor,
+    audit_check,
+    grants_check,
+    http_check,
+    keys_check,
+    lock_check,
+)
 from brokerd.app.http_side import HttpSide
 from brokerd.app.wiring import about_app, login_request, upstream_of
 from brokerd.broker import Broker
@@ -38,6 +45,7 @@ from brokerd.host.service_manager import ServiceManager
 from brokerd.host.socket_path import default_socket
 from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
+from brokerd.rpc.failures import error_of
 from brokerd.rpc.server import RpcServer
 from brokerd.sockets.turns import Turns
 from brokerd.stores.file import FileStore
@@ -320,6 +328,8 @@ class _Daemon:
             lock_check(is_locked=self._broker.is_locked),
             grants_check(self._gate.rules, has_labels=bool(labels.process_label(os.getpid()))),
             audit_check(self._audit_file),
+            http_check(self._http.listeners, self._config.http.tcp, self._http.failure),
+            keys_check(self._gate.read_keys, is_needed=bool(self._config.http.tcp)),
         ]
 
     def _log_confinement(self) -> None:
@@ -342,8 +352,8 @@ class _Daemon:
             parts.insert(0, "SIMULATED")
         if self._config_problem:
             parts.append(f"configuration not reloaded: {self._config_problem}")
-        if self._http.problem:
-            parts.append(self._http.problem)
+        if self._http.failure is not None:
+            parts.append(str(self._http.failure))
         return "; ".join(parts)
 
     def _extra_status(self) -> dict[str, object]:
@@ -355,7 +365,11 @@ class _Daemon:
             "store": {"kind": self._config.store.kind},
             "config_problem": self._config_problem or None,
             "audit": {"file": self._audit_file},
-            "http": {"tcp": self._config.http.tcp or None, "problem": self._http.problem or None},
+            "http": {
+                "socket": HTTP in self._http.listeners,
+                "tcp": self._config.http.tcp or None,
+                "error": problem.to_map() if (problem := error_of(self._http.failure)) else None,
+            },
             "confinement": [check.name for check in self._setup.checks if check.holds],
         }
 

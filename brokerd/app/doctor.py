@@ -5,20 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from brokerd.core.access.scopes import HTTP
 from brokerd.core.checks import Check, Verdict
 from brokerd.core.given import SOURCES
 from brokerd.errors import BrokerError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from brokerd.core.access import Rule
     from brokerd.errors import Failure
     from brokerd.views import AccountView
 
 
-__all__ = ["Doctor", "audit_check", "grants_check", "lock_check"]
+__all__ = [
+    "Doctor",
+    "audit_check",
+    "grants_check",
+    "http_check",
+    "keys_check",
+    "lock_check",
+]
 
 
 @runtime_checkable
@@ -137,6 +145,34 @@ def lock_check(*, is_locked: bool) -> Check:
         mend = "Unlock it: copilot-cred unlock"
         return Check("lock", Verdict.WARNING, "locked: nobody gets anything", mend)
     return Check("lock", Verdict.OK, "not locked")
+
+
+def http_check(listeners: Collection[str], tcp: str, failure: Failure | None) -> Check:
+    """Say where the HTTP door is served: `tcp` is what the configuration wants besides.
+
+    `failure` is why that cannot be had.
+    """
+    if failure is not None:
+        return _of_failure("http", Verdict.ERROR, failure)
+    if HTTP not in listeners:
+        told = "the service manager has handed over no socket for it, so http.sock is not served"
+        mend = f"Install the units again with packaging/set-up, then: {_RESTART}"
+        return Check("http", Verdict.WARNING, told, mend)
+    told = f"served on http.sock and {tcp}" if tcp else "served on http.sock, and not by TCP"
+    return Check("http", Verdict.OK, told)
+
+
+def keys_check(read: Callable[[], None], *, is_needed: bool) -> Check:
+    """Say whether keys work: `read` raises BrokerError while their file cannot be read.
+
+    `is_needed`: somebody may come who gets nothing without one.
+    """
+    try:
+        read()
+    except BrokerError as error:
+        verdict = Verdict.ERROR if is_needed else Verdict.WARNING
+        return _of_failure("http-keys", verdict, error.failure)
+    return Check("http-keys", Verdict.OK, "can be read; see: copilot-cred key list")
 
 
 def _of_failure(name: str, verdict: Verdict, failure: Failure) -> Check:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker import Broker
     from brokerd.core.settings import Config
+    from brokerd.errors import Failure
     from brokerd.gate import Gate
     from brokerd.gateway.outcome import Outcome
     from brokerd.proxy import Proxy
@@ -54,8 +55,8 @@ class HttpSide:
         """`config` is the one of the moment; the TCP address is that of the first."""
         self._address = config().http.tcp
         self._tcp: socket.socket | None = None
-        self.problem = ""
-        """Why nothing is served by TCP though it should be; "" where all is as configured."""
+        self.failure: Failure | None = None
+        """Why nothing is served by TCP though it should be; None where all is as configured."""
         self._catalogue = Catalogue(proxy)
         sources = Sources(
             accounts=broker.accounts,
@@ -100,7 +101,7 @@ class HttpSide:
         try:
             self._tcp = bind_tcp(self._address)
         except ListenError as error:
-            self.problem = str(error)
+            self.failure = error.failure
             log.error("HTTP not served by TCP", extra={"REASON": str(error)})  # noqa: TRY400
             return
         await self._door.serve(self._tcp, HTTP_TCP, tcp.peer_of_tcp)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
 from copilot_broker.cli.display import print_table, say
+from copilot_broker.cli.http_places import base_urls
 from copilot_broker.cli.report import PROGRAM, printable
 from copilot_broker.cli.times import span
+from copilot_broker.errors import CopilotBrokerError
 
 
 if TYPE_CHECKING:
@@ -25,15 +27,23 @@ DESCRIPTION = """\
 Make, list and revoke keys for the HTTP door of the broker.
 
 A program that speaks OpenAI's or Anthropic's API sends its key like any API
-key. On TCP ([http] tcp in config.toml) nobody gets anything without one; on
-the socket a key is not needed, and one that is sent still holds. A key lets
-its holder have completions made, within its limits, and never get at a token.
-The broker keeps only a digest of it.
+key. By TCP ([http] tcp in config.toml) nobody gets anything without one; over
+the Unix socket http.sock none is needed, and one that is sent still limits. A
+key lets its holder have completions made, within its limits, and never get at
+a token. The broker keeps only a digest of it.
+"""
+
+EPILOG = """\
+served by POST:  chat/completions  responses  messages  messages/count_tokens
+                 embeddings  completions  engines/MODEL/completions
+served by GET:   models  models/MODEL  healthz  metrics
+with /v1 in front or without; docs/http.md says all of it
 """
 
 CREATE_DESCRIPTION = """\
 Make a key and print it, alone, on stdout. It is shown this once: the broker
-itself does not know it afterwards. Make one for each program, so that you see
+itself does not know it afterwards. What else there is to say, the addresses to
+use it at among it, goes to stderr. Make one for each program, so that you see
 what each has used and can revoke one without the others.
 
 A key only takes away: rules in config.toml ([[grant]]) hold as well, and one
@@ -45,8 +55,8 @@ CREATE_EPILOG = """\
 examples:
   copilot-cred key create editor
   copilot-cred key create ci --models 'gpt-4.1*' 'o4-*' --rpm 30 --expires 30d
-  copilot-cred key create cron --account work --budget 500k > ~/.cron-key
-  OPENAI_API_KEY=$(copilot-cred key create aider) aider
+  (umask 077; copilot-cred key create cron --budget 500k > ~/.cron-key)
+  export OPENAI_API_KEY=$(copilot-cred key create aider --account work)
 
 lengths of time: 90s, 15min, 12h, 30d, 2w, 6M (months), 1y, or '1d 12h'
 """
@@ -64,11 +74,8 @@ way back; make another one: copilot-cred key create NAME
 
 USE = """\
 This is the only time that it is shown. Programs send it as their API key
-(Authorization: Bearer KEY, or x-api-key: KEY) to one of these base URLs:
-  http://127.0.0.1:4141/v1  for OpenAI's API, without /v1 for Anthropic's; where
-                            config.toml says so: [http] tcp = "127.0.0.1:4141"
-  http://localhost/v1       over the Unix socket http.sock, which needs no key
-To end it: copilot-cred key revoke """
+(Authorization: Bearer KEY, or x-api-key: KEY).
+"""
 
 HEADINGS = ("name", "created", "expires", "limits", "spent today")
 SPARE = ("created",)
@@ -81,7 +88,10 @@ _TIMES = {None: 1, "k": 1_000, "M": 1_000_000}
 def add(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser: argparse.ArgumentParser = verbs.add_parser(
-        "key", help="make, list and revoke keys for the HTTP door", description=DESCRIPTION
+        "key",
+        help="make, list and revoke keys for the HTTP door",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     creating = actions.add_parser(
@@ -96,15 +106,23 @@ def add(verbs: Any) -> None:
         metavar="GLOB",
         nargs="+",
         action="extend",
-        help="only models that match one of these patterns (after NAME)",
+        help="only models that match one of these patterns; put it after NAME",
     )
     creating.add_argument("--account", metavar="NAME", help="only this account, always this one")
-    creating.add_argument("--rpm", type=_count, metavar="N", help="so many requests a minute")
     creating.add_argument(
-        "--budget", type=_amount, metavar="TOKENS", help="so many tokens a day (UTC): 500k, 2M"
+        "--rpm", type=_count, metavar="N", help="at most so many requests a minute"
     )
     creating.add_argument(
-        "--expires", type=_length, metavar="DURATION", help="until then: 12h, 30d (default: never)"
+        "--budget",
+        type=_amount,
+        metavar="TOKENS",
+        help="at most so many tokens a day (UTC), prompts and answers: 500k, 2M",
+    )
+    creating.add_argument(
+        "--expires",
+        type=_length,
+        metavar="DURATION",
+        help="how long it holds: 12h, 30d (default: for good)",
     )
     creating.set_defaults(run=key_create)
     listing = actions.add_parser("list", help="show the keys", description=LIST_DESCRIPTION)
@@ -126,9 +144,14 @@ def key_create(args: argparse.Namespace) -> int:
             budget=args.budget,
             expires_in=args.expires,
         )
-    print(answer["key"])
-    sys.stdout.flush()  # before anything is said of it
-    say(USE + printable(str(answer.get("name") or args.name)))
+        print(answer["key"])
+        sys.stdout.flush()  # before anything is asked or said of it
+        try:
+            places = base_urls(client.status())
+        except CopilotBrokerError:  # the key is made: whatever ails the broker now
+            places = ""
+    name = printable(answer.get("name") or args.name)
+    say(f"{USE}{places}To end it: {PROGRAM} key revoke {name}")
     return 0
 
 

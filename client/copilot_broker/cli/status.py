@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from copilot_broker import Client
 from copilot_broker.cli.account_view import print_accounts
 from copilot_broker.cli.display import wrapped
+from copilot_broker.cli.http_places import http_lines
 from copilot_broker.cli.report import PROGRAM, Refusal, printable
 from copilot_broker.cli.times import duration
 from copilot_broker.errors import ErrorClass
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["add", "status"]
 
 DESCRIPTION = """\
-Show the broker, its accounts and what is wrong with them: how each is signed
-in and asks Copilot, what is left of its quota, what Copilot refused last, and
-what is held back meanwhile, until when and why.
+Show the broker, where it serves HTTP, its accounts and what is wrong with
+them: how each is signed in and asks Copilot, what is left of its quota, what
+Copilot refused last, and what is held back meanwhile, until when and why.
 
 mode is how Copilot is asked. exchange: with a short-lived token that is traded
 for the GitHub login and can be had with `copilot-cred get`. direct: with the
@@ -74,6 +75,8 @@ def status(args: argparse.Namespace) -> int:
         print(wrapped(answer["summary"]))
     if answer.get("config_problem"):
         print(wrapped(f"configuration not reloaded: {answer['config_problem']}"))
+    for line in http_lines(answer):
+        print(line)
     print_accounts(answer.get("accounts") or [])
     return 0
 

@@ -58,16 +58,57 @@ def test_the_key_alone_is_on_stdout_and_how_to_use_it_on_stderr(server):
     done = run("key", "create", "ci", env=server.env)
     assert (done.returncode, done.stdout) == (0, f"{TEXT}\n")
     assert TEXT not in done.stderr
-    for told in (
-        "only time",
-        "Authorization: Bearer KEY",
-        "x-api-key: KEY",
-        "http://127.0.0.1:4141/v1",
-    ):
+    for told in ("only time", "Authorization: Bearer KEY", "x-api-key: KEY"):
         assert told in done.stderr
     assert done.stderr.endswith("copilot-cred key revoke ci\n")
-    assert max(map(len, done.stderr.splitlines())) <= 80
     assert server.calls("key.create") == [{"name": "ci"}]
+
+
+BUSY = {
+    "class": 2,
+    "code": "tcp_port_busy",
+    "message": "HTTP is not served on 127.0.0.1:4242: port 4242 is taken by another program",
+    "hint": "See by which: ss -ltnp 'sport = :4242'; then run: mend",
+}
+
+
+@pytest.mark.parametrize(
+    ("http", "told", "untold"),
+    [
+        (
+            {"socket": True, "tcp": "127.0.0.1:4242", "error": None},
+            ["http://127.0.0.1:4242/v1\n", "http://127.0.0.1:4242\n", "/http.sock\n"],
+            ["[http] tcp", "4141"],
+        ),
+        (
+            {"socket": True, "tcp": None, "error": None},
+            ['[http] tcp = "127.0.0.1:4141"', "http://localhost/v1", "/http.sock\n"],
+            ["Base URL"],
+        ),
+        (
+            {"socket": False, "tcp": "127.0.0.1:4242", "error": BUSY},
+            ["taken by another program", "then run: mend"],
+            ["Base URL", "http.sock"],
+        ),
+        (None, ['[http] tcp = "127.0.0.1:4141"'], ["http.sock"]),
+    ],
+    ids=["tcp", "no tcp", "a port that is taken", "an older broker"],
+)
+def test_the_addresses_are_those_of_the_broker_that_runs(server, http, told, untold):
+    server.answers["broker.status"] = {"version": "1", **({"http": http} if http else {})}
+    said = run("key", "create", "ci", env=server.env).stderr
+    in_line = " ".join(said.split()) + "\n"  # however it is broken into lines
+    assert [words for words in told if words not in said and words not in in_line] == []
+    assert [words for words in untold if words in in_line] == []
+    long = [line for line in said.splitlines() if len(line) > 80]
+    assert all(line.endswith("/http.sock") for line in long)
+
+
+def test_a_broker_that_then_says_nothing_costs_no_key(server):
+    server.answers["broker.status"] = ErrorInfo(ErrorClass.INTERNAL, "broken", "broken", "")
+    done = run("key", "create", "ci", env=server.env)
+    assert (done.returncode, done.stdout) == (0, f"{TEXT}\n")
+    assert done.stderr.endswith("copilot-cred key revoke ci\n")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,38 @@ def test_a_narrow_terminal_goes_without_ids(server):
         assert terminal.ends() == 0
     assert "1a2b3c4d" not in terminal.shown
     assert "signed out" in terminal.shown
+
+
+NOT_SERVED = {
+    "class": 2,
+    "code": "tcp_port_busy",
+    "message": "HTTP is not served on 127.0.0.1:4141: port 4141 is taken by another program",
+    "hint": "See by which: ss -ltnp 'sport = :4141'; then run: mend",
+}
+
+
+@pytest.mark.parametrize(
+    ("http", "told"),
+    [
+        ({"socket": True, "tcp": None, "error": None}, "HTTP on SOCKET"),
+        (
+            {"socket": True, "tcp": "127.0.0.1:4141", "error": None},
+            "HTTP on SOCKET and 127.0.0.1:4141",
+        ),
+        (
+            {"socket": True, "tcp": "127.0.0.1:4141", "error": NOT_SERVED},
+            f"HTTP on SOCKET error: {NOT_SERVED['message']} hint: {NOT_SERVED['hint']}",
+        ),
+        ({"socket": False, "tcp": None, "error": None}, "HTTP on no socket"),
+    ],
+    ids=["socket", "tcp", "a port that is taken", "none"],
+)
+def test_where_http_is_served(server, http, told):
+    server.answers["broker.status"] = {**STATUS, "http": http, "accounts": []}
+    done = run("status", env=server.env)
+    lines = done.stdout.splitlines()[2:-1]  # below who answers, above the accounts
+    beside = str(Path(server.path).with_name("http.sock"))
+    assert " ".join(" ".join(lines).split()) == told.replace("SOCKET", beside)
 
 
 def test_one_account_of_several(server):

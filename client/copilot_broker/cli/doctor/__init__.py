@@ -39,11 +39,12 @@ warning (it works, with less protection or comfort than it could have) or error
 (something does not hold), and below what mends it.
 
 The broker examines itself anew: its configuration, who is signed in and where
-that is kept, what keeps other programs out of its memory and keeps it from the
-machine. From outside are looked at its sockets, its memory, its version, your
-session, this shell's environment, and the places where other tools keep a
-Copilot login of their own. What is left of the plan is asked for, at GitHub if
-need be, to see who tells. Nothing is changed, no token is shown.
+that is kept, where it serves HTTP and whether its keys can be read, what keeps
+other programs out of its memory and keeps it from the machine. From outside
+are looked at its sockets, its memory, its version, your session, this shell's
+environment, and the places where other tools keep a Copilot login of their
+own. What is left of the plan is asked for, at GitHub if need be, to see who
+tells. Nothing is changed, no token is shown.
 
 Exits 0 when there is no error, warnings or not, else 1.
 """
