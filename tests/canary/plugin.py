@@ -5,6 +5,9 @@ that, warnings, what the test and its fixtures printed, argv and environment of 
 was started and what that said on stderr. A test that has to show a secret says so:
 `@pytest.mark.shows_secrets("why")`; the last lines of a run count and name those, and one that
 shows none any more fails.
+
+Where pytest-xdist spreads a run over processes, each of them looks through what its own tests do;
+what they found out meets in the process that reports.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["MARKER", "Canaries", "run_of"]
 
 MARKER = "shows_secrets"
+OUTPUT = "canaries"
+"""Under this name a process of pytest-xdist hands over what it found out."""
+
 KEPT = 16
 """Latest secrets of a module that its next test is watched for: fixtures may be shared."""
 
@@ -35,7 +41,7 @@ MARGIN = 60
 
 
 class Canaries:
-    """The plugin; `secrets` are all of the run: value → (kind, the test that made it)."""
+    """The plugin; `secrets` are all of the process: value → (kind, the test that made it)."""
 
     def __init__(self, config: pytest.Config) -> None:
         config.addinivalue_line(
@@ -44,6 +50,7 @@ class Canaries:
         self.secrets: dict[str, tuple[str, str]] = {}
         self.exempt: dict[str, str] = {}
         self.tests = 0
+        self._elsewhere = [0, 0, 0]
         self._notes: list[str] = []
         self._late: list[str] = []
         self._net = Net()
@@ -64,9 +71,9 @@ class Canaries:
         self._notes.append(text)
 
     @property
-    def looked_through(self) -> int:
-        """Characters so far."""
-        return self._told + self._ear.looked_through
+    def _counts(self) -> list[int]:
+        """Secrets made in this process, tests that made some, characters looked through."""
+        return [len(self.secrets), self.tests, self._told + self._ear.looked_through]
 
     def _made(self, secret: str, kind: str) -> None:
         self.secrets[secret] = (kind, self._nodeid)
@@ -107,9 +114,27 @@ class Canaries:
             for leak in self._found("a warning", str(warning_message.message))
         ]
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add what another process of this run found out; one that died has told nothing."""
+        told = getattr(node, "workeroutput", {}).get(OUTPUT)
+        if told is None:
+            return
+        self._elsewhere = [sum(both) for both in zip(self._elsewhere, told["counts"], strict=True)]
+        self.exempt |= told["exempt"]
+        self._notes += told["notes"]
+        self._late += told["late"]
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._late:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if (output := getattr(session.config, "workeroutput", None)) is not None:
+            output[OUTPUT] = {
+                "counts": self._counts,
+                "exempt": self.exempt,
+                "notes": self._notes,
+                "late": self._late,
+            }
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -137,9 +162,10 @@ class Canaries:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         exempt = {nodeid: why for nodeid, why in self.exempt.items() if why}
+        secrets, tests, characters = map(sum, zip(self._counts, self._elsewhere, strict=True))
         terminalreporter.write_line(
-            f"canaries: {len(self.secrets)} secrets of {self.tests} tests watched for in "
-            f"{self.looked_through:,} characters; {len(exempt)} tests exempt"
+            f"canaries: {secrets} secrets of {tests} tests watched for in "
+            f"{characters:,} characters; {len(exempt)} tests exempt"
         )
         for why in sorted(set(exempt.values())):
             names = sorted(nodeid for nodeid, each in exempt.items() if each == why)

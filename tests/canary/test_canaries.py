@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from canary.spellings import Net
 
 
@@ -137,13 +139,18 @@ def test_harmless_is_clean():
 """
 
 
-def test_each_planted_leak_fails_its_test(tmp_path):
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_inner.py").write_text(INNER)
+def run_inner(folder, *options):
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_inner.py").write_text(INNER)
     argv = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_inner.py"]
-    done = subprocess.run(
-        argv, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False
+    return subprocess.run(
+        [*argv, *options], cwd=folder, env=os.environ, capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_each_planted_leak_fails_its_test(tmp_path, processes):
+    done = run_inner(tmp_path, f"-n{processes}", "--dist=load")
     lines = re.finditer(r"(?m)^(PASSED|ERROR) test_inner.py::(.*?\]?)(?: - .*)?$", done.stdout)
     told = {match[2]: match[1] for match in lines}  # an error of the end comes after the pass
     assert len(told) > 100, done.stdout
@@ -156,6 +163,16 @@ def test_each_planted_leak_fails_its_test(tmp_path):
     late = "device code as plain in a warning, after: '' of test_inner.py::test_warnings_are"
     assert late in done.stdout
     assert "1, as it is its purpose: test_inner.py::test_exempt_is_clean" in done.stdout
+    secrets_made = int(re.search(r"(?m)^canaries: (\d+) secrets of (\d+) tests", done.stdout)[1])
+    assert secrets_made >= len(told) - 6  # most make one
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_what_is_found_late_fails_the_run(tmp_path, processes):
+    chosen = "test_warnings_are or test_harmless"
+    done = run_inner(tmp_path, f"-n{processes}", "-k", chosen)
+    assert "2 passed" in done.stdout
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_net_finds_one_of_many():
