@@ -131,6 +131,18 @@ class Session:
             text=True,
         )
 
+    def spawn_with(self, stdin: str, *command: str) -> subprocess.Popen[str]:
+        """Start a command, give it all of its stdin and leave it running."""
+        pipe = subprocess.PIPE
+        running = subprocess.Popen(
+            self.argv(*command), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+        assert running.stdin is not None
+        running.stdin.write(stdin)
+        running.stdin.close()
+        running.stdin = None  # `communicate` would flush it
+        return running
+
     def script(self, source: str, *arguments: str, timeout: float = 60) -> str:
         """Run Python source that must succeed, as the user; returns its stdout."""
         return self.good("/usr/bin/python3", "-c", source, *arguments, timeout=timeout)
