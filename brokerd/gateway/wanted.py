@@ -9,6 +9,7 @@ All of it is pure but for the rights, which are asked last: about what would rea
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -203,7 +204,7 @@ def _translated(
     from brokerd.core.dialects.translation import Translation  # noqa: PLC0415
 
     try:
-        return Translation(path, spoken, body, entry)
+        return Translation(path, spoken, body, entry, now=int(time.time()))
     except UntranslatableError as error:
         raise PermanentError(
             Failure(

@@ -14,6 +14,9 @@ MAX_EVENT = 8 * 1024 * 1024
 class TooLongError(ValueError):
     """An event is longer than `MAX_EVENT`."""
 
+    def __init__(self) -> None:
+        super().__init__(f"an event of more than {MAX_EVENT} bytes")
+
 
 class SseEvent(NamedTuple):
     """One event."""

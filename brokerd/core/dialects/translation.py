@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from brokerd.core.dialects.dialect import Dialect
 from brokerd.core.dialects.errors import error_event
-from brokerd.core.dialects.meaning import Broken, Stopped, UntranslatableError
+from brokerd.core.dialects.fitting import abilities_of, fitted
+from brokerd.core.dialects.meaning import Begun, Broken, Stopped, UntranslatableError
 from brokerd.core.dialects.sse import TooLongError
 from brokerd.core.turns import MAX_ITEMS
 
@@ -18,6 +20,7 @@ from brokerd.core.turns import MAX_ITEMS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from brokerd.core.dialects.fitting import Abilities
     from brokerd.core.dialects.meaning import Answer, Asking, Event
     from brokerd.errors import Failure
 
@@ -27,6 +30,9 @@ __all__ = ["AnswerStream", "Translation"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 """Of a model that nothing is known of."""
+
+_EVENT: Final = re.compile(rb".*?\n\n|.+\Z", re.DOTALL)
+"""An event and its end, or what a read ends with; other line ends are found by the reader."""
 
 
 class _Reader(Protocol):
@@ -59,19 +65,29 @@ class Translation:
     """Of one request, from the endpoint it was sent to (`said`) to the one it goes to."""
 
     def __init__(
-        self, said: str, spoken: str, body: bytes, entry: Mapping[str, Any] = NOTHING
+        self,
+        said: str,
+        spoken: str,
+        body: bytes,
+        entry: Mapping[str, Any] = NOTHING,
+        *,
+        now: int = 0,
     ) -> None:
         """Read the request. Raises UntranslatableError for what the other has no words for.
 
-        `entry` is what GitHub says of the model.
+        `entry` is what GitHub says of the model. `now` (Unix seconds) is the time of an answer
+        that names none, as those of Messages do not.
         """
+        self._now = now
         self._dialect = Dialect.of(said)
         self._said = _load(said)
         self._spoken = _load(spoken)
         self._asking = asking = self._said.read_asking(_object(body))
+        able, speaks = abilities_of(entry), Dialect.of(spoken)
         # A stream without its usage could not tell the caller's dialect what it must.
-        habits = _habits(entry) if Dialect.of(spoken) is Dialect.MESSAGES else {}
-        told = self._spoken.write_asking(replace(asking, wants_usage=True), **habits)
+        fits = replace(fitted(asking, able, speaks), wants_usage=True)
+        habits = _habits(able) if speaks is Dialect.MESSAGES else {}
+        told = self._spoken.write_asking(fits, **habits)
         self.body = _written(told)
         """The request in the other dialect."""
         self.wants_stream = asking.stream
@@ -79,31 +95,38 @@ class Translation:
     def whole(self, body: bytes) -> bytes:
         """Return a whole answer in the caller's dialect. Raises UntranslatableError."""
         answer = self._spoken.read_answer(_object(body))
-        told = self._said.write_answer(answer)
+        told = self._said.write_answer(replace(answer, created=answer.created or self._now))
         return _written(told)
 
     def stream(self) -> AnswerStream:
         """Return what translates a streamed one."""
         writer = self._said.EventWriter(self._asking.model, wants_usage=self._asking.wants_usage)
-        return AnswerStream(self._dialect, self._spoken.EventReader(), writer)
+        return AnswerStream(self._dialect, self._spoken.EventReader(), writer, self._now)
 
 
 class AnswerStream:
     """Feed it what upstream sends; what it returns is for the caller."""
 
-    def __init__(self, dialect: Dialect, reader: _Reader, writer: _Writer) -> None:
+    def __init__(self, dialect: Dialect, reader: _Reader, writer: _Writer, now: int = 0) -> None:
         self._dialect = dialect
+        self._now = now
         self._reader = reader
         self._writer = writer
         self.is_over = False
         """Whether the caller has been told of an end, a good one or not."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Translate what has come; never raises."""
-        try:
-            return self._write(self._reader.feed(chunk))
-        except (UntranslatableError, TooLongError) as error:
-            return self._write([Broken(f"the answer cannot be translated: {error}")])
+        """Translate what has come; never raises.
+
+        Event by event, so that one that cannot be read takes none with it that came before.
+        """
+        told: list[bytes] = []
+        for each in _EVENT.findall(chunk):
+            try:
+                told.append(self._write(self._reader.feed(each)))
+            except (UntranslatableError, TooLongError) as error:
+                told.append(self._write([Broken(f"the answer cannot be translated: {error}")]))
+        return b"".join(told)
 
     def end(self) -> bytes:
         """Translate the end of upstream's stream, which its framing says is whole."""
@@ -120,7 +143,9 @@ class AnswerStream:
         if self.is_over:
             return b""
         for at, event in enumerate(events):
-            if isinstance(event, (Stopped, Broken)):
+            if isinstance(event, Begun) and not event.created:
+                events[at] = replace(event, created=self._now)
+            elif isinstance(event, (Stopped, Broken)):
                 self.is_over = True
                 return self._writer.write(events[: at + 1])
         return self._writer.write(events)
@@ -132,17 +157,13 @@ def _load(path: str) -> _Dialect:
     return found  # type: ignore[no-any-return]  # a module is what the protocol describes
 
 
-def _habits(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _habits(able: Abilities) -> dict[str, Any]:
     """Return what Messages want to know of a model: how long an answer may be, how it thinks."""
-    capabilities = entry.get("capabilities")
-    known = capabilities if isinstance(capabilities, dict) else {}
-    limits, supports = known.get("limits"), known.get("supports")
-    longest = limits.get("max_output_tokens") if isinstance(limits, dict) else None
     habits: dict[str, Any] = {}
-    if isinstance(longest, int) and longest > 0:
-        habits["max_tokens"] = longest
-    if isinstance(supports, dict):
-        habits["adaptive"] = bool(supports.get("adaptive_thinking"))
+    if able.longest is not None:
+        habits["max_tokens"] = able.longest
+    if able.adaptive is not None:
+        habits["adaptive"] = able.adaptive
     return habits
 
 
