@@ -33,7 +33,10 @@ def as_chat_says(answer: Answer) -> Answer:
     """What of it Chat Completions has words for: one text, one refusal, one thought, the calls."""
     thoughts = [part for part in answer.parts if isinstance(part, Thinking)]
     if len(thoughts) > 1:
-        thoughts = [Thinking("".join(thought.text for thought in thoughts))]
+        texts = [thought.text for thought in thoughts if thought.text]
+        proofs = [thought.proof for thought in thoughts if thought.proof]
+        is_sound = len(texts) <= 1 and len(proofs) == 1
+        thoughts = [Thinking("".join(texts), proofs[0] if is_sound else "")]
     words = [
         Text(
             "".join(

@@ -12,6 +12,7 @@ What it cannot say, and what becomes of it:
 | a result that is an error | its words alone; "error" where it has none |
 | words after a call in the same turn | before it: results have to follow calls at once |
 | several texts, refusals or thoughts of one answer | one of each; the proof only of a single one |
+| when the proof of a streamed thought came | at the end |
 | half of a usage, tokens written to a cache | 0; left out |
 | which stop sequence was met; a pause | `stop`; `length` |
 | a wish to read thoughts | left out: Copilot shows what it has |

@@ -95,7 +95,8 @@ def write_answer(answer: Answer) -> dict[str, Any]:
 
 
 def _one(thoughts: list[Thinking]) -> Thinking:
-    """Make one of several; a proof is good for its own text only."""
-    if len(thoughts) == 1:
-        return thoughts[0]
-    return Thinking("".join(thought.text for thought in thoughts))
+    """Make one of several; a proof is good for its own text only (or stands apart from it)."""
+    texts = [thought.text for thought in thoughts if thought.text]
+    proofs = [thought.proof for thought in thoughts if thought.proof]
+    is_sound = len(texts) <= 1 and len(proofs) == 1
+    return Thinking("".join(texts), proofs[0] if is_sound else "")

@@ -43,9 +43,13 @@ class EventWriter:
         self._asking_model = asking_model
         self._calls: dict[int, int] = {}
         """Index of a call, by its part."""
+        self._thoughts: set[int] = set()
+        """Parts that are thoughts with words."""
+        self._proven: set[int] = set()
+        """Those with a proof, which Messages may tell as a part of its own."""
         self._proof: list[str] = []
-        """Of one part, held until it is whole: who reads it takes the last."""
-        self._proven = -1
+        """Held until the end: it is good for its own thought alone, and of several some readers
+        keep the last, others join them to one that upstream refuses."""
 
     def write(self, events: Iterable[Event]) -> bytes:
         """Return what the events are in this dialect."""
@@ -65,11 +69,12 @@ class EventWriter:
 
     def _write(self, event: Event) -> bytes:
         if isinstance(event, Piece) and event.kind == "proof":
-            told = b"" if event.part == self._proven else self._proofs()
-            self._proven = event.part
+            self._proven.add(event.part)
             self._proof.append(event.text)
-            return told
-        return self._proofs() + self._say(event)
+            return b""
+        if isinstance(event, Piece) and event.kind == "thinking":
+            self._thoughts.add(event.part)
+        return self._say(event)
 
     def _say(self, event: Event) -> bytes:
         match event:
@@ -89,9 +94,10 @@ class EventWriter:
                 return self._delta({"role": "assistant", "content": ""})
             case Stopped():
                 reason = write_stop_reason(event.stop)
-                return self._delta({}, reason) + self._cost(event.usage) + _DONE
+                ended = self._delta({}, reason)
+                return self._told_proof() + ended + self._cost(event.usage) + _DONE
             case Broken():
-                return sse(_json({"error": _error(event)}))
+                return self._told_proof() + sse(_json({"error": _error(event)}))
 
     def _delta(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         told = b"null" if reason is None else _json(reason)
@@ -99,11 +105,10 @@ class EventWriter:
             b'%b%b,"logprobs":null,"finish_reason":%b}]}' % (self._head, _json(delta), told)
         )
 
-    def _proofs(self) -> bytes:
-        proof = "".join(self._proof)
-        self._proof.clear()
-        self._proven = -1
-        return self._delta({"reasoning_opaque": proof}) if proof else b""
+    def _told_proof(self) -> bytes:
+        if len(self._proven) != 1 or len(self._thoughts) > 1:
+            return b""
+        return self._delta({"reasoning_opaque": "".join(self._proof)})
 
     def _cost(self, late: Usage) -> bytes:
         early = self._early
