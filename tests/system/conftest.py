@@ -20,6 +20,7 @@ import pytest
 
 from canary.plugin import run_of
 from canary.spellings import Net
+from system.clients.install import PLACE, kept_in
 from system.github import GitHub
 from system.session import ROOT, SERVICE, SOCKETS, Session, can_be_root
 from system.witness import LOOK_AT_FILES_AND_UNITS, Witness
@@ -103,8 +104,8 @@ def _nothing_seen(witness: Witness, canaries: Canaries, name: str) -> None:
 
 @pytest.fixture(scope="session")
 def plain_session(installed: Path, pytestconfig: pytest.Config) -> Iterator[Session]:
-    """A user without a keyring."""
-    yield from _session(installed, pytestconfig, "plain")
+    """A user without a keyring; sees what `clients.install` has installed, or will have."""
+    yield from _session(installed, pytestconfig, "plain", "--bind", f"{kept_in()}:{PLACE}")
 
 
 @pytest.fixture(scope="session")
