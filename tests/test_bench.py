@@ -175,6 +175,18 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict:
         ("token-8", {"asyncio", "asyncio+msgpack", "copilot-broker"}),
         ("token-64", {"asyncio", "asyncio+msgpack", "copilot-broker"}),
         ("token-connect-8", {"asyncio", "asyncio+msgpack", "copilot-broker"}),
+        *(
+            (f"http-{kind}", {"direct", "asyncio forwarder", "copilot-broker, HTTP"})
+            for kind in ("json-1", "json-64", "first", "paced", "burst", "bare", "many", "big")
+        ),
+        (
+            "http-json-16",
+            {
+                "asyncio forwarder, TCP",
+                "copilot-broker, HTTP by TCP with a key",
+                "aiohttp proxy",
+            },
+        ),
         ("idle", {"asyncio", "asyncio+msgpack", "copilot-broker, no D-Bus"}),
     ],
 )
@@ -197,6 +209,13 @@ def test_every_ratio_is_a_positive_number(figures: dict) -> None:
 
 def test_nothing_failed(figures: dict) -> None:
     assert figures["failed"] == {}
+
+
+def test_streams_through_the_http_door_are_whole_and_weighed(figures: dict) -> None:
+    row = figures["groups"]["http-many"]["rows"]["copilot-broker, HTTP"]
+    assert row["completed"]["figure"]["median"] == 1
+    assert row["event_p50_us"]["figure"]["median"] > 0  # the stamp was where upstream put it
+    assert math.isfinite(row["kb_each"]["figure"]["median"])
 
 
 def test_floods_leave_ours_answering(tmp_path: Path) -> None:

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-PARTS = {"cli": "cli_cells", "token": "token_cells", "proxy": "proxy_cells", "idle": "idle_cells"}
+PARTS = {
+    "cli": "cli_cells",
+    "token": "token_cells",
+    "proxy": "proxy_cells",
+    "http": "http_cells",
+    "idle": "idle_cells",
+}
 """First word of the groups' names → the file with `prepare(stage) -> Part`."""
 ON_REQUEST = {"path": "path_cells", "floods": "flood_cells"}
 """Likewise, those that only `--only` measures."""

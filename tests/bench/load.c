@@ -24,9 +24,10 @@
  *
  * The fake Copilot answers `POST …/chat/completions` as the model's name says:
  *   bench-json          about 1 KB of JSON
- *   bench-burst-N       N events of about 184 bytes, at once, each a chunk of its own
+ *   bench-burst-N       N events of about 190 bytes, at once, each a chunk of its own
+ *   bench-bare-N        the same without `object`, as Claude models come
  *   bench-paced-N-MS    N stamped events, one every MS milliseconds
- * The model is looked for at the start of the body. GET …/models lists the three families.
+ * The model is looked for at the start of the body. GET …/models lists four families.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -934,17 +935,19 @@ static void unschedule(struct caller *caller)
     "x-request-id: 00000000-0000-4000-8000-000000000000\r\n"
 
 /* One event in a chunk of its own; without a stamp it is called x instead of t. */
-static void event_line(struct buffer *b, uint64_t stamp)
+static void event_line(struct buffer *b, uint64_t stamp, int bare)
 {
-    static char form[256];
-    static size_t size, key, last;
+    static char forms[2][256];
+    static size_t sizes[2], key, last;
+    char *form = forms[bare];
+    size_t size = sizes[bare];
     if (!size) {
         char event[256];
         size = (size_t)snprintf(event, sizeof event,
             "data: {\"t\":%019d,\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}],"
-            "\"created\":1795262400,\"id\":\"chatcmpl-bench000000000000000000000000000\","
-            "\"model\":\"gpt-4o-2024-11-20\"}\n\n", 0);
-        size = (size_t)snprintf(form, sizeof form, "%zx\r\n%s\r\n", size, event);
+            "\"created\":1795262400,\"id\":\"chatcmpl-bench\",%s\"model\":\"gpt-4o-2024-11-20\"}\n\n",
+            0, bare ? "" : "\"object\":\"chat.completion.chunk\",");
+        size = sizes[bare] = (size_t)snprintf(form, sizeof forms[0], "%zx\r\n%s\r\n", size, event);
         key = (size_t)(strstr(form, "\"t\"") + 1 - form);
         last = key + 3 + 18;
     }
@@ -993,9 +996,9 @@ static const char *models(void)
 {
     static struct buffer list;
     if (!list.end) {
-        const char *names[] = {"bench-json", "bench-burst-200", "bench-paced-200-10"};
+        const char *names[] = {"bench-json", "bench-burst-200", "bench-bare-200", "bench-paced-200-10"};
         append(&list, "{\"object\":\"list\",\"data\":[", 25);
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < 4; i++)
             print(&list, "%s{\"id\":\"%s\",\"name\":\"%s\",\"object\":\"model\",\"vendor\":\"Bench\","
                   "\"version\":\"%s\",\"preview\":false,\"model_picker_enabled\":true,"
                   "\"capabilities\":{\"family\":\"gpt-4o\",\"object\":\"model_capabilities\","
@@ -1010,9 +1013,9 @@ static const char *models(void)
 
 static void answer(struct caller *caller, const u8 *head, const u8 *body, size_t size)
 {
-    static struct buffer burst;
-    static unsigned burst_events;
-    unsigned events = 0, pace = 0;
+    static struct buffer bursts[2];
+    static unsigned burst_events[2];
+    unsigned events = 0, pace = 0, bare = 0;
     char model[64] = "";
     if (!memcmp(head, "GET ", 4)) {
         int known = memmem(head, 64, "/models ", 8) != NULL;
@@ -1039,16 +1042,18 @@ static void answer(struct caller *caller, const u8 *head, const u8 *body, size_t
         caller->pace = (uint64_t)pace * 1000000;
         caller->next = now_ns(); /* the first event at once: the time to it is all the proxy's */
         schedule(caller);
-    } else if (sscanf(model, "bench-burst-%u", &events) == 1 && events) {
-        if (events != burst_events) {
-            burst.end = 0;
-            stream_head(&burst);
+    } else if ((sscanf(model, "bench-burst-%u", &events) == 1 ||
+                (bare = sscanf(model, "bench-bare-%u", &events) == 1)) && events) {
+        struct buffer *burst = &bursts[bare];
+        if (events != burst_events[bare]) {
+            burst->end = 0;
+            stream_head(burst);
             for (unsigned i = 0; i < events; i++)
-                event_line(&burst, 0);
-            stream_end(&burst);
-            burst_events = events;
+                event_line(burst, 0, (int)bare);
+            stream_end(burst);
+            burst_events[bare] = events;
         }
-        append(&caller->out, burst.bytes, burst.end);
+        append(&caller->out, burst->bytes, burst->end);
     } else
         plain(&caller->out, "400 Bad Request", "{\"error\":{\"message\":\"no such model\"}}");
 }
@@ -1084,7 +1089,7 @@ static uint64_t send_due(void)
         if (caller->next > now)
             return caller->next;
         if (caller->left) {
-            event_line(&caller->out, now);
+            event_line(&caller->out, now, 0);
             caller->left--;
             caller->next += caller->pace;
         }

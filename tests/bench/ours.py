@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.servers import ServerError
+from bench.traffic import free_port
 
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 
-__all__ = ["NAME", "Broker", "shared", "start"]
+__all__ = ["NAME", "Broker", "key", "shared", "start"]
 
 NAME = "copilot-broker"
 """Of its row in every table."""
@@ -36,6 +37,10 @@ class Broker:
     server: Server
     socket: Path
     """The RPC door: broker.sock."""
+    http: Path
+    """The HTTP door: http.sock."""
+    tcp: str
+    """The same by TCP, address and port; "" where it is not served."""
     home: Path
     environ: dict[str, str]
     """For clients: where they find it."""
@@ -44,7 +49,7 @@ class Broker:
 def shared(stage: Stage) -> Broker:
     """Return the one daemon that all loaded cells measure; started on first use."""
     if stage.broker is None:
-        stage.broker = start(stage, NAME, upstream=stage.upstream)
+        stage.broker = start(stage, NAME, upstream=stage.upstream, tcp=f"127.0.0.1:{free_port()}")
     return stage.broker
 
 
@@ -54,22 +59,24 @@ def start(
     *,
     upstream: str | None = None,
     store: str = "memory",
+    tcp: str = "",
     more: str = "",
     before: Sequence[str] = (),
     **environ: str,
 ) -> Broker:
     """Start a simulator and a daemon on it, and sign in. Raises ServerError.
 
-    `upstream` is the origin that completions go to, the simulator's own by default; `more` is
-    appended to config.toml; `before` comes before the daemon's command line; `environ` is given to the daemon (a session bus, say).
+    `upstream` is the origin that completions go to, the simulator's own by default; `tcp` is
+    where it serves HTTP by TCP; `more` is appended to config.toml; `before` comes before the daemon's command line; `environ` is given to the daemon (a session bus, say).
     """
     home = stage.private(name)
     github = _simulator(stage, f"{name} github", upstream)
     copilot = upstream or github
     config = home / "config.toml"
+    served = f'[http]\ntcp = "{tcp}"\n' if tcp else ""
     config.write_text(
         f'[urls]\nlogin = "{github}"\napi = "{github}"\ncopilot = "{copilot}"\n'
-        f'[store]\nkind = "{store}"\n{more}'
+        f'[store]\nkind = "{store}"\n{served}{more}'
     )
     socket = home / "broker.sock"
     env = stage.environ(
@@ -82,8 +89,13 @@ def start(
     log = stage.folder / f"{name.replace(' ', '-')}.log"
     argv = [*before, *stage.installed.daemon]
     server = stage.start(name, argv, ready=lambda: " ready " in log.read_text(), env=env)
-    _sign_in(stage, env)
-    return Broker(server, socket, home, env)
+    _cred(stage, env, "login")
+    return Broker(server, socket, socket.with_name("http.sock"), tcp, home, env)
+
+
+def key(stage: Stage, broker: Broker) -> str:
+    """Return a new key for the HTTP door. Raises ServerError."""
+    return _cred(stage, broker.environ, "key", "create", "bench").strip()
 
 
 def _simulator(stage: Stage, name: str, upstream: str | None) -> str:
@@ -104,8 +116,8 @@ def _simulator(stage: Stage, name: str, upstream: str | None) -> str:
     return url
 
 
-def _sign_in(stage: Stage, env: dict[str, str]) -> None:
-    argv = [str(stage.installed.cred), "login"]
+def _cred(stage: Stage, env: dict[str, str], *words: str) -> str:
+    argv = [str(stage.installed.cred), *words]
     done = subprocess.run(
         argv,
         env=env,
@@ -116,4 +128,5 @@ def _sign_in(stage: Stage, env: dict[str, str]) -> None:
         check=False,
     )
     if done.returncode:
-        raise ServerError(f"copilot-cred login: {done.stderr.strip()}")
+        raise ServerError(f"copilot-cred {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.traffic import Row
 
 
-__all__ = ["prepare"]
+__all__ = ["candidates_python", "prepare"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT, SERVER = "path-client", "path-server"
@@ -47,7 +47,7 @@ SERVERS = {
 
 def prepare(stage: Stage) -> Part:
     """Start all candidates."""
-    python = _python(stage)
+    python = candidates_python(stage)
     traffic = Traffic(stage)
     floor = [traffic.direct, forwarder(stage, "raw", RAW, python, CLIENT)]
     kinds = [
@@ -84,8 +84,13 @@ def _pss(row: Row) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _python(stage: Stage) -> Path:
-    """Return the interpreter that has every library, made as the daemon's is."""
+def candidates_python(stage: Stage) -> Path:
+    """Return the interpreter that has every library, made as the daemon's is.
+
+    A smoke run installs nothing: then it is the one that runs.
+    """
+    if stage.is_smoke:
+        return stage.python
     name = hashlib.sha256(" ".join(LIBRARIES).encode()).hexdigest()[:12]
     venv = ROOT / "build/bench" / f"candidates-{name}"
     python, stamp = venv / "bin/python", venv / "installed"
@@ -96,7 +101,9 @@ def _python(stage: Stage) -> Path:
         _run(str(python), "-m", "pip", "--quiet", "--no-input", "install", *LIBRARIES)
         stamp.touch()
     done = _run(str(python), "-m", "pip", "--disable-pip-version-check", "freeze")
-    stage.notes.append(f"candidates: {' '.join(done.split())}")
+    said = f"candidates: {' '.join(done.split())}"
+    if said not in stage.notes:
+        stage.notes.append(said)
     return python
 
 

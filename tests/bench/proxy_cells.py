@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import copilot_api, ours
 from bench.harness import Goal, Part
+from bench.servers import file_limit
 from bench.traffic import RAW, Row, Traffic, answers, busiest, free_port, note_added
 
 
@@ -26,6 +27,8 @@ __all__ = ["forwarder", "prepare"]
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ours.NAME
 PART = "proxy"
+FILES = 4096
+"""Files that a candidate may open: a thousand streams are two thousand. Ours raises its own."""
 
 
 def prepare(stage: Stage) -> Part:
@@ -73,9 +76,10 @@ def forwarder(
     argv = [python, "-P", "-m", f"bench.candidates.{module}", door, upstream_port]
     env = stage.environ(stage.folder, PYTHONPATH=paths)
     address = str(path) if port is None else ("127.0.0.1", port)
-    server = stage.start(
-        f"{part} {module} {port or ''}".strip(), argv, ready=lambda: answers(address), env=env
-    )
+    with file_limit(FILES):
+        server = stage.start(
+            f"{part} {module} {port or ''}".strip(), argv, ready=lambda: answers(address), env=env
+        )
     return Row(name, server, f"unix:{path}" if port is None else f"tcp:127.0.0.1:{port}")
 
 

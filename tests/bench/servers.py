@@ -66,6 +66,16 @@ class Server:
         """Return the CPU seconds of the tree so far."""
         return sum(map(cpu_of, self.pids()))
 
+    def resident(self, *, peak: bool = False) -> float:
+        """Return the bytes in memory of the tree, or the most there have been (proc(5))."""
+        return sum(_resident(pid, "VmHWM" if peak else "VmRSS") for pid in self.pids())
+
+    def forget_peak(self) -> None:
+        """Let the peak begin anew, where we may: it only falls to what there is now."""
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+
     def said(self) -> str:
         """Return the end of what it wrote, for error messages."""
         return self.log.read_text(errors="replace")[-600:]
@@ -91,6 +101,14 @@ def cpu_of(pid: int) -> float:
         return time.clock_gettime_ns((~pid << 3) | CPUCLOCK_SCHED) / 1e9
     except OSError:
         return 0.0
+
+
+def _resident(pid: int, field: str) -> float:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024.0
+    return 0.0
 
 
 def processes_of(pid: int) -> list[int]:
@@ -121,7 +139,7 @@ def on_core(core: int | None) -> Iterator[None]:
 def file_limit(files: int) -> Iterator[None]:
     """Start processes under a soft RLIMIT_NOFILE; one that wants more can raise it."""
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
     try:
         yield
     finally:

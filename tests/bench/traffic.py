@@ -1,7 +1,8 @@
 """What is asked of everything that forwards completions, and what is read off it.
 
-Five kinds of traffic: small JSON answers, a long request, streams as fast as they come (burst), a
-few streams at a human pace (first), many of them (paced). All go to the same stand-in for Copilot.
+Six kinds of traffic: small JSON answers, a long request, streams as fast as they come (burst), a
+few streams at a human pace (first), many of them (paced), as many as a busy machine may ever have
+(many). All go to the same stand-in for Copilot.
 CPU time runs from the first request to the last answer, on connections that are warm: the
 generator reads the clocks itself.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -54,8 +55,13 @@ BEGINNING_MS = 200
 MANY_STREAMS_PATIENCE = 15
 """Seconds that streams have to end, beyond their own length."""
 
+MANY_STREAMS = 1000
+MANY_PACE_MS = 50
+MANY_SPREAD_MS = 1000
+
 WARM_UP = "bench-paced-6-25"
 """What every connection does first: long enough that all are open at once, as they will be."""
+MANY_WARM_UP = "bench-paced-30-50"
 
 CPU = Column("cpu_us", "CPU us/request")
 EVENT = Column("cpu_us", "CPU us/event")
@@ -95,6 +101,14 @@ PACED_COLUMNS = (
     Column("completed", "completed", ratio=False),
     Column("server_core", "core", ratio=False),
 )
+MANY_COLUMNS = (
+    Column("server_core", "core"),
+    Column("event_p50_us", "event p50 us", ratio=False),
+    Column("event_p99_us", "event p99 us", ratio=False),
+    Column("completed", "completed", ratio=False),
+    Column("kb_each", "KB each", ratio=False),
+    GENERATOR,
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,11 @@ class Kind:
     options: tuple[str, ...] = ()
     counts_events: bool = False
     drain: int = 5
+    seconds: float = 0.0
+    """How long requests are made; 0: as long as the stage's scale says."""
+    warm: str = WARM_UP
+    weighs: bool = False
+    """Whether the memory that each connection takes is read as well."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +142,10 @@ class Row:
     """As load.c writes addresses."""
     is_rpc: bool = False
     is_ours: bool = False
+    host: str = "127.0.0.1"
+    """What HTTP requests name as Host."""
+    key: str = field(default="none", repr=False)
+    """What they show as key."""
 
 
 def free_port() -> int:
@@ -144,6 +167,8 @@ class Traffic:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._origin = stage.upstream
+        self._at_rest: dict[int, float] = {}
+        """Process → bytes before anything was asked of it."""
 
     @cached_property
     def direct(self) -> Row:
@@ -167,13 +192,15 @@ class Traffic:
         title = "a request of 104 KB, JSON answer"
         return Kind("big", title, ALONE_COLUMNS, "bench-json", 1, BIG)
 
-    def burst(self) -> Kind:
-        """Streams whose events come at once."""
+    def burst(self, *, bare: bool = False) -> Kind:
+        """Streams whose events come at once; bare ones lack what a repair adds to each event."""
+        name = "bare" if bare else "burst"
+        lacking = " that lack `object`" if bare else ""
         return Kind(
-            "burst",
-            f"streams of {BURST_EVENTS} events at once, 16 at a time",
+            name,
+            f"streams of {BURST_EVENTS} events{lacking} at once, 16 at a time",
             BURST_COLUMNS,
-            f"bench-burst-{BURST_EVENTS}",
+            f"bench-{name}-{BURST_EVENTS}",
             16,
             options=(f"events={BURST_EVENTS}",),
             counts_events=True,
@@ -213,12 +240,46 @@ class Traffic:
             drain=MANY_STREAMS_PATIENCE,
         )
 
+    def many(self) -> Kind:
+        """Return a thousand streams at the pace of a model, each connection one.
+
+        Memory is the highest that was seen, less what there was at rest, before anything was asked.
+        """
+        if self._stage.is_smoke:
+            streams, spread, beginning, window = SMOKE_STREAMS, SPREAD_MS, BEGINNING_MS, 200
+        else:
+            streams, spread, beginning, window = MANY_STREAMS, MANY_SPREAD_MS, 1500, 1500
+        until = beginning + window
+        events = until // MANY_PACE_MS
+        return Kind(
+            "many",
+            f"{streams} streams of an event each {MANY_PACE_MS} ms",
+            MANY_COLUMNS,
+            f"bench-paced-{events}-{MANY_PACE_MS}",
+            streams,
+            options=(
+                f"events={events}",
+                f"spread={spread}",
+                f"from={beginning}",
+                f"until={until}",
+                "each=1",
+            ),
+            counts_events=True,
+            drain=MANY_STREAMS_PATIENCE,
+            seconds=until / 1000,
+            warm=WARM_UP if self._stage.is_smoke else MANY_WARM_UP,
+            weighs=True,
+        )
+
     def group(self, part: str, kind: Kind, rows: Sequence[Row]) -> Group:
         """Return all rows under one kind of traffic."""
 
         def cell(row: Row) -> Cell:
             return Cell(row.name, lambda: self.sample(row, kind), is_ours=row.is_ours)
 
+        if kind.weighs:
+            for row in rows:
+                self._at_rest.setdefault(row.server.pid, row.server.resident())
         cells = tuple(cell(row) for row in rows)
         return Group(f"{part}-{kind.name}", kind.title, RAW, kind.columns, cells)
 
@@ -228,20 +289,26 @@ class Traffic:
         words = [*self.words(row, kind), f"cpu={','.join(map(str, row.server.pids()))}"]
         if row.name != DIRECT:
             words.append(f"beside={stage.servers['upstream'].pid}")
+        if kind.weighs:
+            row.server.forget_peak()
         seen = stage.sample(row.server, *words)
         more = dict(seen.more)
+        if kind.weighs:
+            grown = row.server.resident(peak=True) - self._at_rest[row.server.pid]
+            more["kb_each"] = grown / kind.connections / 1024
         cpu, wall = more["server_cpu_s"], more["window_s"]
         beside = cpu if row.name == DIRECT else more["beside_cpu_s"]
         more["generator_core"] = (more["generator_cpu_s"] + beside) / wall
         more["server_core"] = cpu / wall
         more["completed"] = seen.ops / max(1, seen.ops + more["unfinished"])
+        more["lost"] = 100 * (1 - more["completed"])
         ops = int(more["window_events"]) if kind.counts_events else seen.ops
         return Sample(ops, wall, cpu, more)
 
     def words(self, row: Row, kind: Kind) -> list[str]:
         """Return what the generator is told."""
         stage = self._stage
-        options = [*kind.options, f"warm={self._file(row, WARM_UP, 0)}"]
+        options = [*kind.options, f"warm={self._file(row, kind.warm, 0)}"]
         request = self._file(row, kind.model, kind.padding)
         streams = kind.model != "bench-json"
         return [
@@ -249,15 +316,15 @@ class Traffic:
             f"{'body' if row.is_rpc else 'request'}={request}",
             f"to={row.to}",
             f"connections={kind.connections}",
-            f"seconds={stage.scale.seconds}",
+            f"seconds={kind.seconds or stage.scale.seconds}",
             f"drain={kind.drain}",
             *options,
         ]
 
     def _file(self, row: Row, model: str, padding: int) -> Path:
         """Write the body that asks for it, before it an HTTP head where one is needed."""
-        form = "body" if row.is_rpc else "http"
-        path = self._stage.folder / f"{model}-{padding}.{form}"
+        whose = "" if row.is_rpc else f"-{row.host}-{row.key != 'none'}".replace(":", "-")
+        path = self._stage.folder / f"{model}-{padding}{whose}"
         if not path.exists():
             prompt = "Say hello. " + "lorem ipsum " * (padding // 12)
             asked = {
@@ -267,8 +334,8 @@ class Traffic:
             }
             body = json.dumps(asked, separators=(",", ":")).encode()
             head = (
-                "POST /chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n"
-                "content-type: application/json\r\nauthorization: Bearer none\r\n"
+                f"POST /chat/completions HTTP/1.1\r\nhost: {row.host}\r\naccept: */*\r\n"
+                f"content-type: application/json\r\nauthorization: Bearer {row.key}\r\n"
                 f"content-length: {len(body)}\r\n\r\n"
             )
             path.write_bytes(body if row.is_rpc else head.encode() + body)
