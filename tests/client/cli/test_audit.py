@@ -177,6 +177,7 @@ def test_the_table_says_when_what_who_and_why(env, journal):
     at = time.mktime((time.gmtime().tm_year, 1, 2, 3, 4, 5, 0, 0, 0)) - time.timezone
     lone = {**PEER, "PEER_UNIT": "session-c1.scope", "PEER_WEAK": "1"}
     long = {**PEER, "PEER_UNIT": "app-org.example.Everything-4711.scope"}
+    by_tcp = {**PEER, "PEER_PID": "0", "PEER_UNIT": "", "PEER_COMM": "", "PEER_WEAK": "1"}
     journal.has(
         granted(at),
         entry("operation-denied", at, **lone, OPERATION="account.login", REASON="scope_too_low"),
@@ -191,6 +192,8 @@ def test_the_table_says_when_what_who_and_why(env, journal):
         entry("prompt-ended", at, ACCOUNT="work", HOST="ghe.example", RESULT="denied", LATENCY_USEC="1"),
         entry("confined", at, HOLDS="umask landlock", LACKS="seccomp"),
         entry("operation-denied", at, **PEER, KEY="ci", OPERATION="http.request", REASON="x"),
+        entry("operation-denied", at, **{**by_tcp, "LISTENER": "http-tcp"}, REASON="http_host"),
+        entry("operation-denied", at, **by_tcp, REASON="http_host"),
         entry("key-created", at, KEY="ci", LIFETIME="2592000"),
         entry("key-created", at, KEY="plain", LIFETIME="0"),
         entry("key-revoked", at, KEY="ci", COUNT="1"),
@@ -210,6 +213,8 @@ def test_the_table_says_when_what_who_and_why(env, journal):
         [when, "prompt ended", "-", "work", "denied, 0 ms"],
         [when, "confined", "-", "-", "lacks seccomp"],
         [when, "denied", "build", "-", "http.request: x, key ci"],
+        [when, "denied", "(by TCP)", "-", ": http_host"],
+        [when, "denied", "pid 0?", "-", ": http_host"],
         [when, "key created", "-", "-", "ci for 30 d"],
         [when, "key created", "-", "-", "plain"],
         [when, "key revoked", "-", "-", "ci, 1 connection closed"],

@@ -94,6 +94,8 @@ def _who(record: Record) -> str:
     unit, comm, pid = record.get("PEER_UNIT"), record.get("PEER_COMM"), record.get("PEER_PID")
     if not pid:
         return "-"
+    if pid == "0" and record.get("LISTENER") == "http-tcp":
+        return "(by TCP)"  # whose process it is nobody knows; the key says who
     says_little = not unit or unit.startswith(("session-", "user@"))
     name = f"{comm or 'pid'} {pid}" if says_little else unit.removesuffix(".service")
     name = name.removesuffix(".scope")
