@@ -89,7 +89,10 @@ def may_be_agents(body: bytes) -> bool:
 
     A letter of a JSON string may also be written as an escape, so any escape of that kind counts.
     """
-    return any(word in body for word in _AGENT_WORDS)
+    for word in _AGENT_WORDS:  # noqa: SIM110 - for short bodies `any` takes twice as long
+        if word in body:
+            return True
+    return False
 
 
 def initiator(body: bytes) -> tuple[Initiator, str]:

@@ -47,7 +47,8 @@ _CAP = 2 * TAIL
 
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
 _DONE_CUT = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
-_USAGE = re.compile(r'(?<!\\)"usage"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
+_KEY = b'"usage"'
+_OBJECT = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\{)")
 _START = b'"message_start"'
 _DECODER = JSONDecoder()
 
@@ -64,6 +65,9 @@ class Usage:
     total: int | None
     written: int | None = None
     """Of the prompt, those that went into a cache; only Messages tell."""
+
+
+_NOTHING = Usage(None, None, None, None)
 
 
 class UsageTail:
@@ -125,20 +129,28 @@ class UsageTail:
 
 def _last_usage(data: bytes) -> dict[str, Any]:
     """Return the last usage in it with a count; empty: there is none."""
-    text = data.decode("utf-8", "replace")
-    places = [found.end() for found in _USAGE.finditer(text)]
-    return next(_usages(text, reversed(places)), {})
+    return next(_usages(data, _backwards(data)), {})
 
 
 def _first_usage(data: bytes) -> dict[str, Any]:
-    text = data.decode("utf-8", "replace")
-    return next(_usages(text, (found.end() for found in _USAGE.finditer(text))), {})
+    return next(_usages(data, reversed(list(_backwards(data)))), {})
 
 
-def _usages(text: str, places: Iterable[int]) -> Iterator[dict[str, Any]]:
+def _backwards(data: bytes) -> Iterator[int]:
+    """Yield where the key stands, the last place first; a pattern takes five times as long."""
+    at = data.rfind(_KEY)
+    while at >= 0:
+        yield at
+        at = data.rfind(_KEY, 0, at)
+
+
+def _usages(data: bytes, places: Iterable[int]) -> Iterator[dict[str, Any]]:
     for place in places:
+        found = _OBJECT.match(data, place + len(_KEY))
+        if found is None or data[place - 1 : place] == b"\\":
+            continue
         try:
-            fields, _ = _DECODER.raw_decode(text, place)
+            fields, _ = _DECODER.raw_decode(data[found.end() :].decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             continue
         if _usage_of(fields) is not None:
@@ -155,7 +167,7 @@ def _usage_of(fields: dict[str, Any]) -> Usage | None:
             cached=_cached(fields.get("prompt_tokens_details")),
             total=_count(fields.get("total_tokens")),
         )
-    return None if usage == Usage(None, None, None, None) else usage
+    return None if usage == _NOTHING else usage
 
 
 def _usage_of_input(fields: dict[str, Any]) -> Usage:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 __all__ = ["CONTINUE", "has_body", "head_of"]
@@ -24,6 +24,8 @@ _FRAMING: Final = frozenset(
 )
 """The session's own."""
 
+_ODD: Final = frozenset("\r\n\0")
+
 _date: tuple[int, str] = (0, "")
 
 
@@ -37,14 +39,20 @@ def head_of(status: int, headers: Mapping[str, str], framing: str) -> bytes:
 
     A value that could not be told from a line of its own is left out.
     """
-    lines = [_LINES.get(status) or f"HTTP/1.1 {status} \r\n", framing]
+    line = _LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+    own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    # No line end more than there are headers: one look at all of them at once.
+    is_clean = own.count("\r") == own.count("\n") == len(headers) and "\0" not in own
+    if not (is_clean and _FRAMING.isdisjoint(headers)):
+        own = "".join(_clean(headers))
+    date = "" if "date" in headers else _date_line()
+    return f"{line}{framing}{own}{date}\r\n".encode("latin-1", "replace")
+
+
+def _clean(headers: Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
-        if name not in _FRAMING and "\n" not in value and "\r" not in value and "\0" not in value:
-            lines.append(f"{name}: {value}\r\n")
-    if "date" not in headers:
-        lines.append(_date_line())
-    lines.append("\r\n")
-    return "".join(lines).encode("latin-1", "replace")
+        if name not in _FRAMING and _ODD.isdisjoint(value):
+            yield f"{name}: {value}\r\n"
 
 
 def _date_line() -> str:

@@ -138,12 +138,20 @@ class ChatStream:
         return self._repaired(rest) if rest and self._is is not _Is.SOUND else rest
 
     def _repaired(self, whole: bytes) -> bytes:
-        if self._is is _Is.WATCHED and not _may_merge(whole):
+        if self._is is _Is.UNKNOWN:
+            self._look_at_first(whole)
+        if self._is is _Is.SOUND or (self._is is _Is.WATCHED and not _may_merge(whole)):
             return whole
         events = each_event(whole)
         told = [self._one(event) for event in events]
         same = all(new is old for new, old in zip(told, events, strict=True))
         return whole if same else b"".join(told)
+
+    def _look_at_first(self, whole: bytes) -> None:
+        """Decide by the first event, where it has a choice, before all of them are cut apart."""
+        end = whole.find(b"\n\n")
+        if end >= 0 and b"\r" not in whole and _A_CHOICE.search(whole, 0, end) is not None:
+            self._decide(whole[:end])
 
     def _one(self, event: bytes) -> bytes:
         if self._translation is not None:

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-__all__ = ["repaired"]
+__all__ = ["is_sound", "repaired"]
 
 _OBJECT: Final = re.compile(rb'"object"\s*:\s*"chat\.completion"')
 _INDEX: Final = b'"index"'
 _REASON: Final = b'"finish_reason"'
 _ANTHROPIC: Final = re.compile(rb'"type"\s*:\s*"message"')
+
+
+def is_sound(body: bytes) -> bool:
+    """Whether nothing of a whole answer is ever changed; most are."""
+    return _INDEX in body and body.count(_REASON) <= 1 and _OBJECT.search(body) is not None
 
 
 def repaired(body: bytes, enabled: Collection[str], fired: list[str]) -> bytes:
