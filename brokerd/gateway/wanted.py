@@ -30,6 +30,7 @@ from brokerd.core.model_choice import (
     with_model,
 )
 from brokerd.core.pacing.model_name import model_of
+from brokerd.core.turns import may_be_agents, read_turn
 from brokerd.errors import ErrorClass, Failure, PermanentError
 
 
@@ -136,6 +137,8 @@ def wanted(
         translation = _translated(path, spoken, body, model, entry)
         body = translation.body
         headers = {name: value for name, value in headers.items() if name not in _ANTHROPIC}
+        if "x-initiator" not in headers and _is_agents(request.body):
+            headers["x-initiator"] = "agent"
     completion = _completion(caller, spoken, body, account, headers)
     return Wanted(completion, path, model, translation, is_renamed=model != named, repairs=repairs)
 
@@ -158,6 +161,15 @@ def wanted_fim(request: Request, caller: Caller, in_path: str, manner: Manner) -
         is_renamed=model != named,
         wants_whole=not asking.wants_stream,
     )
+
+
+def _is_agents(body: bytes) -> bool:
+    """Whether it is an agent's turn in the caller's own words.
+
+    Said in others it may look like a person's: Chat Completions has no image in a tool's result,
+    so one goes along in a message of the user's. GitHub charges for those.
+    """
+    return may_be_agents(body) and read_turn(body).initiator == "agent"
 
 
 def _passed_on(request: Request) -> dict[str, str]:
