@@ -8,6 +8,7 @@ it: upstream itself says then what it has not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 ASK_EVERY = 600.0
 """Seconds until a list is asked for again behind the one in use; the official editor's own."""
+
+WAIT = 5.0
+"""Seconds that a request waits for the list: it comes in less than one, and who gets an answer
+late has more of it than of none."""
 
 WITHOUT = 30.0
 """Seconds for which requests go on without a list that could not be had."""
@@ -56,8 +61,9 @@ class Catalogue:
         return known[1]
 
     async def get(self, account: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return the same, asked for; empty where it cannot be had."""
-        await asyncio.shield(self._ask(account))
+        """Return the same, asked for; empty where it cannot be had, or not soon (`WAIT`)."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._ask(account)), WAIT)
         return self.now(account) or {}
 
     def close(self) -> None:
