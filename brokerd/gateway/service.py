@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from brokerd.core.dialects.dialect import Dialect
 from brokerd.core.http_guard import refuse
-from brokerd.errors import BrokerError, ErrorClass, Failure
+from brokerd.core.setting_checks import NotAllowedError, account_name
+from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gateway.completing import Completing
 from brokerd.gateway.replies import BARE_403, defect, method_not_allowed, refused, unknown_path
 from brokerd.gateway.routes import Endpoint, find
+from brokerd.gateway.wanted import ACCOUNT
 
 
 if TYPE_CHECKING:
@@ -94,10 +96,16 @@ class Service:
         return reason is not None
 
     def _who(self, request: Request, caller: Caller) -> Caller:
-        """Return the caller with its key's rights. Raises BrokerError for one that is not good."""
+        """Return the caller with its key's rights.
+
+        Raises BrokerError for a key that is not good, and for what can be no account: its name is
+        repeated in answers and logs.
+        """
         secret = _secret(request.headers)
         if caller.listener in self._keyed or secret.startswith(KEY_MARK):
-            return self._gate.with_key(caller, secret)
+            caller = self._gate.with_key(caller, secret)
+        if named := request.headers.get(ACCOUNT):
+            _check_account(named)
         return caller
 
 
@@ -136,6 +144,19 @@ def _secret(headers: Mapping[str, str]) -> str:
     bearer = authorization[7:].strip() if authorization[:7].lower() == _BEARER else ""
     key = headers.get("x-api-key", "").strip()
     return key if key.startswith(KEY_MARK) or not bearer else bearer
+
+
+def _check_account(named: str) -> None:
+    try:
+        account_name(named)
+    except NotAllowedError as allowed:
+        failure = Failure(
+            ErrorClass.USAGE,
+            "bad_account",
+            f"an account's name in {ACCOUNT} must be {allowed}",
+            "See the names: copilot-cred account list",
+        )
+        raise PermanentError(failure) from None
 
 
 def _dialect_of(request: Request, route: Route | None) -> Dialect:

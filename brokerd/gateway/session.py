@@ -376,7 +376,10 @@ class Session:
         """Answer what cannot be read, and close: what follows cannot be understood."""
         self._breached(refused.reason)
         self._is_refused = True
-        self._last_word(reply_to(refused))
+        # A page that has had its own name looked up as ours may read what it is told; only the
+        # head says that it is one.
+        is_stranger = self._parser.head is None and not self._caller.peer.pid
+        self._last_word(reply_to(refused, is_bare=is_stranger))
 
     def _last_word(self, reply: Reply) -> None:
         framing = f"content-length: {len(reply.body)}\r\nconnection: close\r\n"

@@ -43,9 +43,12 @@ _TOLD: Final = {
 }
 
 
-def reply_to(refused: RefusedError) -> Reply:
-    """Return the answer, after which the connection is closed."""
-    told = _TOLD.get(refused.reason)
+def reply_to(refused: RefusedError, *, is_bare: bool = False) -> Reply:
+    """Return the answer, after which the connection is closed.
+
+    `is_bare`: nothing but the status, for whom the guard could not look at.
+    """
+    told = None if is_bare else _TOLD.get(refused.reason)
     if told is None:
         return Reply(refused.status, _CLOSE)
     failure = Failure(ErrorClass.USAGE, refused.reason, *told)
