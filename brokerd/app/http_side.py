@@ -126,9 +126,8 @@ class HttpSide:
 
     def _ended(self, outcome: Outcome) -> None:
         """Count a completion that is over, whatever came of it."""
-        usage = outcome.usage
-        if usage is not None and usage.total:
-            outcome.caller.spend(usage.total)
+        if outcome.spent:
+            outcome.caller.spend(outcome.spent)
         self._counters.ended(
             outcome.path,
             outcome.status,
@@ -138,5 +137,5 @@ class HttpSide:
             code=outcome.code,
             seconds=outcome.seconds,
             head_seconds=outcome.head_seconds,
-            usage=usage,
+            usage=outcome.usage,
         )

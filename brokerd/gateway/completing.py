@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.dialects.dialect import Dialect
 from brokerd.core.fim import WholeCompletion
 from brokerd.core.refusals import explain_whole
 from brokerd.core.repairs.answering import AnswerRepairs, answer_repairs
+from brokerd.core.unseen_usage import unseen_usage
 from brokerd.core.usage_tail import UsageTail
 from brokerd.errors import BrokerError, ErrorClass, Failure
 from brokerd.gateway.changed import Repaired, Untouched
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from brokerd.core.usage_tail import Usage
     from brokerd.gate import Caller
     from brokerd.gateway.changed import Changed
     from brokerd.gateway.messages import Outlet, Request
@@ -54,9 +57,12 @@ MODEL: Final = "x-copilot-broker-model"
 REPAIRED: Final = "x-copilot-broker-repaired"
 """Of an answer: names of the repairs that were made, as far as they are known at its head."""
 
-_NOT_OURS_TO_PASS: Final = ("access-control-", "alt-svc", "strict-transport-security")
+_NOT_OURS_TO_PASS: Final = (
+    "access-control-", "alt-svc", "location", "refresh", "strict-transport-security",
+)  # fmt: skip
 """Beginnings of upstream's headers that are about itself: what pages may read it, where else it
-can be found. Said by us they would be about this machine."""
+can be found. Said by us they would be about this machine, and a library that follows a redirect
+would take its prompt, and its key to us, to wherever that leads."""
 
 _LENGTH: Final = "content-length"
 JSON: Final = "application/json"
@@ -190,6 +196,8 @@ class Completing:
         )
         kind = answer.headers.get("content-type", "")
         is_stream = answer.refusal is None and kind.startswith("text/event-stream")
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            is_stream = False  # packed, though we asked for it plain: no event could be put in
         if not is_stream or self._wanted.wants_whole:
             whole = Collected(answer, self._shop.held, self._collected(answer))
             self._under_way = whole
@@ -294,6 +302,7 @@ class Completing:
     def _over(self) -> None:
         if not self._is_over:
             self._is_over = True
+            usage = self._usage.usage()
             outcome = Outcome(
                 self.path,
                 self.caller,
@@ -303,9 +312,19 @@ class Completing:
                 self._code,
                 asyncio.get_running_loop().time() - self._since,
                 self._head_seconds,
-                self._usage.usage(),
+                usage,
+                self._spent(usage),
             )
             self._shop.on_end(outcome)
+
+    def _spent(self, usage: Usage | None) -> int:
+        """Return the tokens that a key's budget is charged; who hangs up early pays as well."""
+        if usage is not None and usage.total:
+            return usage.total
+        was_served = self._head_seconds is not None and self._status < HTTPStatus.MULTIPLE_CHOICES
+        if not was_served or not self.caller.peer.key:
+            return 0
+        return unseen_usage(self._request.body, self._usage.size)
 
 
 def _fim_whole(stream: bytes) -> bytes:

@@ -33,3 +33,5 @@ class Outcome(NamedTuple):
     """Until upstream's head was there; None: it never was."""
     usage: Usage | None
     """As upstream counted; None: it did not tell."""
+    spent: int
+    """Tokens that a budget is charged: those of `usage`, or about as many where it is not told."""
