@@ -137,7 +137,7 @@ def _place(effort: str) -> int:
 def _budget(wanted: Reasoning, able: Abilities, room: int | None) -> int | None:
     """Return a budget within the model's bounds and less than the answer; None: it fits nowhere.
 
-    Where only thoughts were wanted and no measure was said, it is that of `medium`.
+    One that has to be cut leaves half of the room to the answer's words. Where only thoughts were wanted and no measure was said, it is that of `medium`.
     """
     if _is_none(wanted):
         return None
@@ -147,9 +147,9 @@ def _budget(wanted: Reasoning, able: Abilities, room: int | None) -> int | None:
     budget = max(budget, able.least)
     if able.most is not None:
         budget = min(budget, able.most)
-    if room is not None:
-        budget = min(budget, room - 1)
-    return budget if budget >= able.least else None
+    if room is None or budget < room:
+        return budget
+    return max(room // 2, able.least) if able.least < room else None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

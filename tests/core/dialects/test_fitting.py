@@ -91,7 +91,7 @@ def test_how_much_to_think_is_the_nearest_that_it_takes(wanted, able, spoken, ex
 
 @pytest.mark.parametrize(
     ("max_tokens", "longest", "budget"),
-    [(4000, None, 3999), (None, 4000, 3999), (9000, 4000, 3999), (1025, None, 1024),
+    [(4000, None, 2000), (None, 4000, 2000), (9001, 4000, 2000), (9001, None, 9000), (1025, None, 1024),
      (1024, None, None), (None, None, 9000)],
 )  # fmt: skip
 def test_thoughts_leave_room_for_an_answer(max_tokens, longest, budget):
