@@ -354,7 +354,11 @@ def test_a_beginning_is_never_left_out(first):
 @pytest.mark.parametrize(
     ("broken", "error"),
     [
-        (Broken("no", "c", "t"), {"type": "t", "message": "no", "code": "c"}),
+        (Broken("no", "c", "t"), {"type": "api_error", "message": "no", "code": "c"}),
+        (
+            Broken("no", "", "rate_limit_error"),
+            {"type": "rate_limit_error", "message": "no"},
+        ),
         (Broken("no"), {"type": "api_error", "message": "no"}),
     ],
 )

@@ -77,6 +77,15 @@ class _Part:
         return True
 
 
+_ERRORS: Final = frozenset(
+    f"{name}_error"
+    for name in (
+        "api", "authentication", "billing", "invalid_request", "not_found", "overloaded",
+        "permission", "rate_limit", "request_too_large", "timeout",
+    )
+)  # fmt: skip
+"""Types of errors that clients know; OpenAI's have others (Anthropic's API reference, "Errors")."""
+
 _START: Final = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
@@ -221,7 +230,8 @@ class EventWriter:
         self._tell("message_stop")
 
     def _break(self, broken: Broken) -> None:
-        error = {"type": broken.type or "api_error", "message": broken.message}
+        kind = broken.type if broken.type in _ERRORS else "api_error"
+        error = {"type": kind, "message": broken.message}
         if broken.code:
             error["code"] = broken.code
         self._tell("error", error=error)
