@@ -142,7 +142,7 @@ class Can:
     broken_type: bool = True
 
 
-def law(examples: int = 50) -> settings:
+def law(examples: int = 40) -> settings:
     """Settings for a law on conversations: a busy machine is no reason to fail."""
     return settings(
         max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerd.core.dialects.meaning import (
@@ -24,7 +24,7 @@ from brokerd.core.dialects.responses import (
     write_answer,
     write_asking,
 )
-from fakes.conversations import Can, answers, askings, normal, streams
+from fakes.conversations import Can, answers, askings, law, normal, streams
 
 
 CAN = Can(
@@ -66,14 +66,14 @@ def through_json(value):
     return json.loads(json.dumps(value))
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(askings(CAN))
 def test_askings(asking):
     again = read_asking(through_json(write_asking(asking)))
     assert normal(again) == told(normal(asking))
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(answers(CAN))
 def test_answers(answer):
     again = read_answer(through_json(write_answer(answer)))
@@ -95,7 +95,7 @@ def written(events, **options):
     return b"".join(writer.write([event]) for event in events)
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(streams(CAN), st.lists(st.integers(1, 700), min_size=1, max_size=4))
 def test_streams(events, sizes):
     events = list(events)
@@ -107,14 +107,14 @@ def test_streams(events, sizes):
     assert normal(read(raw, sizes)) == expected
 
 
-@settings(max_examples=25, deadline=None)
+@law(25)
 @given(streams(CAN))
 def test_every_byte_may_be_a_read_of_its_own(events):
     raw = written(events)
     assert read(raw, [1]) == read(raw)
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(streams(CAN))
 def test_a_stream_ends_with_what_the_whole_answer_would_be(events):
     events = list(events)
@@ -127,7 +127,7 @@ def test_a_stream_ends_with_what_the_whole_answer_would_be(events):
     assert through_json(write_answer(answer)) == last["response"]
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(streams(CAN))
 def test_ids_places_and_numbers_of_a_stream(events):
     raw = written(events)
@@ -160,7 +160,7 @@ def test_ids_places_and_numbers_of_a_stream(events):
         assert len({response[name] for response in responses}) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(answers(Can()))
 def test_what_has_no_words_here_is_the_nearest(answer):
     again = read_answer(through_json(write_answer(answer)))
@@ -169,7 +169,7 @@ def test_what_has_no_words_here_is_the_nearest(answer):
     assert again.stop == nearest.get(answer.stop, answer.stop)
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(askings(Can(stops=True)))
 def test_any_asking_is_written_or_refused_for_its_stop_sequences(asking):
     if asking.stop:
@@ -184,7 +184,7 @@ def test_any_asking_is_written_or_refused_for_its_stop_sequences(asking):
         assert json.dumps(body).count('"input_image"') >= len(images)
 
 
-@settings(max_examples=40, deadline=None)
+@law(30)
 @given(streams(replace(CAN, alternating="all")))
 def test_words_and_calls_stay_whole_however_parts_alternate(events):
     def told(events):
