@@ -137,7 +137,8 @@ def _place(effort: str) -> int:
 def _budget(wanted: Reasoning, able: Abilities, room: int | None) -> int | None:
     """Return a budget within the model's bounds and less than the answer; None: it fits nowhere.
 
-    One that has to be cut leaves half of the room to the answer's words. Where only thoughts were wanted and no measure was said, it is that of `medium`.
+    One that has to be cut leaves half of the room to the answer's words. Where thoughts were
+    wanted and no measure was said, it is that of `medium`.
     """
     if _is_none(wanted):
         return None

@@ -84,7 +84,7 @@ _ERRORS: Final = frozenset(
         "permission", "rate_limit", "request_too_large", "timeout",
     )
 )  # fmt: skip
-"""Types of errors that clients know; OpenAI's have others (Anthropic's API reference, "Errors")."""
+"""Types of errors that clients know (Anthropic's API reference, "Errors"); OpenAI has others."""
 
 _START: Final = {
     "text": {"type": "text", "text": ""},
