@@ -119,10 +119,6 @@ _pattern = _text(
     f'a pattern in "quotes" of 1 to {_PATTERN_MAX} visible characters, like app-*.scope',
     rf"[^\x00-\x1f\x7f-\x9f]{{1,{_PATTERN_MAX}}}",
 )
-_model_pattern = _text(
-    f"a pattern of 1 to {_PATTERN_MAX} visible characters and no comma, which no model has",
-    rf"[^\x00-\x1f\x7f-\x9f,]{{1,{_PATTERN_MAX}}}",
-)
 _id = _number(f"a number from 0 to {_UID_MAX}", 0, _UID_MAX)
 
 KEYS: Final[Mapping[str, Callable[[object], object]]] = {
@@ -137,7 +133,7 @@ KEYS: Final[Mapping[str, Callable[[object], object]]] = {
     "sandbox": _word(_sandbox_word),
     "key": _word(account_name),  # a key's name follows the same rules
     "scope": _scope,
-    "models": _list('a list of patterns, like ["gpt-*", "o4-*"]', _model_pattern),
+    "models": _list('a list of patterns, like ["gpt-*"]', _pattern),
     "accounts": _list('a list of accounts, like ["work"]', _word(account_name)),
     "requests_per_minute": _number(f"a number from 1 to {_RATE_MAX}", 1, _RATE_MAX),
 }

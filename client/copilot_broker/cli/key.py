@@ -133,12 +133,19 @@ def add(verbs: Any) -> None:
     revoking.set_defaults(run=key_revoke)
 
 
+def _apart(patterns: list[str] | None) -> list[str] | None:
+    """Return each alone: `gpt-*,o4-*` would be one pattern that no model ever matches."""
+    if patterns is None:
+        return None
+    return [each for listed in patterns for each in listed.split(",") if each] or [""]
+
+
 def key_create(args: argparse.Namespace) -> int:
     """Print a new key on stdout, and how to use it on stderr."""
     with Client(name=PROGRAM) as client:
         answer = client.create_key(
             args.name,
-            models=args.models,
+            models=_apart(args.models),
             account=args.account,
             requests_per_minute=args.rpm,
             budget=args.budget,

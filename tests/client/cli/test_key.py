@@ -116,6 +116,7 @@ def test_a_broker_that_then_says_nothing_costs_no_key(server):
     [
         (["--models", "gpt-*", "o3"], {"models": ["gpt-*", "o3"]}),
         (["--models", "a", "--models", "b", "--rpm", "7"], {"models": ["a", "b"]}),
+        (["--models", "gpt-*,o3", "o4,"], {"models": ["gpt-*", "o3", "o4"]}),
         (["--account", "work"], {"account": "work"}),
         (["--rpm", "30"], {"requests_per_minute": 30}),
         (["--budget", "200000"], {"budget": 200_000}),
