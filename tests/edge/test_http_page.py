@@ -20,7 +20,17 @@ from brokerd.core.model_choice import way_for
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure
 from brokerd.gate import Gate
-from brokerd.gateway import collected, completing, counting, door, parser, replies, routes, wanted
+from brokerd.gateway import (
+    catalogue,
+    collected,
+    completing,
+    counting,
+    door,
+    parser,
+    replies,
+    routes,
+    wanted,
+)
 from brokerd.gateway.messages import Request
 from brokerd.gateway.metrics import Counters, Sources, metrics_page
 from brokerd.gateway.session import STUCK, SessionLimits
@@ -167,6 +177,7 @@ def test_the_bounds_are_those_of_the_code():
     assert limits.max_body == parser.MAX_BODY
     assert limits.head == limits.progress
     assert upstream.head == upstream.idle
+    assert f"for {catalogue.WAIT:.0f} seconds at most" in chapter("Models")
     assert {of: most for of, most, _ in rows(chapter("Bounds"))} == {
         "a request's body": f"{parser.MAX_BODY // mib} MiB",
         "a request's head": f"{parser.MAX_HEAD // kib} KiB, {parser.MAX_HEADERS} headers",
