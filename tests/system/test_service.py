@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from brokerd.simulator.world import Fault
 from system.github import EXCHANGE
+from system.http_door import WAYS, Asked, ask_all, code_of
 from system.session import SERVICE, SOCKETS, Session, eventually
 
 
@@ -108,16 +109,15 @@ def test_stopping_the_sockets_removes_their_files(session: Session) -> None:
     assert session.run("test", "-e", session.rpc).returncode != 0
 
 
-def test_http_door_answers_503_until_it_exists(session: Session) -> None:
+def test_the_http_door_says_how_it_is_and_in_whose_words_why_not(session: Session) -> None:
     session.systemctl("start", "copilot-broker.socket")
-    answer = session.script(
-        "import socket, sys\n"
-        "s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])\n"
-        "s.sendall(b'GET /healthz HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')\n"
-        "print(s.recv(65536).decode())",
-        session.http,
+    healthy, *refused = ask_all(
+        session, [Asked("/healthz"), *(way.asked(stream=True) for way in WAYS.values())]
     )
-    assert answer.startswith("HTTP/1.1 503")
+    assert (healthy.status, healthy.json["code"]) == (503, "no_account")
+    for way, answer in zip(WAYS.values(), refused, strict=True):
+        assert (answer.status, code_of(answer, way.dialect)) == (403, "login_required")
+        assert "copilot-cred login" in answer.json["error"]["message"]
 
 
 def test_restart_under_50_waiting_clients_refuses_none(signed_in: Session, github: GitHub) -> None:
