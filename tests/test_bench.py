@@ -187,7 +187,15 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict:
                 "aiohttp proxy",
             },
         ),
-        ("idle", {"asyncio", "asyncio+msgpack", "copilot-broker, no D-Bus"}),
+        (
+            "idle",
+            {
+                "asyncio",
+                "asyncio+msgpack",
+                "copilot-broker, no D-Bus",
+                "copilot-broker, no D-Bus, HTTP used",
+            },
+        ),
     ],
 )
 def test_group_measures_ours_and_its_floors(figures: dict, group: str, rows: set[str]) -> None:

@@ -118,22 +118,27 @@ class UsageTail:
 
         Streams carry `"usage": null` until the last chunk; other chunks may follow that.
         """
-        fields = _last_usage(self._tail())
-        if _START in self._first and "prompt_tokens" not in fields:
-            fields = {**_first_usage(self._first), **fields}
-        return _usage_of(fields) if fields else None
+        fields, usage = _last_usage(self._tail())
+        if _START in self._first and fields.get("prompt_tokens") is None:
+            first, _ = _first_usage(self._first)
+            usage = _usage_of({**first, **_without_null(fields)})
+        return usage
 
     def _tail(self) -> bytes:
         return b"".join(self._last)[-TAIL:]
 
 
-def _last_usage(data: bytes) -> dict[str, Any]:
-    """Return the last usage in it with a count; empty: there is none."""
-    return next(_usages(data, _backwards(data)), {})
+def _last_usage(data: bytes) -> tuple[dict[str, Any], Usage | None]:
+    """Return the last usage in it with a count, as it stands there and as it is meant."""
+    return next(_usages(data, _backwards(data)), ({}, None))
 
 
-def _first_usage(data: bytes) -> dict[str, Any]:
-    return next(_usages(data, reversed(list(_backwards(data)))), {})
+def _first_usage(data: bytes) -> tuple[dict[str, Any], Usage | None]:
+    return next(_usages(data, reversed(list(_backwards(data)))), ({}, None))
+
+
+def _without_null(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _backwards(data: bytes) -> Iterator[int]:
@@ -144,7 +149,7 @@ def _backwards(data: bytes) -> Iterator[int]:
         at = data.rfind(_KEY, 0, at)
 
 
-def _usages(data: bytes, places: Iterable[int]) -> Iterator[dict[str, Any]]:
+def _usages(data: bytes, places: Iterable[int]) -> Iterator[tuple[dict[str, Any], Usage]]:
     for place in places:
         found = _OBJECT.match(data, place + len(_KEY))
         if found is None or data[place - 1 : place] == b"\\":
@@ -153,8 +158,9 @@ def _usages(data: bytes, places: Iterable[int]) -> Iterator[dict[str, Any]]:
             fields, _ = _DECODER.raw_decode(data[found.end() :].decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             continue
-        if _usage_of(fields) is not None:
-            yield {key: value for key, value in fields.items() if value is not None}
+        usage = _usage_of(fields)
+        if usage is not None:
+            yield fields, usage
 
 
 def _usage_of(fields: dict[str, Any]) -> Usage | None:

@@ -1,7 +1,8 @@
 """What every server costs while nobody asks: memory, wake-ups, CPU time, over one window.
 
-Two daemons of ours that have done what they are for (a login, an exchange, a token, a completion):
-one without a session bus, one whose login rests in a real keyring. The floors are fresh too; peers
+Daemons of ours that have done what they are for (a login, an exchange, a token, a completion): one
+without a session bus, one that serves HTTP by TCP too and was asked that way, one whose login rests
+in a real keyring. The floors are fresh too; peers
 and the daemon of the other tables are as those left them. All servers of the run are up, so PSS splits what Python processes share among all of them; USS is what would be freed, RSS the upper
 bound.
 """
@@ -13,19 +14,20 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import ours, peers, token_cells
-from bench.harness import Cell, Column, Goal, Group, Part, Sample
+from bench.harness import Cell, Column, Figure, Goal, Group, Part, Sample
 from bench.servers import ServerError
+from bench.traffic import Row, Traffic, free_port
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from bench.harness import Figure, Progress, Results
+    from bench.harness import Progress, Results
     from bench.servers import Server
     from bench.stage import Stage
 
@@ -35,6 +37,7 @@ __all__ = ["prepare"]
 GROUP = "idle"
 FLOOR = "asyncio+msgpack"
 WITHOUT_BUS = "copilot-broker, no D-Bus"
+WITH_HTTP = "copilot-broker, no D-Bus, HTTP used"
 WITH_BUS = "copilot-broker, keyring"
 LOADED = "copilot-broker, the one measured above"
 PEERS = ("ssh-agent", "git credential-cache", "gnome-keyring", "copilot-api")
@@ -71,9 +74,11 @@ class Usage:
 
 
 def prepare(stage: Stage) -> Part:
-    """Start two daemons of ours and use them once; find the others."""
+    """Start daemons of ours and use them once; find the others."""
     plain = _used(stage, WITHOUT_BUS)
-    daemons = {WITHOUT_BUS: plain.server}
+    served = _used(stage, WITH_HTTP, tcp=f"127.0.0.1:{free_port()}")
+    _used_over_http(stage, served)
+    daemons = {WITHOUT_BUS: plain.server, WITH_HTTP: served.server}
     if not stage.is_smoke:
         peers.ssh_agent(stage)
         peers.git_cache(stage)
@@ -99,8 +104,10 @@ def prepare(stage: Stage) -> Part:
     return Part((group,), _goals(stage), watch, takes_turns=False)
 
 
-def _used(stage: Stage, name: str, *, store: str = "memory", **environ: str) -> ours.Broker:
-    broker = ours.start(stage, name, upstream=stage.upstream, store=store, **environ)
+def _used(
+    stage: Stage, name: str, *, store: str = "memory", tcp: str = "", **environ: str
+) -> ours.Broker:
+    broker = ours.start(stage, name, upstream=stage.upstream, store=store, tcp=tcp, **environ)
     token_cells.learn(broker.socket, token_cells.token_request())
     body = stage.folder / "completion.json"
     body.write_bytes(COMPLETION)
@@ -110,6 +117,19 @@ def _used(stage: Stage, name: str, *, store: str = "memory", **environ: str) -> 
     except ServerError as error:
         stage.notes.append(f"{name} idles without having completed anything: {error}")
     return broker
+
+
+def _used_over_http(stage: Stage, broker: ours.Broker) -> None:
+    """Ask for an answer in one piece and for a stream, each by socket and by TCP."""
+    traffic = Traffic(stage)
+    kinds = [replace(kind, connections=1) for kind in (traffic.json(1), traffic.burst())]
+    key = ours.key(stage, broker)
+    for row in (
+        Row(WITH_HTTP, broker.server, f"unix:{broker.http}", host="localhost"),
+        Row(WITH_HTTP, broker.server, f"tcp:{broker.tcp}", host=broker.tcp, key=key),
+    ):
+        for kind in kinds:
+            stage.sample(broker.server, *traffic.words(row, kind), "each=1")
 
 
 def _window(
@@ -188,9 +208,17 @@ def _goals(stage: Stage) -> tuple[Goal, ...]:
         is_short = key == "switches" and stage.scale.idle < MINUTE
         return lambda results: None if is_short else results.figure(GROUP, row, key)
 
+    def more(results: Results) -> Figure | None:
+        used, plain = of(WITH_HTTP, "pss_mb")(results), of(WITHOUT_BUS, "pss_mb")(results)
+        if used is None or plain is None:
+            return None
+        return Figure.of([used.median - plain.median])
+
     return (
-        Goal(f"{WITHOUT_BUS}: idle PSS, MB", 26, of(WITHOUT_BUS, "pss_mb")),
+        # 26 for the daemon, and 4 for the HTTP door that it keeps open.
+        Goal(f"{WITHOUT_BUS}: idle PSS, MB", 30, of(WITHOUT_BUS, "pss_mb")),
         Goal(f"{WITH_BUS}: idle PSS, MB", 40, of(WITH_BUS, "pss_mb")),
+        Goal("the HTTP door in use, by TCP too: more idle PSS, MB", 4, more),
         Goal(f"{WITHOUT_BUS}: context switches a minute", 4, of(WITHOUT_BUS, "switches")),
         Goal(f"{WITH_BUS}: context switches a minute", 4, of(WITH_BUS, "switches")),
     )
