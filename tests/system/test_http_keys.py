@@ -170,13 +170,18 @@ def test_by_tcp_nobody_gets_anything_without_a_key_and_anthropic_s_header_is_as_
 
 @pytest.mark.parametrize("listener", ["tcp", "socket"])
 def test_a_key_for_other_models_or_another_account_is_a_403(door: Door, listener: str) -> None:
-    for dialect, answer in told(door, door.keys["model"], listener)[: -len(PAGES)]:
+    *refused, (_, models), (_, metrics) = told(door, door.keys["model"], listener)
+    for dialect, answer in refused:
         assert (answer.status, code_of(answer, dialect)) == (403, "model_not_granted"), answer
-    account = "default"
-    for dialect, answer in told(
-        door, door.keys["account"], listener, x_copilot_broker_account=account
-    )[: -len(PAGES)]:
+    assert (models.status, models.json["data"]) == (200, []), "none of them is its"
+    assert metrics.status == 200
+    headers = {"x_copilot_broker_account": "default"}
+    *refused, (_, metrics) = told(door, door.keys["account"], listener, **headers)
+    for dialect, answer in refused:  # the list of models too
         assert (answer.status, code_of(answer, dialect)) == (403, "account_not_granted"), answer
+    assert metrics.status == 200
+    assert 'account="work"' in metrics.body
+    assert 'account="default"' not in metrics.body
     asked = WAYS["chat"].asked(**bearer(door.keys["account"]))
     answer = ask(door.session, asked, door.where(listener))
     assert (answer.status, answer.headers["x-copilot-broker-account"]) == (200, "work")
@@ -187,7 +192,9 @@ def test_a_key_for_other_models_or_another_account_is_a_403(door: Door, listener
 def test_a_key_that_is_used_up_is_a_429_that_says_until_when(
     door: Door, listener: str, name: str, code: str
 ) -> None:
-    for dialect, answer in told(door, door.keys[name], listener)[: -len(PAGES)]:
+    *refused, (_, models), (_, metrics) = told(door, door.keys[name], listener)
+    assert (models.status, metrics.status) == (200, 200), "what costs nothing is not counted"
+    for dialect, answer in refused:
         assert (answer.status, code_of(answer, dialect)) == (429, code), (dialect, answer)
         assert int(answer.headers["retry-after"]) <= (60 if name == "rate" else 86_400)
         if dialect == "messages":
