@@ -67,7 +67,7 @@ def asked_anew(
         found = session.cred(*listing, "--fresh")
         return found if github.asked("/models") > asked else None
 
-    return cast("subprocess.CompletedProcess[str]", eventually(done))
+    return cast("subprocess.CompletedProcess[str]", eventually(done, every=0.4))
 
 
 def account(session: Session, name: str = "default") -> dict[str, Any]:

@@ -45,12 +45,12 @@ for line in sys.stdin:
 """
 
 
-def eventually(ask: Callable[[], Any], within: float = 20.0) -> Any:
+def eventually(ask: Callable[[], Any], within: float = 20.0, every: float = POLL_INTERVAL) -> Any:
     """Ask until the answer is true and return it; the last answer is in the failure."""
     deadline = time.monotonic() + within
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"not within {within} s; last answer: {answer!r}"
-        time.sleep(POLL_INTERVAL)  # another process's state: there is nothing to wait on
+        time.sleep(every)  # another process's state: there is nothing to wait on
     return answer
 
 
