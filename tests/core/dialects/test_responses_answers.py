@@ -95,10 +95,10 @@ def test_why_it_ended(fields, stop):
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"status": "failed", "error": {"code": "server_error", "message": "secret"}}, "'failed'"),
-        ({"status": "in_progress"}, "'in_progress'"),
-        ({"output": [{"type": "custom_tool_call"}]}, "'custom_tool_call'"),
-        ({"output": [{"type": "computer_call"}]}, "'computer_call'"),
+        ({"status": "failed", "error": {"code": "server_error", "message": "secret"}}, "failed"),
+        ({"status": "in_progress"}, "in_progress"),
+        ({"output": [{"type": "custom_tool_call"}]}, "custom_tool_call"),
+        ({"output": [{"type": "computer_call"}]}, "computer_call"),
         ({"output": "x"}, "output"),
         ({"usage": {"input_tokens": "3"}}, "input_tokens"),
     ],

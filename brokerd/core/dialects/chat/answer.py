@@ -15,8 +15,8 @@ from brokerd.core.dialects.chat.ending import (
     write_stop_reason,
     write_usage,
 )
-from brokerd.core.dialects.chat.fields import count, mapping, sequence, text
 from brokerd.core.dialects.chat.turn import read_turn, write_calls, write_thought
+from brokerd.core.dialects.fields import count, mapping, sequence, text
 from brokerd.core.dialects.meaning import Answer, Text, Thinking, ToolCall, UntranslatableError
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from brokerd.core.dialects.chat.fields import count, flag, mapping, number, text
 from brokerd.core.dialects.chat.history import read_messages, write_messages
 from brokerd.core.dialects.chat.wishes import (
     read_choice,
@@ -20,6 +19,7 @@ from brokerd.core.dialects.chat.wishes import (
     write_reasoning,
     write_tools,
 )
+from brokerd.core.dialects.fields import count, flag, mapping, number, text
 from brokerd.core.dialects.meaning import Asking, UntranslatableError
 
 

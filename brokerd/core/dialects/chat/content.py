@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from brokerd.core.dialects.chat.fields import mapping, named, sequence, text
+from brokerd.core.dialects.fields import known, mapping, sequence, text
 from brokerd.core.dialects.meaning import Image, Text, UntranslatableError
 
 
@@ -55,7 +55,7 @@ def _read_part(part: Mapping[str, Any]) -> Text | Image:
         case "image_url":
             return _read_image(part)
         case kind:
-            raise UntranslatableError(f"a part of a message of type {named(kind)}")
+            raise UntranslatableError(f"a part of a message of type {known(kind)}")
 
 
 def _read_image(part: Mapping[str, Any]) -> Image:

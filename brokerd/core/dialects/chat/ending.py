@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brokerd.core.dialects.chat.fields import count, mapping
+from brokerd.core.dialects.fields import count, mapping
 from brokerd.core.dialects.meaning import Usage
 
 

@@ -11,9 +11,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from brokerd.core.dialects.chat.ending import FAILED, read_stop_reason, read_usage
-from brokerd.core.dialects.chat.fields import count, mapping, sequence, text
 from brokerd.core.dialects.chat.stream_calls import StreamCalls
 from brokerd.core.dialects.chat.turn import read_thought
+from brokerd.core.dialects.fields import count, mapping, sequence, text
 from brokerd.core.dialects.meaning import (
     Begun,
     Broken,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brokerd.core.dialects.chat.content import read_content, write_content
-from brokerd.core.dialects.chat.fields import named, sequence, text
 from brokerd.core.dialects.chat.turn import read_turn, write_calls, write_thought
+from brokerd.core.dialects.fields import known, sequence, text
 from brokerd.core.dialects.meaning import (
     Image,
     Message,
@@ -75,7 +75,7 @@ def _read_message(message: Mapping[str, Any], call_id: str, functions: dict[str,
                 raise UntranslatableError("a function message that answers no function_call")
             return Message("user", (ToolResult(answered, read_content(message)),))
         case role:
-            raise UntranslatableError(f"a message of role {named(role)}")
+            raise UntranslatableError(f"a message of role {known(role)}")
 
 
 def write_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brokerd.core.dialects.chat.fields import count, mapping, named, sequence, text
+from brokerd.core.dialects.fields import count, known, mapping, sequence, text
 from brokerd.core.dialects.meaning import CallBegun, Piece, UntranslatableError
 
 
@@ -59,7 +59,7 @@ class StreamCalls:
         for told in sequence(delta, "tool_calls"):
             kind = told.get("type")
             if kind not in (None, "", "function"):
-                raise UntranslatableError(f"a tool call of type {named(kind)}")
+                raise UntranslatableError(f"a tool call of type {known(kind)}")
             call = self._find(text(told, "id"), choice, count(told, "index"), answer_id)
             self._more(call, mapping(told, "function") or {}, found)
         if called := mapping(delta, "function_call"):

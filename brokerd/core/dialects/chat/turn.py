@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from brokerd.core.dialects.chat.content import read_content
-from brokerd.core.dialects.chat.fields import mapping, named, sequence, text
+from brokerd.core.dialects.fields import known, mapping, sequence, text
 from brokerd.core.dialects.meaning import Text, Thinking, ToolCall, UntranslatableError
 
 
@@ -78,7 +78,7 @@ def write_calls(calls: Iterable[ToolCall]) -> dict[str, Any]:
 def _read_call(call: Mapping[str, Any]) -> ToolCall:
     kind = call.get("type")
     if kind not in (None, "function"):
-        raise UntranslatableError(f"a tool call of type {named(kind)}")
+        raise UntranslatableError(f"a tool call of type {known(kind)}")
     if not text(call, "id"):
         raise UntranslatableError("a tool call without an id")
     return _call(text(call, "id"), mapping(call, "function") or {})

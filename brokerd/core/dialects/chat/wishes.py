@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brokerd.core.dialects.chat.fields import count, flag, mapping, named, sequence, text
+from brokerd.core.dialects.fields import count, flag, known, mapping, sequence, text
 from brokerd.core.dialects.meaning import (
     Format,
     Reasoning,
@@ -50,7 +50,7 @@ def read_tools(body: Mapping[str, Any]) -> tuple[Tool, ...]:
 
 def _read_tool(tool: Mapping[str, Any]) -> Tool:
     if tool.get("type") != "function":
-        raise UntranslatableError(f"a tool of type {named(tool.get('type'))}")
+        raise UntranslatableError(f"a tool of type {known(tool.get('type'))}")
     return _read_function(mapping(tool, "function") or {})
 
 
@@ -82,7 +82,7 @@ def read_choice(body: Mapping[str, Any]) -> ToolChoice | None:
         case {"name": str(name)} if name and key == "function_call":
             return ToolChoice("named", name)
         case dict() as other if "type" in other:
-            raise UntranslatableError(f"a {key} of type {named(other['type'])}")
+            raise UntranslatableError(f"a {key} of type {known(other['type'])}")
     raise UntranslatableError(f"a {key} of another form")
 
 
@@ -130,7 +130,7 @@ def read_format(body: Mapping[str, Any]) -> Format | None:
                 description=text(wanted, "description"),
             )
         case kind:
-            raise UntranslatableError(f"a response_format of type {named(kind)}")
+            raise UntranslatableError(f"a response_format of type {known(kind)}")
 
 
 def write_format(wanted: Format | None) -> dict[str, Any]:

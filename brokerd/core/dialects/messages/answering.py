@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import (
     Answer,
     Stop,
@@ -12,7 +13,7 @@ from brokerd.core.dialects.meaning import (
     ToolCall,
     UntranslatableError,
 )
-from brokerd.core.dialects.messages import blocks, fields
+from brokerd.core.dialects.messages import blocks
 from brokerd.core.dialects.messages.counting import counts_in, usage_of, write_usage
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Asking, Message, UntranslatableError
-from brokerd.core.dialects.messages import blocks, fields
+from brokerd.core.dialects.messages import blocks
 from brokerd.core.dialects.messages.thinking import read_format, read_reasoning
 from brokerd.core.dialects.messages.tools import read_choice, read_tools
 
@@ -37,7 +38,7 @@ def read_asking(body: Mapping[str, Any]) -> Asking:
         tools=read_tools(body),
         tool_choice=choice,
         parallel_calls=parallel,
-        max_tokens=fields.whole(body, "max_tokens"),
+        max_tokens=fields.count(body, "max_tokens"),
         temperature=fields.number(body, "temperature"),
         top_p=fields.number(body, "top_p"),
         stop=tuple(stop),

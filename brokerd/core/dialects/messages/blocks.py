@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import (
     Image,
     Part,
@@ -15,7 +16,6 @@ from brokerd.core.dialects.meaning import (
     ToolResult,
     UntranslatableError,
 )
-from brokerd.core.dialects.messages import fields
 
 
 if TYPE_CHECKING:

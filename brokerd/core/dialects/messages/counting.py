@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Usage
-from brokerd.core.dialects.messages import fields
 
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ _THOUGHTS: Final = "thinking_tokens"
 def counts_in(usage: object) -> dict[str, int]:
     """Return what a `usage` tells, by name. Later ones of a stream replace earlier ones."""
     told = fields.record(usage, "usage")
-    found = {key: fields.whole(told, key) for key in (*_PROMPT, "output_tokens")}
+    found = {key: fields.count(told, key) for key in (*_PROMPT, "output_tokens")}
     details = fields.record(told.get(_DETAILS), _DETAILS)
-    found[_THOUGHTS] = fields.whole(details, _THOUGHTS)
+    found[_THOUGHTS] = fields.count(details, _THOUGHTS)
     return {key: count for key, count in found.items() if count is not None}
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import (
     Begun,
     Broken,
@@ -15,7 +16,6 @@ from brokerd.core.dialects.meaning import (
     UntranslatableError,
     Usage,
 )
-from brokerd.core.dialects.messages import fields
 from brokerd.core.dialects.messages.answering import stop_of
 from brokerd.core.dialects.messages.blocks import HIDDEN
 from brokerd.core.dialects.messages.counting import counts_in, usage_of
@@ -196,7 +196,7 @@ class EventReader:
 
 
 def _index(event: Mapping[str, Any]) -> int:
-    return fields.whole(event, "index") or 0
+    return fields.count(event, "index") or 0
 
 
 def _json(data: bytes) -> Mapping[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Format, Reasoning, UntranslatableError
-from brokerd.core.dialects.messages import fields
 from brokerd.core.dialects.reasoning import MIN_BUDGET, anthropic_effort, budget_of
 
 
@@ -30,7 +30,7 @@ def read_reasoning(body: Mapping[str, Any]) -> Reasoning | None:
         case "disabled":
             return Reasoning("none")
         case "enabled":
-            return Reasoning(effort, fields.whole(thinking, "budget_tokens"), wants)
+            return Reasoning(effort, fields.count(thinking, "budget_tokens"), wants)
         case _:  # `adaptive`, and whatever comes after it: the model finds its own measure
             return Reasoning(effort, wants_summary=wants)
 

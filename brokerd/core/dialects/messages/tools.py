@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Tool, ToolChoice, UntranslatableError
-from brokerd.core.dialects.messages import fields
 from brokerd.core.dialects.messages.client_tools import KNOWN
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Answer, Part, Text, Thinking, ToolCall
 from brokerd.core.dialects.meaning import UntranslatableError as Untranslatable
-from brokerd.core.dialects.responses.fields import Json, entries_of, entry, kind_of, shown, text_of
 from brokerd.core.dialects.responses.items import read_call, read_thinking
 from brokerd.core.dialects.responses.output import (
     call_item,
@@ -32,6 +32,8 @@ from brokerd.core.dialects.responses.response import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from brokerd.core.dialects.fields import Json
+
 
 __all__ = ["read_answer", "refuse_action", "write_answer"]
 
@@ -53,17 +55,17 @@ what upstream did by itself."""
 def refuse_action(kind: str) -> None:
     """Raise UntranslatableError for an item that would be missed."""
     if kind in _ACTIONS:
-        raise Untranslatable(f"an output item {shown(kind)}")
+        raise Untranslatable(f"an output item of type {fields.known(kind)}")
 
 
 def read_answer(body: Json) -> Answer:
     """Read an answer. Raises UntranslatableError, for one that failed too."""
     parts: list[Part] = []
-    for each in entries_of(body, "output"):
-        parts += _read_item(entry(each, "an item of the output"))
+    for each in fields.items(body, "output"):
+        parts += _read_item(fields.entry(each, "an item of the output"))
     return Answer(
-        id=text_of(body, "id"),
-        model=text_of(body, "model"),
+        id=fields.text(body, "id"),
+        model=fields.text(body, "model"),
         parts=tuple(parts),
         stop=read_stop(body, has_calls=any(isinstance(part, ToolCall) for part in parts)),
         usage=read_usage(body),
@@ -72,10 +74,10 @@ def read_answer(body: Json) -> Answer:
 
 
 def _read_item(item: Json) -> Iterable[Part]:
-    kind = kind_of(item)
+    kind = fields.type_of(item)
     if kind == "message":
-        content = entries_of(item, "content")
-        said = (read_text(entry(each, "a part of the output")) for each in content)
+        content = fields.items(item, "content")
+        said = (read_text(fields.entry(each, "a part of the output")) for each in content)
         return [text for text in said if text is not None]
     if kind == "function_call":
         return [read_call(item)]

@@ -7,8 +7,9 @@ is ever stored here), and `include`, but for what the answer could not do withou
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import (
     Asking,
     Format,
@@ -18,17 +19,6 @@ from brokerd.core.dialects.meaning import (
     UntranslatableError,
 )
 from brokerd.core.dialects.reasoning import openai_effort
-from brokerd.core.dialects.responses.fields import (
-    Json,
-    count_of,
-    entries_of,
-    flag_of,
-    kind_of,
-    map_of,
-    number_of,
-    shown,
-    text_of,
-)
 from brokerd.core.dialects.responses.items import read_items, write_items
 from brokerd.core.dialects.responses.tools import (
     read_choice,
@@ -36,6 +26,10 @@ from brokerd.core.dialects.responses.tools import (
     write_choice,
     write_tool,
 )
+
+
+if TYPE_CHECKING:
+    from brokerd.core.dialects.fields import Json
 
 
 __all__ = ["read_asking", "write_asking"]
@@ -52,21 +46,21 @@ def read_asking(body: Json) -> Asking:
     for name in _STATEFUL:
         if body.get(name):
             raise UntranslatableError(name)
-    if _LOGPROBS in entries_of(body, "include"):
+    if _LOGPROBS in fields.items(body, "include"):
         raise UntranslatableError(_LOGPROBS)
     return Asking(
-        model=text_of(body, "model"),
+        model=fields.text(body, "model"),
         messages=_read_messages(body),
-        tools=tuple(read_tools(entries_of(body, "tools"))),
+        tools=tuple(read_tools(fields.items(body, "tools"))),
         tool_choice=read_choice(body.get("tool_choice")),
-        parallel_calls=flag_of(body, "parallel_tool_calls"),
-        max_tokens=count_of(body, "max_output_tokens"),
-        temperature=number_of(body, "temperature"),
-        top_p=number_of(body, "top_p"),
-        stream=flag_of(body, "stream") or False,
-        format=_read_format(map_of(map_of(body, "text") or {}, "format") or {}),
-        reasoning=_read_reasoning(map_of(body, "reasoning") or {}),
-        user=text_of(body, "user") or text_of(body, "safety_identifier"),
+        parallel_calls=fields.flag(body, "parallel_tool_calls"),
+        max_tokens=fields.count(body, "max_output_tokens"),
+        temperature=fields.number(body, "temperature"),
+        top_p=fields.number(body, "top_p"),
+        stream=fields.flag(body, "stream") or False,
+        format=_read_format(fields.mapping(fields.mapping(body, "text") or {}, "format") or {}),
+        reasoning=_read_reasoning(fields.mapping(body, "reasoning") or {}),
+        user=fields.text(body, "user") or fields.text(body, "safety_identifier"),
     )
 
 
@@ -78,31 +72,34 @@ def _read_messages(body: Json) -> tuple[Message, ...]:
         messages = read_items(given)
     else:
         raise UntranslatableError("an input that is neither a string nor a list")
-    instructions = text_of(body, "instructions")
+    instructions = fields.text(body, "instructions")
     if instructions:
         messages.insert(0, Message("system", (Text(instructions),)))
     return tuple(messages)
 
 
 def _read_format(given: Json) -> Format | None:
-    kind = kind_of(given) if given else "text"
+    kind = fields.type_of(given) if given else "text"
     if kind == "text":
         return None
     if kind == "json_object":
         return Format()
     if kind != "json_schema":
-        raise UntranslatableError(f"a text.format {shown(kind)}")
-    schema = map_of(given, "schema")
+        raise UntranslatableError(f"a text.format of type {fields.known(kind)}")
+    schema = fields.mapping(given, "schema")
     if schema is None:
         raise UntranslatableError("a json_schema without a schema")
     return Format(
-        schema, text_of(given, "name"), flag_of(given, "strict"), text_of(given, "description")
+        schema,
+        fields.text(given, "name"),
+        fields.flag(given, "strict"),
+        fields.text(given, "description"),
     )
 
 
 def _read_reasoning(given: Json) -> Reasoning | None:
-    effort = text_of(given, "effort")
-    wants_summary = bool(text_of(given, "summary") or text_of(given, "generate_summary"))
+    effort = fields.text(given, "effort")
+    wants_summary = bool(fields.text(given, "summary") or fields.text(given, "generate_summary"))
     if not effort and not wants_summary:
         return None
     return Reasoning(effort, wants_summary=wants_summary)

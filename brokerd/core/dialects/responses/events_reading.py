@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import (
     Begun,
     Broken,
@@ -22,15 +23,6 @@ from brokerd.core.dialects.meaning import (
     WhatKind,
 )
 from brokerd.core.dialects.responses.answering import refuse_action
-from brokerd.core.dialects.responses.fields import (
-    Json,
-    count_of,
-    entries_of,
-    entry,
-    kind_of,
-    map_of,
-    text_of,
-)
 from brokerd.core.dialects.responses.items import PARAGRAPH, read_call, read_thinking
 from brokerd.core.dialects.responses.parts import read_text
 from brokerd.core.dialects.responses.response import created_of, read_stop, read_usage
@@ -39,6 +31,8 @@ from brokerd.core.dialects.sse import SseReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from brokerd.core.dialects.fields import Json
 
 
 __all__ = ["EventReader"]
@@ -103,16 +97,18 @@ class EventReader:
         return [Broken("the stream ended before the answer did", "upstream_cut")]
 
     def _read(self, event: Json) -> Iterator[Event]:
-        kind = kind_of(event)
-        response = map_of(event, "response") or {}
+        kind = fields.type_of(event)
+        response = fields.mapping(event, "response") or {}
         if kind in {"error", "response.failed"}:
             self._is_over = True
-            yield _broken(map_of(event if kind == "error" else response, "error") or event)
+            yield _broken(fields.mapping(event if kind == "error" else response, "error") or event)
             return
         if response and not self._has_begun:
-            yield Begun(text_of(response, "id"), text_of(response, "model"), created_of(response))
+            yield Begun(
+                fields.text(response, "id"), fields.text(response, "model"), created_of(response)
+            )
         if kind in _SAID:
-            index = count_of(event, "content_index") or 0
+            index = fields.count(event, "content_index") or 0
             yield from self._more(self._item(event, "message"), index, _SAID[kind], event)
         elif kind in _THOUGHT:
             yield from self._thought(event, kind)
@@ -121,14 +117,14 @@ class EventReader:
             if item is not None:
                 yield from self._more(item, 0, "arguments", event)
         elif kind == "response.output_item.added":
-            item_body = map_of(event, "item") or {}
-            if kind_of(item_body) == "function_call":
+            item_body = fields.mapping(event, "item") or {}
+            if fields.type_of(item_body) == "function_call":
                 yield from self._call(self._item(event, "function_call"), item_body)
         elif kind == "response.output_item.done":
-            yield from self._whole(_place(event), map_of(event, "item") or {})
+            yield from self._whole(_place(event), fields.mapping(event, "item") or {})
         elif kind in {"response.completed", "response.incomplete"}:
-            for index, each in enumerate(entries_of(response, "output")):
-                yield from self._whole(index, entry(each, "an item of the output"))
+            for index, each in enumerate(fields.items(response, "output")):
+                yield from self._whole(index, fields.entry(each, "an item of the output"))
             self._is_over = True
             stop = read_stop(response, has_calls=self._has_calls)
             yield Stopped(stop, read_usage(response))
@@ -137,7 +133,7 @@ class EventReader:
         return self._items.setdefault(_place(event), _Item(kind))
 
     def _more(self, item: _Item, index: int, kind: WhatKind, event: Json) -> Iterator[Event]:
-        text = text_of(event, "delta")
+        text = fields.text(event, "delta")
         if text and not item.is_done:
             yield self._piece(item, index, kind, text)
 
@@ -154,7 +150,7 @@ class EventReader:
         item.thought = item.thought or kind
         if item.thought != kind:
             return
-        paragraph = count_of(event, _THOUGHT[kind]) or 0
+        paragraph = fields.count(event, _THOUGHT[kind]) or 0
         if paragraph > item.paragraph:
             item.paragraph = paragraph
             yield self._piece(item, 0, "thinking", PARAGRAPH)
@@ -171,15 +167,15 @@ class EventReader:
 
     def _whole(self, index: int, body: Json) -> Iterator[Event]:
         """Tell what is still missing of an item."""
-        kind = kind_of(body)
+        kind = fields.type_of(body)
         refuse_action(kind)
         item = self._items.setdefault(index, _Item(kind))
         if item.is_done or item.kind != kind:
             return
         item.is_done = True
         if kind == "message":
-            for place, each in enumerate(entries_of(body, "content")):
-                said = read_text(entry(each, "a part of the output"))
+            for place, each in enumerate(fields.items(body, "content")):
+                said = read_text(fields.entry(each, "a part of the output"))
                 if said is not None:
                     is_no = said.is_refusal
                     yield from self._rest(item, place, "refusal" if is_no else "text", said.text)
@@ -203,11 +199,11 @@ def _object(data: bytes) -> Json:
         value = json.loads(data)
     except (ValueError, RecursionError):
         raise UntranslatableError("an event that is not JSON") from None
-    return entry(value, "an event")
+    return fields.entry(value, "an event")
 
 
 def _place(event: Json) -> int:
-    return count_of(event, "output_index") or 0
+    return fields.count(event, "output_index") or 0
 
 
 def _broken(error: Json) -> Broken:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import (
     Image,
     Message,
@@ -20,13 +21,14 @@ from brokerd.core.dialects.meaning import (
     ToolResult,
     UntranslatableError,
 )
-from brokerd.core.dialects.responses.fields import Json, entries_of, entry, kind_of, shown, text_of
 from brokerd.core.dialects.responses.names import full_name
 from brokerd.core.dialects.responses.parts import read_content, write_said, write_shown
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from brokerd.core.dialects.fields import Json
 
 
 __all__ = ["PARAGRAPH", "read_call", "read_items", "read_thinking", "write_items"]
@@ -52,7 +54,7 @@ def read_items(items: Iterable[object]) -> list[Message]:
     """
     turns: list[tuple[Role, list[Part]]] = []
     for each in items:
-        role, parts = _read_item(entry(each, "an item of the input"))
+        role, parts = _read_item(fields.entry(each, "an item of the input"))
         if not parts:
             continue
         if turns and turns[-1][0] == role != "system":
@@ -63,7 +65,7 @@ def read_items(items: Iterable[object]) -> list[Message]:
 
 
 def _read_item(item: Json) -> tuple[Role, tuple[Part, ...]]:
-    kind = kind_of(item)
+    kind = fields.type_of(item)
     if kind == "message" or (not kind and "role" in item):
         return _read_message(item)
     if kind == "function_call":
@@ -73,11 +75,11 @@ def _read_item(item: Json) -> tuple[Role, tuple[Part, ...]]:
     if kind == "reasoning":
         thinking = read_thinking(item)
         return "assistant", (thinking,) if thinking.text or thinking.proof else ()
-    raise UntranslatableError(f"an input item {shown(kind)}")
+    raise UntranslatableError(f"an input item of type {fields.known(kind)}")
 
 
 def _read_message(item: Json) -> tuple[Role, tuple[Part, ...]]:
-    role = _ROLES.get(text_of(item, "role"))
+    role = _ROLES.get(fields.text(item, "role"))
     if role is None:
         raise UntranslatableError("a message whose role is none of user, assistant, system")
     parts = read_content(item.get("content"), "a message")
@@ -94,18 +96,18 @@ def _read_result(item: Json) -> ToolResult:
 
 def read_call(item: Json) -> ToolCall:
     """Read a function call."""
-    name = text_of(item, "name")
+    name = fields.text(item, "name")
     if not name:
         raise UntranslatableError("a function call without a name")
     return ToolCall(
         _call_id(item),
-        full_name(text_of(item, "namespace"), name),
-        text_of(item, "arguments") or "{}",
+        full_name(fields.text(item, "namespace"), name),
+        fields.text(item, "arguments") or "{}",
     )
 
 
 def _call_id(item: Json) -> str:
-    call_id = text_of(item, "call_id")
+    call_id = fields.text(item, "call_id")
     if not call_id:
         raise UntranslatableError("a function call or its output without a call_id")
     return call_id
@@ -114,10 +116,10 @@ def _call_id(item: Json) -> str:
 def read_thinking(item: Json) -> Thinking:
     """Read thoughts: their summaries, or themselves where there is no summary."""
     texts = [
-        text_of(entry(each, "a part of thoughts"), "text")
-        for each in entries_of(item, "summary") or entries_of(item, "content")
+        fields.text(fields.entry(each, "a part of thoughts"), "text")
+        for each in fields.items(item, "summary") or fields.items(item, "content")
     ]
-    return Thinking(PARAGRAPH.join(texts), text_of(item, "encrypted_content"))
+    return Thinking(PARAGRAPH.join(texts), fields.text(item, "encrypted_content"))
 
 
 def write_items(messages: Iterable[Message]) -> list[dict[str, Any]]:

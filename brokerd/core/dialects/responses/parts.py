@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Image, Text, UntranslatableError
-from brokerd.core.dialects.responses.fields import Json, entry, kind_of, shown, text_of
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from brokerd.core.dialects.fields import Json
 
 
 __all__ = ["read_content", "read_text", "write_said", "write_shown"]
@@ -25,30 +27,30 @@ def read_content(content: object, where: str) -> tuple[Text | Image, ...]:
         return (Text(content),)
     if not isinstance(content, list):
         raise UntranslatableError(f"the content of {where} has to be a string or a list")
-    return tuple(_read_part(entry(each, f"a part of {where}")) for each in content)
+    return tuple(_read_part(fields.entry(each, f"a part of {where}")) for each in content)
 
 
 def _read_part(part: Json) -> Text | Image:
     said = read_text(part)
     if said is not None:
         return said
-    if kind_of(part) == "input_image":
+    if fields.type_of(part) == "input_image":
         return _read_image(part)
-    raise UntranslatableError(f"content {shown(kind_of(part))}")
+    raise UntranslatableError(f"content of type {fields.known(fields.type_of(part))}")
 
 
 def read_text(part: Json) -> Text | None:
     """Read a part that is words; None for any other."""
-    kind = kind_of(part)
+    kind = fields.type_of(part)
     if kind in {"input_text", "output_text", "text"}:
-        return Text(text_of(part, "text"))
+        return Text(fields.text(part, "text"))
     if kind == "refusal":
-        return Text(text_of(part, "refusal"), is_refusal=True)
+        return Text(fields.text(part, "refusal"), is_refusal=True)
     return None
 
 
 def _read_image(part: Json) -> Image:
-    url, detail = text_of(part, "image_url"), text_of(part, "detail")
+    url, detail = fields.text(part, "image_url"), fields.text(part, "detail")
     scheme, _, rest = url.partition(":")
     if scheme.lower() in {"http", "https"}:
         return Image(url=url, detail=detail)

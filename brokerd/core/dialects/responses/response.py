@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Stop, UntranslatableError, Usage
-from brokerd.core.dialects.responses.fields import Json, count_of, map_of, shown, text_of
+
+
+if TYPE_CHECKING:
+    from brokerd.core.dialects.fields import Json
 
 
 __all__ = [
@@ -86,12 +90,12 @@ def write_stop(stop: Stop) -> dict[str, Any]:
 
 def read_stop(body: Json, *, has_calls: bool) -> Stop:
     """Read why it ended. Raises UntranslatableError for what has not ended, or has failed."""
-    status = text_of(body, "status")
+    status = fields.text(body, "status")
     if status == "incomplete":
-        reason = text_of(map_of(body, "incomplete_details") or {}, "reason")
+        reason = fields.text(fields.mapping(body, "incomplete_details") or {}, "reason")
         return "filter" if reason == _REASONS["filter"] else "length"
     if status not in {"completed", ""}:
-        raise UntranslatableError(f"an answer whose status is {shown(status)}")
+        raise UntranslatableError(f"an answer whose status is {fields.known(status)}")
     return "tool" if has_calls else "end"
 
 
@@ -114,12 +118,13 @@ def write_usage(usage: Usage) -> dict[str, Any] | None:
 
 def read_usage(body: Json) -> Usage:
     """Read what it cost."""
-    usage = map_of(body, "usage") or {}
-    prompt = map_of(usage, "input_tokens_details") or {}
+    usage = fields.mapping(body, "usage") or {}
+    prompt = fields.mapping(usage, "input_tokens_details") or {}
+    completion = fields.mapping(usage, "output_tokens_details") or {}
     return Usage(
-        prompt=count_of(usage, "input_tokens"),
-        completion=count_of(usage, "output_tokens"),
-        cached=count_of(prompt, "cached_tokens"),
-        cache_written=count_of(prompt, "cache_write_tokens"),
-        reasoning=count_of(map_of(usage, "output_tokens_details") or {}, "reasoning_tokens"),
+        prompt=fields.count(usage, "input_tokens"),
+        completion=fields.count(usage, "output_tokens"),
+        cached=fields.count(prompt, "cached_tokens"),
+        cache_written=fields.count(prompt, "cache_write_tokens"),
+        reasoning=fields.count(completion, "reasoning_tokens"),
     )

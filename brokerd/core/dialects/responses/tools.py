@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from brokerd.core.dialects import fields
 from brokerd.core.dialects.meaning import Tool, ToolChoice, UntranslatableError
-from brokerd.core.dialects.responses.fields import (
-    Json,
-    entries_of,
-    entry,
-    flag_of,
-    kind_of,
-    map_of,
-    shown,
-    text_of,
-)
 from brokerd.core.dialects.responses.names import full_name
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from brokerd.core.dialects.fields import Json
 
 
 __all__ = ["read_choice", "read_tools", "write_choice", "write_tool"]
@@ -36,25 +29,25 @@ def read_tools(tools: Iterable[object], namespace: str = "") -> list[Tool]:
     """Read functions, those in namespaces too. Raises UntranslatableError for any other kind."""
     found: list[Tool] = []
     for each in tools:
-        tool = entry(each, "a tool")
-        if kind_of(tool) == "function":
+        tool = fields.entry(each, "a tool")
+        if fields.type_of(tool) == "function":
             found.append(_read_function(tool, namespace))
-        elif kind_of(tool) == "namespace" and not namespace:
-            found += read_tools(entries_of(tool, "tools"), text_of(tool, "name"))
+        elif fields.type_of(tool) == "namespace" and not namespace:
+            found += read_tools(fields.items(tool, "tools"), fields.text(tool, "name"))
         else:
-            raise UntranslatableError(f"a tool {shown(kind_of(tool))}")
+            raise UntranslatableError(f"a tool of type {fields.known(fields.type_of(tool))}")
     return found
 
 
 def _read_function(tool: Json, namespace: str) -> Tool:
-    name = text_of(tool, "name")
+    name = fields.text(tool, "name")
     if not name:
         raise UntranslatableError("a function without a name")
     return Tool(
         full_name(namespace, name),
-        text_of(tool, "description"),
-        map_of(tool, "parameters") or {},
-        flag_of(tool, "strict"),
+        fields.text(tool, "description"),
+        fields.mapping(tool, "parameters") or {},
+        fields.flag(tool, "strict"),
     )
 
 
@@ -79,12 +72,14 @@ def read_choice(choice: object) -> ToolChoice | None:
         return None
     if isinstance(choice, str):
         if choice not in _KINDS:
-            raise UntranslatableError(f"a tool_choice {shown(choice)}")
+            raise UntranslatableError(f"a tool_choice of type {fields.known(choice)}")
         return ToolChoice(_KINDS[choice])
-    named = entry(choice, "tool_choice")
-    if kind_of(named) != "function":
-        raise UntranslatableError(f"a tool_choice {shown(kind_of(named))}")
-    return ToolChoice("named", full_name(text_of(named, "namespace"), text_of(named, "name")))
+    named = fields.entry(choice, "tool_choice")
+    if fields.type_of(named) != "function":
+        raise UntranslatableError(f"a tool_choice of type {fields.known(fields.type_of(named))}")
+    return ToolChoice(
+        "named", full_name(fields.text(named, "namespace"), fields.text(named, "name"))
+    )
 
 
 def write_choice(choice: ToolChoice) -> str | dict[str, str]:
