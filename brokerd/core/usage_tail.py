@@ -42,8 +42,9 @@ HEAD = 2 * 1024
 _READ = 64
 """Bytes that holding a read costs besides its own."""
 
-_CAP = 2 * TAIL
-"""Bytes held before the oldest are let go: once in a while, not for every chunk."""
+_CAP = TAIL + TAIL // 2
+"""Bytes held before the oldest are let go: once in a while, not for every chunk. Each stream that is
+under way may hold as many."""
 
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
 _DONE_CUT = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
