@@ -43,7 +43,7 @@ _READ = 64
 """Bytes that holding a read costs besides its own."""
 
 _CAP = TAIL + TAIL // 2
-"""Bytes held before the oldest are let go: once in a while, not for every chunk. Each stream that is
+"""Bytes held before the oldest are let go: once in a while, not for every chunk. Each stream
 under way may hold as many."""
 
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|\Z)")
