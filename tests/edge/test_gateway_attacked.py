@@ -114,6 +114,18 @@ def test_strangers_are_told_a_status_and_nothing_else(reason):
     assert not reply_to(RefusedError(431, reason), is_bare=True).body
 
 
+async def test_nobody_is_kept_waiting_for_a_translation_without_end():
+    """160,000 messages in five megabytes held up the whole broker for four seconds."""
+    stand = Stand(models=MODELS)
+    turns = [{"role": "user", "content": "hi"}]
+    asked = {"model": "gpt-x", "max_tokens": 9}
+    answer = await stand.ask("/v1/messages", {**asked, "messages": turns * 30_000})
+    assert (answer.status, "30000 objects" in answer.json["error"]["message"]) == (400, True)
+    assert not stand.copilot.calls
+    await stand.ask("/v1/messages", {**asked, "messages": turns * 1000})
+    assert [len(sent["messages"]) for sent in stand.sent] == [1000]
+
+
 # -- what a key is charged -----------------------------------------------------------------------
 
 
