@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.system)
-            item.add_marker(pytest.mark.timeout(240))  # the first one builds and installs
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(240))  # the first one builds and installs
 
 
 @pytest.fixture(scope="session")

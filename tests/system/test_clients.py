@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from system.session import Session
 
 
+pytestmark = pytest.mark.timeout(600)
+"""The first one builds and installs the daemon, and the clients if they are not there yet."""
+
 HERE = Path(__file__).parent / "clients"
 FILES = ("driving.py", "openai_sdk.py", "anthropic_sdk.py", "litellm_sdk.py", "openai_sdk.mjs")
 WRONG_KEY = "cpb_" + "x" * 43
@@ -74,8 +77,13 @@ class Door:
                 "limited_key": self.limited_key,
                 "socket": self.session.http,
             }
-            said = self.run(client, *self._command(client), stdin=json.dumps(given))
-            self.played[client] = json.loads(said)
+            try:
+                said = self.run(client, *self._command(client), stdin=json.dumps(given))
+                self.played[client] = json.loads(said)
+            except (AssertionError, ValueError) as error:  # not once more for each scene
+                self.played[client] = error
+        if isinstance(self.played[client], Exception):
+            raise self.played[client]
         return self.played[client]
 
     def _command(self, client: str) -> list[str]:
@@ -462,7 +470,7 @@ def test_an_agent_uses_its_tools(door: Door, simulator: GitHub, api: str) -> Non
     told = door.run("pi", "env", home, door.clients.node_program, program, *options, wish)
     assert told.strip() == f"This is {AGENT[api][2]}, simulated. The tool said: pi-said-42"
     asked = [each for each in list(simulator.world.requests)[before:] if each.method == "POST"]
-    assert [each.headers.get("x-initiator") for each in asked][-1:] == ["agent"]
+    assert [each.headers.get("x-initiator") for each in asked] == ["user", "agent"]
 
 
 # Of all together.

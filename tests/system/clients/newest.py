@@ -51,8 +51,12 @@ def main() -> int:
 
 
 def _client_of(name: str) -> str:
-    _, bracket, inside = name.partition("[")
-    return inside.rstrip("]").split("-")[0] if bracket else "all"
+    test, _, inside = name.partition("[")
+    if "curl" in test:
+        return "curl"
+    if "agent" in test:
+        return "pi"
+    return inside.split("-")[0].rstrip("]") if "scene" in test else "all together"
 
 
 if __name__ == "__main__":
