@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from brokerd.core.asked_model import asked_model
 from brokerd.core.token_estimate import estimate
-from brokerd.core.turns import MAX_ITEMS
 from brokerd.errors import ErrorClass, Failure, PermanentError
 from brokerd.gateway.messages import Reply
 
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ESTIMATE", "count_tokens"]
 
+MAX_VALUES: Final = 60_000
+"""In a body that is read: an agent's longest conversations have some ten thousand, and all of them
+are looked at in one go while others wait."""
+
 ESTIMATE: Final = "x-copilot-broker-estimate"
 
 
@@ -26,8 +29,8 @@ def count_tokens(request: Request, caller: Caller) -> Reply:
     """Count. Raises BrokerError: not for this caller, or `bad_body` for what cannot be read."""
     body = request.body
     caller.check("models.list", None, asked_model(body) if caller.models_matter else None)
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_ITEMS:
-        raise _unreadable("the body has too many values")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:
+        raise _unreadable(f"the body has more than {MAX_VALUES} values")
     try:
         asked = json.loads(body)
         if isinstance(asked, dict):

@@ -101,6 +101,8 @@ class Relay:
 
     def ended(self, failure: Failure | None) -> None:
         """Know that nothing follows."""
+        if failure is not None and self._usage.is_done:
+            failure = None  # all of it is here, only its framing has no end
         if failure is None:
             self._pass(self._changed.feed(self._held) if self._held else b"")
             self._pass(self._changed.end())

@@ -233,6 +233,13 @@ async def test_upstream_s_death_is_a_typed_error_and_no_end(path, model, is_erro
     assert ended.code == "upstream_cut"
 
 
+async def test_death_behind_the_last_event_is_an_end():
+    stand = Stand(streamed(EVENT % b"a" + DONE, failure=cut()), models=MODELS)
+    answer = await stand.ask("/chat/completions", {**CHAT, "stream": True})
+    assert answer.body == EVENT % b"a" + DONE
+    assert stand.ended[0].code == ""
+
+
 async def test_json_whose_upstream_dies_is_a_whole_refusal():
     stand = Stand(FakeReply(headers=JSON, chunks=[WHOLE[:10]], failure=cut()), models=MODELS)
     answer = await stand.ask("/chat/completions", CHAT)
