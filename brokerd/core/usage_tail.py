@@ -74,14 +74,14 @@ _NOTHING = Usage(None, None, None, None)
 class UsageTail:
     """Feed it every chunk; ask at the end."""
 
-    __slots__ = ("_first", "_head", "_held", "_last", "size")
+    __slots__ = ("_first", "_has_begun", "_held", "_last", "size")
 
     def __init__(self) -> None:
         self.size = 0
         """Bytes that have passed."""
         self._first = b""
-        self._head: bytes | None = None
-        """The same, once there are enough."""
+        self._has_begun = False
+        """Whether that is all of the first bytes."""
         self._last: list[bytes] = []
         self._held = 0
         """What `_last` takes, in bytes."""
@@ -89,7 +89,7 @@ class UsageTail:
     def feed(self, chunk: bytes) -> None:
         """Take note of a chunk."""
         size = len(chunk)
-        if self._head is None:
+        if not self._has_begun:
             self._begin(chunk)
         self.size += size
         self._last.append(chunk)
@@ -100,7 +100,9 @@ class UsageTail:
     def _begin(self, chunk: bytes) -> None:
         self._first += chunk[: HEAD - len(self._first)]
         if len(self._first) == HEAD:
-            self._head = self._first
+            self._has_begun = True
+            if _START not in self._first:  # then nobody looks at it
+                self._first = b""
 
     def _let_go(self) -> None:
         """Make one of them: the last bytes, and none before them."""
