@@ -8,7 +8,6 @@ outside this machine.
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from brokerd.simulator.refusals import rate_limit
 from system.clients import install
 from system.clients.egress import outside, watched
 from system.conftest import start_anew
-from system.scripted import with_more
+from system.http_door import free_port, new_key
+from system.scripted import good, with_more
 from system.session import SOCKETS
 
 
@@ -148,21 +148,13 @@ def door(plain_session: Session, simulator: GitHub, clients: Clients) -> Door:
     session = plain_session
     simulator.forget()
     start_anew(session, simulator, "file")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        tcp = f"127.0.0.1:{free.getsockname()[1]}"
+    tcp = f"127.0.0.1:{free_port()}"
     with_more(session, CONFIG.format(tcp=tcp))
     session.systemctl("start", *SOCKETS)
     for name in FILES:
         session.write(f"clients/{name}", (HERE / name).read_text())
-
-    def good(*arguments: str) -> str:
-        done = session.cred(*arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    good("login")
-    key, limited = good("key", "create", "all"), good("key", "create", "few", "--rpm", "1")
+    good(session, "login")
+    key, limited = new_key(session, "all"), new_key(session, "few", "--rpm", "1")
     return Door(session, clients, tcp, key, limited)
 
 
