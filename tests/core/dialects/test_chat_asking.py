@@ -53,7 +53,7 @@ def _plain(result: ToolResult) -> ToolResult:
     return ToolResult(result.call_id, words)
 
 
-@law()
+@law(25)
 @given(askings(CAN))
 def test_what_is_written_is_read(asking):
     body = json.loads(json.dumps(write_asking(asking)))
@@ -66,7 +66,7 @@ STRICT = replace(
 )
 
 
-@law()
+@law(25)
 @given(askings(STRICT))
 def test_what_it_can_say_is_not_changed(asking):
     assert normal(read_asking(write_asking(asking))) == normal(asking)

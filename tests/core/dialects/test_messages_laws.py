@@ -112,7 +112,7 @@ def results_first(parts):
     return (*results, *(part for part in parts if not isinstance(part, ToolResult)))
 
 
-@law(40)
+@law(25)
 @given(askings(ASKABLE))
 def test_an_asking_is_read_as_it_was_written(asking):
     expected = as_messages(asking)
@@ -130,7 +130,7 @@ def test_an_asking_is_read_as_it_was_written(asking):
     assert set(roles) <= {"user", "assistant"}
 
 
-@law(40)
+@law(25)
 @given(askings(Can()))
 def test_whatever_is_asked_is_written_or_refused(asking):
     try:

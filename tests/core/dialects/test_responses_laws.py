@@ -66,7 +66,7 @@ def through_json(value):
     return json.loads(json.dumps(value))
 
 
-@law(30)
+@law(25)
 @given(askings(CAN))
 def test_askings(asking):
     again = read_asking(through_json(write_asking(asking)))
@@ -169,7 +169,7 @@ def test_what_has_no_words_here_is_the_nearest(answer):
     assert again.stop == nearest.get(answer.stop, answer.stop)
 
 
-@law(30)
+@law(25)
 @given(askings(Can(stops=True)))
 def test_any_asking_is_written_or_refused_for_its_stop_sequences(asking):
     if asking.stop:

@@ -135,7 +135,7 @@ def alike(asking, pair):
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 @given(data=st.data())
-@law(20)
+@law(12)
 def test_a_request_goes_there_and_back(pair, data):
     said, spoken = pair
     asking = data.draw(askings(both(*pair)).map(worded))
