@@ -273,7 +273,7 @@ def test_another_uids_folder_is_refused(folder):
     assert "belongs to uid 65534, not to you" in refusal(folder / "broker.sock").failure.message
 
 
-def test_a_folder_that_is_none_or_has_no_parent(tmp_path, folder):
+def test_no_folder(folder):
     failure = refusal(folder / "no" / "broker.sock").failure
     assert failure.code == "socket_folder_unusable"
     assert failure.hint == f"Run: mkdir -p -m 700 {folder}/no"
