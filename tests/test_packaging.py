@@ -266,3 +266,41 @@ def test_set_up_overwrites_nothing_of_the_users(client_venv: Path, tmp_path: Pat
     assert refused.returncode != 0
     assert "a file of your own" in refused.stderr
     assert command.read_text() == "#!/bin/sh\n"
+
+
+PYTEST = """#!/bin/sh
+echo "CI=$CI, $(command -v pytest) $*"
+echo "1 failed, 7 passed in 0.01s"
+exit 1
+"""
+
+
+@pytest.mark.parametrize("command", ["packaging/test", ".ci/run"])
+def test_exit_status_and_last_line_are_those_of_pytest(command: str, tmp_path: Path) -> None:
+    """With stand-ins for all that it would install: Debian's packages are there, pip is content."""
+    programs = {"dpkg-query": "echo installed", "python": "true", "sudo": "exit 9"}
+    (tmp_path / "bin").mkdir()
+    for name, does in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+    (tmp_path / "bin/pytest").write_text(PYTEST)
+    for program in (tmp_path / "bin").iterdir():
+        program.chmod(0o755)
+    arguments = [] if command == ".ci/run" else ["-k", "a and b"]
+    done = subprocess.run(
+        [ROOT / command, *arguments],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
+            "PYTHON": str(tmp_path / "bin/python"),
+            "COPILOT_BROKER_TEST_VENV": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    ran, last = done.stdout.splitlines()
+    assert last == "1 failed, 7 passed in 0.01s"
+    assert ran == " ".join(
+        ["CI=true,", str(tmp_path / "bin/pytest"), "--numprocesses 2", *arguments]
+    )
