@@ -213,6 +213,20 @@ def words_of(events, pair):
     return told, proof, last.stop, counted(last.usage)
 
 
+def assert_same(heard, meant, pair):
+    """Hear what was meant; of what broke off, Messages do not tell what waited for a call."""
+    told, expected = words_of(heard, pair), words_of(meant, pair)
+    if isinstance(meant[-1], Broken) and "messages" in pair:
+        (told, *end), (expected, *expected_end) = told, expected
+        assert end == expected_end
+        assert len(told) <= len(expected)
+        for (kind, text), (expected_kind, whole) in zip(told, expected, strict=False):
+            assert kind == expected_kind
+            assert whole.startswith(text)
+        return
+    assert told == expected
+
+
 def stream_of(said, spoken):
     return AnswerStream(
         Dialect.of(PATHS[said]), ALL[spoken].EventReader(), ALL[said].EventWriter("m"), NOW
@@ -238,12 +252,11 @@ def test_a_stream_goes_there_and_back_wherever_it_is_cut(pair, data, sizes):
     said, spoken = pair
     events = data.draw(streams(both(*pair)))
     raw = ALL[spoken].EventWriter("m").write(events)
-    expected = words_of(events, pair)
     there = fed(said, spoken, [raw])
     assert fed(said, spoken, pieces(raw, sizes)) == there
-    assert words_of(heard_in(said, there), pair) == expected
+    assert_same(heard_in(said, there), events, pair)
     back = fed(spoken, said, pieces(there, sizes))
-    assert words_of(heard_in(spoken, back), pair) == expected
+    assert_same(heard_in(spoken, back), events, pair)
 
 
 def pieces(raw, sizes):
