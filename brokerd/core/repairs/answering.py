@@ -127,9 +127,10 @@ class AnswerRepairs:
             if not enabled:
                 return None
             has_tools = _has_tools(self._request)
-            return _chat_stream().ChatStream(
+            repairs: StreamRepairs = _chat_stream().ChatStream(
                 enabled, self.fired, self._request, has_tools=has_tools
             )
+            return repairs
         if self._path == _RESPONSES and "stable_ids" in self._enabled:
             from brokerd.core.repairs.stable_ids import ResponsesStream  # noqa: PLC0415 - of these
 
