@@ -65,10 +65,10 @@ class HttpDoor:
         self._handler = handler
         self._turns = turns or Turns()
         self._limits = limits or SessionLimits()
-        self._acceptor = Acceptor(self)
         self._peer_of: dict[str, PeerOf] = {}
         most = shares_now().http if connections is None else connections
         self._crowd: Crowd[Session] = Crowd(most, buffers)
+        self._acceptor = Acceptor(self._crowd, self._admit)
         self._farewells = Farewells()
 
     @property
@@ -122,19 +122,7 @@ class HttpDoor:
 
     # -- newcomers (`acceptor.Door`) ----------------------------------------------------------
 
-    def has_room(self) -> bool:
-        """Whether one more fits; the oldest idle one is sent away for it."""
-        return not self._crowd.is_full or self._crowd.evict("too_many_connections")
-
-    def is_full(self) -> bool:
-        """Whether one more would need somebody to be sent away."""
-        return self._crowd.is_full
-
-    def no_files_left(self) -> None:
-        """Let one idle go."""
-        self._crowd.evict("no_files_left")
-
-    def admit(self, sock: socket.socket, listener: str) -> None:
+    def _admit(self, sock: socket.socket, listener: str) -> None:
         """Close it before a byte is read, or make it a session."""
         is_tcp = sock.family != socket.AF_UNIX
         try:

@@ -11,7 +11,6 @@ connection dies with the process that opened it, and with the rules that let it 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,8 @@ from brokerd.gateway.parser import MAX_BODY, Parser, RefusedError
 from brokerd.gateway.rendering import CONTINUE, head_of
 from brokerd.gateway.unreadable import reply_to
 from brokerd.sockets.alarm import Alarm
-from brokerd.sockets.channel import Channel, DescriptorsRefusedError
+from brokerd.sockets.channel import DescriptorsRefusedError
+from brokerd.sockets.seat import Seat
 
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Owner(Protocol):
         """Note that it is over; called once."""
 
 
-class Session:
+class Session(Seat):
     """See the module's docstring; created for an admitted, non-blocking socket."""
 
     __slots__ = (
@@ -103,9 +103,7 @@ class Session:
         "_answer",
         "_asked",
         "_caller",
-        "_channel",
         "_draining",
-        "_ending",
         "_handler",
         "_held_before",
         "_in_answer",
@@ -114,17 +112,11 @@ class Session:
         "_leaving",
         "_limits",
         "_linger",
-        "_loop",
         "_owner",
         "_parser",
         "_phase",
         "_phase_end",
-        "_pidfd",
-        "_postponed",
-        "_since",
-        "_turns",
         "_unread_since",
-        "closed",
     )
 
     def __init__(
@@ -137,43 +129,25 @@ class Session:
         turns: Turns,
         limits: SessionLimits,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__(sock, caller.peer, turns)
         self._caller = caller
         self._handler = handler
         self._owner = owner
-        self._turns = turns
         self._limits = limits
         self._parser = Parser(limits.max_body)
-        self._channel = Channel(
-            sock,
-            on_readable=self._on_readable,
-            on_writable=self._on_writable,
-            on_lost=self._on_lost,
-        )
         self._answer: Answering | None = None
         """To the request that is under way."""
-        self._since = self._loop.time()
         self._held_before = self._kept = 0
         self._alarm = Alarm(self._on_late)
         self._phase: bool | None = None
         """What is awaited of a request that has begun: False: its head, True: its body."""
         self._phase_end = self._unread_since = 0.0
-        self._asked = self._draining = self._linger = self._postponed = False
-        self._leaving = self._is_refused = self._ending = self._in_answer = False
-        self.closed = False
-        """It is over; nothing can be told any more."""
-        self._pidfd = -1 if caller.peer.pidfd is None else caller.peer.pidfd.fileno()
-        if self._pidfd >= 0:  # readable once the process has ended (pidfd_open(2))
-            self._loop.add_reader(self._pidfd, self._on_peer_gone)
+        self._asked = self._draining = self._linger = False
+        self._leaving = self._is_refused = self._in_answer = False
         caller.on_revoked = partial(self.close, "revoked")
         self._channel.read_on(True)
 
     # -- what the door asks (`crowd.Member`) --------------------------------------------------
-
-    @property
-    def process(self) -> int:
-        """The number of the process that connected."""
-        return self._caller.peer.pid
 
     @property
     def held(self) -> int:
@@ -278,20 +252,6 @@ class Session:
             self._owner.session_held(self)
 
     # -- what arrives -------------------------------------------------------------------------
-
-    def _on_readable(self) -> None:
-        """Read and serve it now, if this round has time for one more."""
-        if self._turns.has_time:
-            self._read()
-        elif not self.closed and self._channel.reading:
-            self._channel.read_on(False)
-            self._postponed = True
-            self._turns.join(self, self._read_late, of=self._caller.peer.pid, first=True)
-
-    def _read_late(self) -> None:
-        self._postponed = False
-        self._channel.read_on(True)
-        self._read()
 
     def _read(self) -> None:
         channel, parser = self._channel, self._parser
@@ -425,25 +385,6 @@ class Session:
         if self._answer is not None:
             self._answer.is_over = True
         self._loop.call_soon(self.close, "connection_lost")
-
-    def _on_peer_gone(self) -> None:
-        """Close now, if this round has time for one more; until its turn nothing more is heard."""
-        if self._turns.has_time:
-            since = self._loop.time()
-            self.close("peer_gone")
-            self._turns.used(self._loop.time() - since)
-            return
-        self._forget_process()
-        self._postponed = False
-        self._ending = True
-        self._channel.read_on(False)
-        self._turns.end(self, partial(self.close, "peer_gone"), of=self._caller.peer.pid)
-
-    def _forget_process(self) -> None:
-        """Watch it no longer."""
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            self._pidfd = -1
 
     def _leave_if_settled(self) -> None:
         if self._draining and not self.closed:

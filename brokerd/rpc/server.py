@@ -110,9 +110,9 @@ class RpcServer:
         self._express = ExpressLane(broker, headers_for_client)
         self._limits = limits or Limits(queued_events=EVENTS_AT_ONCE)
         self._turns = turns or Turns()
-        self._acceptor = Acceptor(self)
         most = min(CONNECTIONS, shares_now().rpc) if connections is None else connections
         self._crowd: Crowd[Session] = Crowd(most, buffers)
+        self._acceptor = Acceptor(self._crowd, self._admit)
         self._leaving: set[asyncio.Task[None]] = set()
         """Cancelled work of closed connections: the loop itself would let it be collected."""
 
@@ -168,19 +168,7 @@ class RpcServer:
 
     # -- newcomers ----------------------------------------------------------------------------
 
-    def has_room(self) -> bool:
-        """Whether one more fits; the oldest idle one is sent away for it."""
-        return not self._crowd.is_full or self._crowd.evict("too_many_connections")
-
-    def is_full(self) -> bool:
-        """Whether one more would need somebody to be sent away."""
-        return self._crowd.is_full
-
-    def no_files_left(self) -> None:
-        """Let one idle go."""
-        self._crowd.evict("no_files_left")
-
-    def admit(self, sock: socket.socket, listener: str) -> None:
+    def _admit(self, sock: socket.socket, listener: str) -> None:
         """Close it before a byte is read, or make it a session."""
         try:
             peer = self._peer_of(sock)

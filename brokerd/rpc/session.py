@@ -11,14 +11,14 @@ many end in the same round, they do so in turns as well.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from brokerd.rpc.failures import SHUTTING_DOWN
 from brokerd.rpc.in_flight import InFlight
-from brokerd.sockets.channel import Channel, DescriptorsRefusedError
+from brokerd.sockets.channel import DescriptorsRefusedError
+from brokerd.sockets.seat import Seat
 from copilot_broker.wire.connection import Connection, Role
 from copilot_broker.wire.errors import RemoteProtocolError
 from copilot_broker.wire.events import (
@@ -32,6 +32,7 @@ from copilot_broker.wire.events import (
 
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
     from brokerd.gate import Caller
@@ -96,7 +97,7 @@ class Owner(Protocol):
         """Note that it is over; called once."""
 
 
-class Session:
+class Session(Seat):
     """See the module's docstring; created for an admitted, non-blocking socket."""
 
     def __init__(
@@ -110,39 +111,20 @@ class Session:
         limits: Limits,
         turns: Turns,
     ) -> None:
-        self._turns = turns
-        self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
+        super().__init__(sock, caller.peer, turns)
         self._caller = caller
         self._express = express
         self._owner = owner
         self._wire = Connection(Role.SERVER, limits=limits)
         self._requests = InFlight(self._wire, caller, methods, self)
-        self._channel = Channel(
-            sock,
-            on_readable=self._on_readable,
-            on_writable=self._on_writable,
-            on_lost=self._on_lost,
-        )
         self._held_before = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
-        self._asked = self._refusing = self._linger = self._postponed = False
-        self._ending = False
-        self.closed = False
-        """It is over; nothing can be told any more."""
-        self._pidfd = -1 if caller.peer.pidfd is None else caller.peer.pidfd.fileno()
-        if self._pidfd >= 0:  # readable once the process has ended (pidfd_open(2))
-            self._loop.add_reader(self._pidfd, self._on_peer_gone)
+        self._asked = self._refusing = self._linger = False
         caller.on_revoked = partial(self.close, "revoked")
         self._channel.read_on(True)
 
     # -- what the server asks -----------------------------------------------------------------
-
-    @property
-    def process(self) -> int:
-        """The number of the process that connected."""
-        return self._caller.peer.pid
 
     @property
     def idle(self) -> bool:
@@ -260,41 +242,8 @@ class Session:
 
     # -- what arrives -------------------------------------------------------------------------
 
-    def _on_peer_gone(self) -> None:
-        """Close now, if this round has time for one more; until its turn nothing more is heard."""
-        if self._turns.has_time:
-            since = self._loop.time()
-            self.close("peer_gone")
-            self._turns.used(self._loop.time() - since)
-            return
-        self._forget_process()
-        self._postponed = False
-        self._ending = True
-        self._channel.read_on(False)
-        self._turns.end(self, partial(self.close, "peer_gone"), of=self._caller.peer.pid)
-
-    def _forget_process(self) -> None:
-        """Watch it no longer; what is lent still depends on it."""
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            self._pidfd = -1
-
     def _on_lost(self) -> None:
         self.close("connection_lost")
-
-    def _on_readable(self) -> None:
-        """Read and serve it now, if this round has time for one more."""
-        if self._turns.has_time:
-            self._read()
-        elif not self.closed and self._channel.reading:
-            self._channel.read_on(False)
-            self._postponed = True
-            self._turns.join(self, self._read_late, of=self._caller.peer.pid, first=True)
-
-    def _read_late(self) -> None:
-        self._postponed = False
-        self._channel.read_on(True)
-        self._read()
 
     def _read(self) -> None:
         wire, channel = self._wire, self._channel

@@ -12,14 +12,16 @@ import errno
 import logging
 import select
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from brokerd.sockets.crowd import Crowd
 
 
-__all__ = ["ACCEPTS_PER_TURN", "ACCEPT_PAUSE", "Acceptor", "Door"]
+__all__ = ["ACCEPTS_PER_TURN", "ACCEPT_PAUSE", "Acceptor"]
 
 log = logging.getLogger(__name__)
 
@@ -34,36 +36,16 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """What accept(2) says when the machine, not the newcomer, is at fault."""
 
 
-class Door(Protocol):
-    """What the acceptor asks of the door that it stands at."""
-
-    @property
-    def connections(self) -> int:
-        """How many are inside."""
-        ...
-
-    def has_room(self) -> bool:
-        """Whether one more fits; somebody idle may be sent away for it."""
-        ...
-
-    def is_full(self) -> bool:
-        """Whether one more would need somebody to be sent away."""
-        ...
-
-    def admit(self, sock: socket.socket, listener: str) -> None:
-        """Take a newcomer's non-blocking socket: close it or keep it."""
-        ...
-
-    def no_files_left(self) -> None:
-        """Let one idle go: the machine has run out of something."""
-        ...
-
-
 class Acceptor:
     """Accepts at several listening sockets, each with a name; they stay their owner's."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, crowd: Crowd[Any], admit: Callable[[socket.socket, str], None]) -> None:
+        """`crowd` are those inside; `admit` closes a newcomer's non-blocking socket or keeps it.
+
+        It is told the name of the listening socket besides.
+        """
+        self._crowd = crowd
+        self._admit = admit
         self._hung_up = select.poll()
         self._listeners: dict[socket.socket, str] = {}
         self.paused = False
@@ -106,11 +88,11 @@ class Acceptor:
                 asyncio.get_running_loop().add_reader(sock, self._on_newcomer, sock)
 
     def _on_newcomer(self, listening: socket.socket) -> None:
-        door = self._door
+        crowd = self._crowd
         # Who is at the other end of a TCP connection is looked up in a table of the whole machine.
         is_tcp = listening.family != socket.AF_UNIX
         for _ in range(1 if is_tcp else ACCEPTS_PER_TURN):
-            if not door.has_room():
+            if not crowd.make_room():
                 self._pause(None)
                 return
             try:
@@ -124,8 +106,8 @@ class Acceptor:
                 sock.close()
             else:
                 sock.setblocking(False)
-                door.admit(sock, self._listeners[listening])
-            if door.is_full():
+                self._admit(sock, self._listeners[listening])
+            if crowd.is_full:
                 return  # whether another one waits is for the loop to say
 
     def _has_hung_up(self, sock: socket.socket) -> bool:
@@ -142,11 +124,11 @@ class Acceptor:
         now = asyncio.get_running_loop().time()
         if now >= self._warn_again_at:  # a flood of newcomers is no flood of lines
             self._warn_again_at = now + ACCEPT_PAUSE
-            extra = {"REASON": error.strerror, "COUNT": self._door.connections}
+            extra = {"REASON": error.strerror, "COUNT": len(self._crowd)}
             log.warning("accepting paused", extra=extra)
         self._pause(ACCEPT_PAUSE)
         if error.errno in _EXHAUSTED:
-            self._door.no_files_left()
+            self._crowd.evict("no_files_left")
 
     def _pause(self, seconds: float | None) -> None:
         """Leave newcomers in the queue until somebody leaves or, if told, so much time passes."""

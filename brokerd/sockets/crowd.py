@@ -120,6 +120,10 @@ class Crowd(Generic[M]):
             log.warning("connection dropped", extra=extra)
             greediest.close("buffers_full")
 
+    def make_room(self) -> bool:
+        """Whether one more fits; the oldest that may go is sent away for it."""
+        return not self.is_full or self.evict("too_many_connections")
+
     def evict(self, reason: str) -> bool:
         """Close the oldest connection that may be; False when there is none.
 

@@ -91,7 +91,7 @@ _ALL: Final = (
     Repair(
         "embeddings_base64",
         "embeddings that were asked for in base64 are given so",
-        "Copilot gives numbers, which OpenAI's Node SDK decodes as base64",
+        "Copilot gives numbers, which older versions of OpenAI's Node SDK decode unseen",
         "answer",
     ),
     Repair(

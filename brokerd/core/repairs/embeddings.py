@@ -1,7 +1,7 @@
 """Repair `embeddings_base64`: numbers as base64 of little-endian 32-bit floats.
 
 OpenAI's SDKs ask for it (`encoding_format`, API reference, "Create embeddings"). The Python one
-takes numbers all the same, the Node one decodes what it is given.
+takes numbers all the same, older Node ones decode what they are given.
 """
 
 from __future__ import annotations

@@ -1,0 +1,104 @@
+"""One connection's place in a door: its channel, its turns, and the process at the other end.
+
+Both doors' sessions are one. Whatever else they speak, they wait in the same line, and they die
+with the process that opened them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING
+
+from brokerd.sockets.channel import Channel
+
+
+if TYPE_CHECKING:
+    import socket
+
+    from brokerd.core.peer import Peer
+    from brokerd.sockets.turns import Turns
+
+
+__all__ = ["Seat"]
+
+
+class Seat(ABC):
+    """See the module's docstring; for an admitted, non-blocking socket.
+
+    Nothing is read before `_channel.read_on`.
+    """
+
+    __slots__ = (
+        "_channel", "_ending", "_loop", "_pidfd", "_postponed", "_since", "_turns", "closed",
+        "process",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, peer: Peer, turns: Turns) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._turns = turns
+        self._channel = Channel(
+            sock,
+            on_readable=self._on_readable,
+            on_writable=self._on_writable,
+            on_lost=self._on_lost,
+        )
+        self._postponed = self._ending = False
+        self.closed = False
+        """It is over; nothing can be told any more."""
+        self.process = peer.pid
+        """The number of the process that connected."""
+        self._pidfd = -1 if peer.pidfd is None else peer.pidfd.fileno()
+        if self._pidfd >= 0:  # readable once the process has ended (pidfd_open(2))
+            self._loop.add_reader(self._pidfd, self._on_peer_gone)
+
+    @abstractmethod
+    def close(self, reason: str) -> None:
+        """End it now; closing twice is no error. `reason` is for the log."""
+
+    @abstractmethod
+    def _read(self) -> None:
+        """Read what has arrived, and serve it."""
+
+    @abstractmethod
+    def _on_writable(self) -> None:
+        """Go on: some of what waited was written."""
+
+    @abstractmethod
+    def _on_lost(self) -> None:
+        """Close: the socket is of no more use."""
+
+    def _on_readable(self) -> None:
+        """Read and serve it now, if this round has time for one more."""
+        if self._turns.has_time:
+            self._read()
+        elif not self.closed and self._channel.reading:
+            self._channel.read_on(False)
+            self._postponed = True
+            self._turns.join(self, self._read_late, of=self.process, first=True)
+
+    def _read_late(self) -> None:
+        self._postponed = False
+        self._channel.read_on(True)
+        self._read()
+
+    def _on_peer_gone(self) -> None:
+        """Close now, if this round has time for one more; until its turn nothing more is heard."""
+        if self._turns.has_time:
+            since = self._loop.time()
+            self.close("peer_gone")
+            self._turns.used(self._loop.time() - since)
+            return
+        self._forget_process()
+        self._postponed = False
+        self._ending = True
+        self._channel.read_on(False)
+        self._turns.end(self, partial(self.close, "peer_gone"), of=self.process)
+
+    def _forget_process(self) -> None:
+        """Watch it no longer; what is lent still depends on it."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            self._pidfd = -1
