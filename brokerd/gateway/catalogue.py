@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from brokerd.errors import BrokerError
@@ -41,7 +42,6 @@ class Catalogue:
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._loop = asyncio.get_running_loop
         self._known: dict[str, tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]] = {}
         self._ask_at: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -49,7 +49,7 @@ class Catalogue:
     def now(self, account: str) -> Mapping[str, Mapping[str, Any]] | None:
         """Return id → GitHub's entry; None: wait for `get` first."""
         models = self._proxy.peek_models(account)
-        due = self._loop().time() >= self._ask_at.get(account, 0.0)
+        due = monotonic() >= self._ask_at.get(account, 0.0)
         if not models:  # never had, not to be had, or forgotten with the login that it was had by
             return None if self._known.pop(account, None) or due else {}
         known = self._known.get(account)
@@ -75,7 +75,7 @@ class Catalogue:
     def _ask(self, account: str) -> asyncio.Task[None]:
         task = self._asking.get(account)
         if task is None:
-            task = self._loop().create_task(self._asked(account))
+            task = asyncio.get_running_loop().create_task(self._asked(account))
             self._asking[account] = task
         return task
 
@@ -90,4 +90,4 @@ class Catalogue:
             wait = WITHOUT
         finally:
             self._asking.pop(account, None)
-        self._ask_at[account] = self._loop().time() + wait
+        self._ask_at[account] = monotonic() + wait

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.dialects.dialect import Dialect
@@ -97,7 +98,7 @@ class Completing:
         self._status = 0
         self._usage = UsageTail()
         self._head_seconds: float | None = None
-        self._since = asyncio.get_running_loop().time()
+        self._since = monotonic()
         shop.on_begin()
 
     @property
@@ -175,7 +176,7 @@ class Completing:
             log.error("request not served", exc_info=outcome)
             self._reply(defect(self.dialect))
         else:
-            self._head_seconds = asyncio.get_running_loop().time() - self._since
+            self._head_seconds = monotonic() - self._since
             self._account_used = outcome.account
             self.caller.complete(outcome.account)
             try:
@@ -310,7 +311,7 @@ class Completing:
                 self._account_used,
                 self._model,
                 self._code,
-                asyncio.get_running_loop().time() - self._since,
+                monotonic() - self._since,
                 self._head_seconds,
                 usage,
                 self._spent(usage),

@@ -6,6 +6,7 @@ One timer for all streams, and none while there is no stream: an idle broker doe
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 
@@ -26,7 +27,7 @@ class Quiet(Protocol):
     """A stream."""
 
     last_sent: float
-    """When something was sent last (loop time)."""
+    """When something was sent last (CLOCK_MONOTONIC, seconds)."""
 
     def keep_alive(self) -> None:
         """Send a comment, if the last byte sent was the end of an event."""
@@ -65,7 +66,7 @@ class Keepalive:
         if not self._streams:
             return
         self._set_timer()
-        since = asyncio.get_running_loop().time() - self._seconds() * (LOOKS - 1) / LOOKS
+        since = monotonic() - self._seconds() * (LOOKS - 1) / LOOKS
         for stream in list(self._streams):
             if stream.last_sent <= since:
                 stream.keep_alive()

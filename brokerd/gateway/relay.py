@@ -7,8 +7,8 @@ that says that upstream has died.
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.refusals import explain_event
@@ -45,7 +45,7 @@ class Relay:
 
     __slots__ = (
         "_answer", "_changed", "_closed", "_has_told", "_held", "_is_cut", "_keepalive", "_on_end",
-        "_on_refusal", "_outlet", "_send", "_time", "_usage", "last_sent",
+        "_on_refusal", "_outlet", "_send", "_usage", "last_sent",
     )  # fmt: skip
 
     def __init__(
@@ -70,8 +70,7 @@ class Relay:
         self._on_refusal = on_refusal
         self._held = b""
         self._is_cut = self._has_told = self._closed = False
-        self._time = asyncio.get_running_loop().time
-        self.last_sent = self._time()
+        self.last_sent = monotonic()
 
     def start(self) -> None:
         """Let it flow; it may have ended when this returns."""
@@ -131,7 +130,7 @@ class Relay:
 
     def _pass(self, chunk: bytes) -> None:
         if chunk and not self._closed:
-            self.last_sent = self._time()
+            self.last_sent = monotonic()
             if not self._send(chunk):
                 self._answer.pause()
 

@@ -78,7 +78,7 @@ class Turns:
         self._ending = _Line()
         self._due = False
         self._left = SLICE
-        """Of this round, for those who are served at once."""
+        """Seconds for those who are served at once."""
 
     @property
     def has_time(self) -> bool:
@@ -86,9 +86,14 @@ class Turns:
         return self._left > 0
 
     def used(self, seconds: float) -> None:
-        """Take so much from this round."""
+        """Take so much of what is for those who are served at once.
+
+        It is renewed in the round after it was used up. To do so in every round would have the
+        loop look for events once more each time.
+        """
         self._left -= seconds
-        self._go_on()  # the next round has its own
+        if self._left <= 0:
+            self._go_on()
 
     def join(
         self, who: object, turn: Callable[[], None], *, of: int = 0, first: bool = False

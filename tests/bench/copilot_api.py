@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 
-__all__ = ["NAME", "start"]
+__all__ = ["NAME", "shared"]
 
 NAME = "copilot-api"
 VERSION = "0.7.0"
@@ -41,8 +41,14 @@ globalThis.fetch = (input, init) => {
 """
 
 
-def start(stage: Stage, root: Path, github: str) -> Row | None:
-    """Install and start it; None, with the reason noted, where that cannot be."""
+def shared(stage: Stage, root: Path, github: str) -> Row | None:
+    """Return the one that all cells measure; None, with the reason noted, where that cannot be."""
+    if NAME not in stage.peers:
+        stage.peers[NAME] = _start(stage, root, github)
+    return stage.peers[NAME]
+
+
+def _start(stage: Stage, root: Path, github: str) -> Row | None:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             stage.skip(NAME, f"{program} is missing: apt-get install nodejs npm")

@@ -54,7 +54,7 @@ def prepare(stage: Stage) -> Part:
     others = [plain]
     if not stage.is_smoke:
         github = stage.servers[f"{ours.NAME} github"].log.read_text().strip()
-        peer = copilot_api.start(stage, ROOT, github)
+        peer = copilot_api.shared(stage, ROOT, github)
         others += [peer] if peer else []
     is_full = stage.scale.name == "full"  # else without what takes long and judges nothing
     everybody = [*rows, raw_tcp, by_tcp, *others]

@@ -42,7 +42,7 @@ def prepare(stage: Stage) -> Part:
     everybody = rows
     if not stage.is_smoke:
         github = stage.servers[f"{OURS} github"].log.read_text().strip()
-        peer = copilot_api.start(stage, ROOT, github)
+        peer = copilot_api.shared(stage, ROOT, github)
         everybody = [*rows, *([peer] if peer else [])]
     is_quick = stage.scale.name == "quick"  # then without what takes long and judges nothing
     asked = [
