@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from brokerd.errors import BrokerError
 from brokerd.gateway.session import Session, SessionLimits
-from brokerd.sockets.acceptor import Acceptor
-from brokerd.sockets.crowd import Crowd
 from brokerd.sockets.farewell import Farewells
 from brokerd.sockets.files import shares_now
+from brokerd.sockets.hall import Hall
 from brokerd.sockets.turns import Turns
 
 
@@ -43,7 +42,7 @@ TOTAL_BUFFERS: Final = 128 * 1024 * 1024
 FORBIDDEN: Final = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class HttpDoor:
+class HttpDoor(Hall[Session]):
     """Serves `handler` on listening sockets that others own. One event loop, no threads."""
 
     def __init__(
@@ -61,25 +60,14 @@ class HttpDoor:
         `turns` is the line in which this door's busy clients wait together with those of others.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
+        most = shares_now().http if connections is None else connections
+        super().__init__(most, buffers)
         self._gate = gate
         self._handler = handler
         self._turns = turns or Turns()
         self._limits = limits or SessionLimits()
         self._peer_of: dict[str, PeerOf] = {}
-        most = shares_now().http if connections is None else connections
-        self._crowd: Crowd[Session] = Crowd(most, buffers)
-        self._acceptor = Acceptor(self._crowd, self._admit)
         self._farewells = Farewells()
-
-    @property
-    def connections(self) -> int:
-        """How many are open now."""
-        return len(self._crowd)
-
-    @property
-    def buffered(self) -> int:
-        """Bytes held for all of them together."""
-        return self._crowd.held
 
     @property
     def listeners(self) -> Iterable[str]:
@@ -120,7 +108,7 @@ class HttpDoor:
         self._farewells.close()
         self._gate.catch_up()
 
-    # -- newcomers (`acceptor.Door`) ----------------------------------------------------------
+    # -- newcomers ----------------------------------------------------------------------------
 
     def _admit(self, sock: socket.socket, listener: str) -> None:
         """Close it before a byte is read, or make it a session."""
@@ -160,28 +148,6 @@ class HttpDoor:
 
     # -- what sessions tell -------------------------------------------------------------------
 
-    def session_moved(self, session: Session) -> None:
-        """Keep the order of last words; what it has said keeps it from being evicted no more."""
-        self._crowd.moved(session)
-        if self._acceptor.paused:
-            self.session_idle(session)
-
-    def session_held(self, session: Session) -> None:
-        """Keep the sum of what is held within its bound."""
-        self._crowd.tell_held(session)
-
-    def session_idle(self, session: Session) -> None:
-        """One more that may be evicted, or one less to wait for."""
-        self._crowd.changed()
-        if self._acceptor.waits_for_room and session.idle:
-            self._acceptor.resume()
-
     def session_left(self, sock: socket.socket) -> None:
         """See that its last word arrives."""
         self._farewells.take(sock)
-
-    def session_closed(self, session: Session) -> None:
-        """Forget it."""
-        self._crowd.leave(session)
-        if self._acceptor.paused:
-            self._acceptor.resume()

@@ -19,9 +19,8 @@ from brokerd.rpc.methods.grants import GrantMethods
 from brokerd.rpc.methods.keys import KeyMethods
 from brokerd.rpc.methods.quota import QuotaMethods
 from brokerd.rpc.session import EVENTS_AT_ONCE, Session
-from brokerd.sockets.acceptor import Acceptor
-from brokerd.sockets.crowd import Crowd
 from brokerd.sockets.files import shares_now
+from brokerd.sockets.hall import Hall
 from brokerd.sockets.turns import Turns
 from copilot_broker.wire.limits import CONNECTIONS, TOTAL_BUFFERS, Limits
 
@@ -54,7 +53,7 @@ async def _no_checks() -> Sequence[Check]:
     return ()
 
 
-class RpcServer:
+class RpcServer(Hall[Session]):
     """Serves `broker` on listening sockets that others own. One event loop, no threads."""
 
     def __init__(
@@ -87,6 +86,8 @@ class RpcServer:
         `turns` is the line in which this door's busy callers wait together with those of others.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
+        most = min(CONNECTIONS, shares_now().rpc) if connections is None else connections
+        super().__init__(most, buffers)
         self._gate = gate
         self._peer_of = peer_of
         grants = GrantMethods(
@@ -110,21 +111,8 @@ class RpcServer:
         self._express = ExpressLane(broker, headers_for_client)
         self._limits = limits or Limits(queued_events=EVENTS_AT_ONCE)
         self._turns = turns or Turns()
-        most = min(CONNECTIONS, shares_now().rpc) if connections is None else connections
-        self._crowd: Crowd[Session] = Crowd(most, buffers)
-        self._acceptor = Acceptor(self._crowd, self._admit)
         self._leaving: set[asyncio.Task[None]] = set()
         """Cancelled work of closed connections: the loop itself would let it be collected."""
-
-    @property
-    def connections(self) -> int:
-        """How many are open now."""
-        return len(self._crowd)
-
-    @property
-    def buffered(self) -> int:
-        """Bytes held for all of them together."""
-        return self._crowd.held
 
     async def serve(self, sock: socket.socket, listener: str = "rpc") -> None:
         """Start accepting on a listening socket, which stays the caller's; returns at once.
@@ -195,27 +183,9 @@ class RpcServer:
 
     # -- what sessions tell -------------------------------------------------------------------
 
-    def session_moved(self, session: Session) -> None:
-        """Keep the order of last words; what it has said keeps it from being evicted no more."""
-        self._crowd.moved(session)
-        if self._acceptor.paused:
-            self.session_idle(session)
-
-    def session_held(self, session: Session) -> None:
-        """Keep the sum of what is held within its bound."""
-        self._crowd.tell_held(session)
-
-    def session_idle(self, session: Session) -> None:
-        """One more that may be evicted, or one less to wait for."""
-        self._crowd.changed()
-        if self._acceptor.waits_for_room and session.idle:
-            self._acceptor.resume()
-
     def session_closed(self, session: Session) -> None:
         """Forget it, but not its work that is still being cancelled."""
-        self._crowd.leave(session)
+        super().session_closed(session)
         for task in session.tasks:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
-        if self._acceptor.paused:
-            self._acceptor.resume()
