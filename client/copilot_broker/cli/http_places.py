@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_broker.cli.display import wrapped
 from copilot_broker.cli.report import Refusal, printable, words
-from copilot_broker.wire.address import socket_path
+from copilot_broker.wire.address import http_socket_path
 
 
 if TYPE_CHECKING:
@@ -58,4 +58,4 @@ def base_urls(status: Mapping[str, Any]) -> str:
 
 def http_socket() -> str:
     """Return the path of the HTTP door's socket, beside the broker's own."""
-    return printable(socket_path().rpartition("/")[0] + "/http.sock")
+    return printable(http_socket_path())

@@ -29,6 +29,7 @@ __all__ = [
     "check_peer",
     "connect",
     "connect_once",
+    "http_socket_path",
     "socket_path",
 ]
 
@@ -70,6 +71,12 @@ def socket_path(environ: Mapping[str, str] | None = None) -> str:
             message = f"XDG_RUNTIME_DIR is not set and {folder} is not there"
             raise NoBroker("no_runtime_dir", message)
     return f"{folder}/copilot-broker/broker.sock"
+
+
+def http_socket_path(environ: Mapping[str, str] | None = None) -> str:
+    """Return the path of the HTTP door's socket: beside the broker's own. Raises as that does."""
+    folder, slash, _ = socket_path(environ).rpartition("/")
+    return f"{folder}{slash}http.sock"
 
 
 def _environ() -> Mapping[str, str]:
