@@ -18,14 +18,14 @@ from copilot_broker.wire.address import START_HINT, NoBroker, connect_once, sock
 TYPE_CHECKING = False  # importing `typing` costs more than the rest of this file
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 
 __all__ = ["get"]
 
 HELP = """\
-usage: copilot-cred get [--format raw|json|env|header] [--min-valid SECONDS]
+usage: copilot-cred get [--format FORMAT] [-n] [--min-valid SECONDS]
                         [--min-valid-strict] [--account NAME]
                         [--reject TOKEN_ID] [--error-format human|json]
 
@@ -40,9 +40,17 @@ options:
                         fill-in-the-middle is asked) and cooldown_until (Unix
                         seconds, UTC: Copilot wants no request of this account
                         before that; null: it does)
+  --format header       Authorization: Bearer ...
+  --format curl-config  for curl --config -: that and the headers Copilot wants
   --format env          COPILOT_TOKEN, COPILOT_API_BASE and
                         COPILOT_TOKEN_EXPIRES_AT as quoted shell assignments
-  --format header       Authorization: Bearer ...
+  --prefix NAME         begin them with this instead of COPILOT_
+  --shell sh|fish       whose assignments (default sh)
+  --format git-credential
+                        attributes as git writes them; git itself is better off
+                        with: copilot-cred git-credential
+  --format k8s          an ExecCredential for Kubernetes clients
+  -n                    no newline at the end
   --min-valid SECONDS   the token must live longer than this (default 60); the
                         broker refreshes it when it would not. If no token can
                         live that long, the longest one is printed with a note
@@ -66,8 +74,8 @@ exit codes:
 
 examples:
   TOKEN=$(copilot-cred get) || exit
-  copilot-cred get --format header |
-    curl -H @- https://api.githubcopilot.com/models
+  copilot-cred get --format curl-config |
+    curl --fail-with-body -sS -K - https://api.githubcopilot.com/models
   eval "$(copilot-cred get --format env --min-valid 600)"
 """
 
@@ -102,8 +110,18 @@ JSON_KEYS = (
     "completions_base",
     "cooldown_until",
 )
-FLAGS = ("--min-valid-strict",)
-VALUED = ("--format", "--min-valid", "--account", "--reject", "--error-format")
+FLAGS = ("--min-valid-strict", "-n")
+VALUED = (
+    "--format",
+    "--prefix",
+    "--shell",
+    "--min-valid",
+    "--account",
+    "--reject",
+    "--error-format",
+)
+FORMATS = ("raw", "json", "header", "env", "curl-config", "git-credential", "k8s")
+SHELLS = ("sh", "fish")
 
 
 def get(argv: Sequence[str]) -> int:
@@ -123,8 +141,8 @@ def get(argv: Sequence[str]) -> int:
         if error_format(argv) == "human":
             note(f"{_how_long(lease)}; more than {min_valid:.0f} s was asked for")
     _warn_of_pause(lease.get("cooldown_until"))
-    text = FORMATS[options.get("--format", "raw")](lease)
-    sys.stdout.write(text)
+    text = rendered(lease, options)
+    sys.stdout.write(text[:-1] if "-n" in options else text)
     sys.stdout.flush()
     return 0
 
@@ -149,6 +167,7 @@ def parse(argv: Sequence[str]) -> dict[str, str] | None:
         options[name] = value
     if options.get("--format", "raw") not in FORMATS:
         raise _usage(f"--format is one of {', '.join(FORMATS)}")
+    _check_env(options)
     if options.get("--error-format", "human") not in ("human", "json"):
         raise _usage("--error-format is human or json")
     account = options.get("--account", "default")
@@ -158,6 +177,17 @@ def parse(argv: Sequence[str]) -> dict[str, str] | None:
     if token_id is not None and not _is_token_id(token_id):
         raise _usage("--reject takes a token's id (8 hex digits), never the token itself")
     return options
+
+
+def _check_env(options: dict[str, str]) -> None:
+    """Raise Refusal (usage) when what only `env` has is given elsewhere, or is no good."""
+    if options.get("--format") != "env" and ("--prefix" in options or "--shell" in options):
+        raise _usage("--prefix and --shell belong to --format env")
+    prefix = options.get("--prefix", "_")
+    if not (prefix.isascii() and prefix.isidentifier()):
+        raise _usage("--prefix takes the beginning of a variable's name")
+    if options.get("--shell", "sh") not in SHELLS:
+        raise _usage(f"--shell is one of {', '.join(SHELLS)}")
 
 
 def seconds(text: str) -> float:
@@ -246,26 +276,18 @@ def as_json(lease: dict[str, Any]) -> str:
     return json.dumps(fields) + "\n"
 
 
-def as_env(lease: dict[str, Any]) -> str:
-    """Shell assignments, safe to `eval` whatever the values hold."""
-    values = {
-        "COPILOT_TOKEN": lease["token"],
-        "COPILOT_API_BASE": lease.get("api_base"),
-        "COPILOT_TOKEN_EXPIRES_AT": lease.get("expires_at"),
-    }
-    return "".join(f"{name}={_quoted(str(value))}\n" for name, value in values.items())
+def rendered(lease: dict[str, Any], options: dict[str, str]) -> str:
+    """Return the lease in the format asked for; what other programs read has its own file."""
+    name = options.get("--format", "raw")
+    if name == "raw":
+        return f"{lease['token']}\n"
+    if name == "header":
+        return f"Authorization: Bearer {lease['token']}\n"
+    if name == "json":
+        return as_json(lease)
+    from copilot_broker.cli import lease_formats  # noqa: PLC0415  # as `json` above
 
-
-FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "raw": lambda lease: f"{lease['token']}\n",
-    "json": as_json,
-    "env": as_env,
-    "header": lambda lease: f"Authorization: Bearer {lease['token']}\n",
-}
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\"'\"'") + "'"  # POSIX sh, Quoting: nothing else in '…'
+    return lease_formats.FORMATS[name](lease, options)
 
 
 def _warn_of_pause(until: object) -> None:
