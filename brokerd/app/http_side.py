@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from brokerd.core.access.scopes import HTTP, HTTP_TCP
+from brokerd.core.access.scopes import HTTP, HTTP_RUN, HTTP_TCP
 from brokerd.core.http_guard import SOCKET_HOSTS, hosts_of
 from brokerd.gateway.catalogue import Catalogue
 from brokerd.gateway.collected import Held
@@ -87,7 +87,7 @@ class HttpSide:
         hosts = {HTTP: SOCKET_HOSTS}
         if self._address:
             hosts[HTTP_TCP] = hosts_of(self._address)
-        service = Service(gate, shop, pages, hosts=hosts, keyed=frozenset({HTTP_TCP}))
+        service = Service(gate, shop, pages, hosts=hosts, keyed=frozenset({HTTP_RUN, HTTP_TCP}))
         self._door = HttpDoor(gate, service, turns=turns)
 
     async def serve(self, sock: socket.socket) -> None:
@@ -106,6 +106,14 @@ class HttpSide:
             return
         await self._door.serve(self._tcp, HTTP_TCP, tcp.peer_of_tcp)
         log.info("listening", extra={"SOCKET": self._address})
+
+    async def serve_run(self, sock: socket.socket) -> None:
+        """Serve one run at a listening socket, which stays the caller's."""
+        await self._door.serve(sock, HTTP_RUN, tcp.peer_of_tcp)
+
+    def end_run(self, sock: socket.socket) -> None:
+        """Serve it no longer; who came through it is for the gate to close."""
+        self._door.end(sock)
 
     @property
     def listeners(self) -> list[str]:

@@ -211,6 +211,19 @@ KEY_REVOKED: Final = AuditEvent(
     ("KEY", "COUNT"),
     is_of_peer=False,
 )
+RUN_LEASED: Final = AuditEvent(
+    "run-leased", "acac8747d38b4a2492a2817fdd7f4617", "run leased", ("ADDRESS",)
+)
+RUN_ENDED: Final = AuditEvent(
+    "run-ended",
+    "fb9583ecc25f423f8ea31d6d2a437ec9",
+    "run ended",
+    ("KEY", "REASON", "LIFETIME", "COUNT"),
+    is_of_peer=False,
+)
+KEY_MINTED: Final = AuditEvent(
+    "key-minted", "1e32f8945d3c40f1a2f701108ac1ece0", "key minted", ("LIFETIME",)
+)
 
 EVENTS: Final = tuple(event for event in globals().values() if isinstance(event, AuditEvent))
 """All of them, in the order above."""

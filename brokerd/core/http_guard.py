@@ -12,6 +12,7 @@ This runs for every request: it looks at the head alone, and at each header once
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.loopback import address_of, host_and_port
@@ -57,6 +58,10 @@ _FOREIGN: Final = {
 _FORWARDED: Final = "x-forwarded"
 """How the rest of a proxy's headers begin."""
 
+_ADDRESSES_KEPT: Final = 256
+"""Addresses whose names are remembered: more than there can be runs, and each is asked about with
+every request."""
+
 _NO_BODY: Final = ("GET", "HEAD")
 
 _JSON: Final = re.compile(r"application/json[ \t]*(?:;[\t -+\x2d-~]*)?", re.IGNORECASE)
@@ -88,6 +93,7 @@ def refuse(
     return None
 
 
+@lru_cache(maxsize=_ADDRESSES_KEPT)
 def hosts_of(address: str) -> frozenset[str]:
     """Return what Host may say on a listener, byte for byte.
 

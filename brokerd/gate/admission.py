@@ -14,18 +14,21 @@ from brokerd.core.access import (
     Policy,
     Rates,
     Rule,
+    key_elsewhere,
     key_missing,
     key_revoked,
     peer_gone,
 )
 from brokerd.core.audit import GRANTS_CHANGED, KEY_CREATED, KEY_REVOKED
 from brokerd.core.keys import RANDOM_BYTES, digest_of, text_of
+from brokerd.core.passing import PassingKey
 from brokerd.core.settings import DEFAULT_ACCOUNT
 from brokerd.errors import BrokerError, PermanentError
 from brokerd.gate.backlog import Backlog
 from brokerd.gate.caller import Caller, Ground
 from brokerd.gate.keyed import KeyedCaller
 from brokerd.gate.keyring import Keyring, NoKeys
+from brokerd.gate.passing import PassingKeys
 from brokerd.gate.verdicts import Verdicts
 
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from brokerd.core.keys import Key
     from brokerd.core.peer import Peer
+    from brokerd.gate.keyed import Ring
     from brokerd.ports import KeyStore
 
 
@@ -66,6 +70,8 @@ class Gate:
         self._ground = Ground(Rates(), clock, default_account, Verdicts(clock), Backlog())
         self._keyring = Keyring(keys or NoKeys(), clock, wall)
         self._random = random
+        self.passing = PassingKeys(wall, random, on_change=self._take_rules, expel=self._expel)
+        """The keys that nobody has named: of runs, and minted ones."""
         self._with_keys: dict[Caller, dict[str, KeyedCaller]] = {}
         """Connections that have shown keys, by the keys' digests."""
         try:
@@ -87,8 +93,10 @@ class Gate:
         """Say what this peer could do, and by which rule; nothing is written down."""
         return self._policy.decide(peer, listener)
 
-    def admit(self, peer: Peer, listener: str) -> Caller:
+    def admit(self, peer: Peer, listener: str, at: str = "") -> Caller:
         """Let a peer in that came through this named socket, before a byte of it is read.
+
+        `at` is the address of the run that it came to, where every run has one of its own.
 
         Close the caller in the end. Raises PermanentError (DENIED) when its uid is not allowed or
         its process is gone.
@@ -101,7 +109,7 @@ class Gate:
             assert failure is not None
             verdicts.peer(peer, listener, failure)
             raise PermanentError(failure)
-        return Caller(peer, listener, decision.rights, self._ground)
+        return Caller(peer, listener, decision.rights, self._ground, at=at)
 
     def regrant(self, rules: Iterable[Rule]) -> None:
         """Let these rules hold from now on, for those inside from their next request.
@@ -128,8 +136,8 @@ class Gate:
         """Return this connection's caller with the rights that a key leaves; "" is no key.
 
         To be called for each request that shows one. What it returns is the connection's, and is
-        closed with it. Raises PermanentError, DENIED `key_missing`, `key_unknown`, `key_revoked`
-        or `key_expired`, and the store's where the keys cannot be read.
+        closed with it. Raises PermanentError, DENIED `key_missing`, `key_unknown`, `key_revoked`,
+        `key_elsewhere` or `key_expired`, and the store's where the keys cannot be read.
         """
         digest = digest_of(secret)
         keyed = self._with_keys.get(caller, {}).get(digest)
@@ -144,9 +152,13 @@ class Gate:
         return keyed
 
     def list_keys(self) -> list[tuple[Key, int]]:
-        """Return every key with the tokens that it has used today (UTC); may raise the store's."""
+        """Return every key with the tokens that it has used today (UTC); may raise the store's.
+
+        First the kept ones, then those that pass.
+        """
         self.read_keys()
-        return [(key, self._keyring.spent(key.name)) for key in self._keyring.keys]
+        rings = (self._keyring, self.passing)
+        return [(key, ring.spent(key.name)) for ring in rings for key in ring.keys]
 
     def create_key(self, make: Callable[[int, str], Key]) -> tuple[Key, str]:
         """Keep a new key and return it with its text, which is kept nowhere.
@@ -173,6 +185,10 @@ class Gate:
 
         Raises PermanentError USAGE `key_not_found`, or what the store does.
         """
+        if (passing := self.passing.named(name)) is not None:
+            count = self.passing.revoke(passing)
+            log.info(KEY_REVOKED.message, extra=KEY_REVOKED.extra(KEY=name, COUNT=count))
+            return count
         self.read_keys()
         key = self._keyring.revoke(name)
         self._take_rules()
@@ -188,13 +204,21 @@ class Gate:
     def _keyed(self, caller: Caller, secret: str) -> KeyedCaller:
         if not secret:
             raise PermanentError(key_missing())
-        self.read_keys()
-        key = self._keyring.shown(secret)
+        ring, key = self._shown(secret)
+        # A run's key is good at its run's address, and at that one no other is.
+        if (key.at if isinstance(key, PassingKey) else "") != caller.at:
+            raise PermanentError(key_elsewhere(key.name))
         decision = self._policy.decide(replace(caller.peer, key=key.name), caller.listener)
         if decision.rights is None:
             assert decision.failure is not None
             raise PermanentError(decision.failure)
-        return KeyedCaller(caller, key, decision.rights, self._ground, self._keyring)
+        return KeyedCaller(caller, key, decision.rights, self._ground, ring)
+
+    def _shown(self, secret: str) -> tuple[Ring, Key]:
+        if (passing := self.passing.shown(secret)) is not None:
+            return self.passing, passing
+        self.read_keys()
+        return self._keyring, self._keyring.shown(secret)
 
     def _keep(self, caller: Caller, digest: str, keyed: KeyedCaller) -> None:
         own = self._with_keys.get(caller)
@@ -208,11 +232,21 @@ class Gate:
         del self._with_keys[caller]
 
     def _take_rules(self) -> None:
-        self._policy = replace(self._policy, keys=self._keyring.rules)
+        keys = {**self._keyring.rules, **self.passing.rules}
+        self._policy = replace(self._policy, keys=keys)
         self._ground.rates.keep(self._policy.all_rules)
 
     def _expel(self, key: Key) -> int:
-        """Close what uses a key that does not hold any more; return how many connections."""
+        """Close what uses a key that does not hold any more; return how many connections.
+
+        At a run's address that is everybody: without the key too.
+        """
+        if isinstance(key, PassingKey) and key.at:
+            there = [each for each in self._ground.inside if each.at == key.at]
+            for caller in there:
+                if caller.on_revoked is not None:
+                    caller.on_revoked()
+            return len(there)
         decision = Decision(None, key_revoked(key.name), ())
         using = [own[key.digest] for own in self._with_keys.values() if key.digest in own]
         for keyed in using:

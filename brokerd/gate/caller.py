@@ -71,11 +71,14 @@ class Caller:
         rights: Rights,
         ground: Ground,
         *,
+        at: str = "",
         within: Caller | None = None,
     ) -> None:
         """`within` is the connection's caller for one that only adds a key to it."""
         self.peer = peer
         self.listener = listener
+        self.at = at
+        """The address of the run that it came to; "" where the listener's name says all."""
         self.rights = rights
         self.models_matter = bool(rights.models)
         """Whether `check` wants to know the model of a completion."""

@@ -7,7 +7,7 @@ keys on one connection are still one connection.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from brokerd.core.access import key_expired
 from brokerd.errors import TransientError
@@ -15,40 +15,56 @@ from brokerd.gate.caller import Caller
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from brokerd.core.access import Policy, Rights
     from brokerd.core.keys import Key
+    from brokerd.errors import Failure
     from brokerd.gate.caller import Ground
-    from brokerd.gate.keyring import Keyring
 
 
-__all__ = ["KeyedCaller"]
+__all__ = ["KeyedCaller", "Ring"]
+
+
+class Ring(Protocol):
+    """Where a key hangs: with the kept ones, or with those that pass."""
+
+    wall: Callable[[], float]
+    """Unix seconds."""
+
+    def over_budget(self, key: Key) -> Failure | None:
+        """Why it may not go on today."""
+        ...
+
+    def spend(self, name: str, tokens: int) -> None:
+        """Count what it has used; of a key that there is not any more nothing is kept."""
+        ...
 
 
 class KeyedCaller(Caller):
     """See the module's docstring. `on_revoked` is the connection's, unless the door sets it."""
 
-    def __init__(
-        self, of: Caller, key: Key, rights: Rights, ground: Ground, keyring: Keyring
-    ) -> None:
+    def __init__(self, of: Caller, key: Key, rights: Rights, ground: Ground, ring: Ring) -> None:
         """`of` is the connection's own caller, whose process this one lends."""
-        super().__init__(replace(of.peer, key=key.name), of.listener, rights, ground, within=of)
+        peer = replace(of.peer, key=key.name)
+        super().__init__(peer, of.listener, rights, ground, at=of.at, within=of)
         self.key = key
         self.account = key.account
         self._of: Caller | None = of
-        self._keyring = keyring
+        self._ring = ring
         self.on_revoked = self._close_connection
 
     def prove_valid(self) -> None:
         """Raise PermanentError (DENIED): the key was revoked, or it has expired by now."""
         if self._revoked is not None:
             self._deny("http.request", self._revoked)
-        if self.key.is_expired(self._keyring.wall()):
+        if self.key.is_expired(self._ring.wall()):
             self._deny("http.request", key_expired(self.key.name))
 
     def check(self, operation: str, account: object = None, model: object = None) -> None:
         """Do as the caller does, and hold to the budget: TransientError `key_budget`."""
         if self.key.budget is not None and operation == "completion.create":
-            failure = self._keyring.over_budget(self.key)
+            failure = self._ring.over_budget(self.key)
             if failure is not None and self._refuse(operation, account, model) is None:
                 self.tell_denied(operation, failure)
                 raise TransientError(failure)
@@ -56,7 +72,7 @@ class KeyedCaller(Caller):
 
     def spend(self, tokens: int) -> None:
         """Count tokens against the key's budget, and for `key list`."""
-        self._keyring.spend(self.key.name, tokens)
+        self._ring.spend(self.key.name, tokens)
 
     def redecide(self, policy: Policy) -> None:
         """Hold to new rules, unless the key does not hold any more at all."""

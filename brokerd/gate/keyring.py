@@ -12,17 +12,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from brokerd.core.access import key_budget, key_revoked, key_unknown
-from brokerd.core.keys import (
-    KEYS_MAX,
-    KeptKeys,
-    Spent,
-    day_of,
-    digest_of,
-    rule_of,
-    until_next_day,
-)
+from brokerd.core.access import key_revoked, key_unknown
+from brokerd.core.keys import KEYS_MAX, KeptKeys, digest_of, rule_of
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
+from brokerd.gate.purse import Purse
 
 
 if TYPE_CHECKING:
@@ -70,7 +63,7 @@ class Keyring:
         self._is_read = False
         self._by_digest: dict[str, Key] = {}
         self._revoked: dict[str, str] = {}
-        self._spent: dict[str, Spent] = {}
+        self._purse = Purse(wall)
         self._is_owed = False
         """Whether something was spent that is not written."""
         self._write_at = float("-inf")
@@ -94,7 +87,7 @@ class Keyring:
         kept = self._store.load()
         self._by_digest = {key.digest: key for key in kept.keys}
         self._revoked = dict(kept.revoked)
-        self._spent = {name: each for name, each in kept.spent.items() if self.named(name)}
+        self._purse.put({name: each for name, each in kept.spent.items() if self.named(name)})
         self._is_read = True
         return True
 
@@ -139,7 +132,8 @@ class Keyring:
 
     def _replace(self, old: Key | None, new: Key | None) -> None:
         """Write first: what could not be written does not hold."""
-        by_digest, revoked, spent = dict(self._by_digest), dict(self._revoked), dict(self._spent)
+        by_digest, revoked = dict(self._by_digest), dict(self._revoked)
+        spent = dict(self._purse.all)
         if old is not None:
             del by_digest[old.digest]
             spent.pop(old.name, None)
@@ -149,37 +143,35 @@ class Keyring:
         if new is not None:
             by_digest[new.digest] = new
         self._store.save(KeptKeys(tuple(by_digest.values()), spent, revoked))
-        self._by_digest, self._revoked, self._spent = by_digest, revoked, spent
+        self._by_digest, self._revoked = by_digest, revoked
+        self._purse.put(spent)
         self._written()
 
     # -- what they spend ----------------------------------------------------------------------
 
     def spent(self, name: str) -> int:
         """Return the tokens that a key has used today (UTC)."""
-        found = self._spent.get(name)
-        return found.tokens if found is not None and found.day == day_of(self.wall()) else 0
+        return self._purse.spent(name)
 
     def spend(self, name: str, tokens: int) -> None:
         """Add to that; of a key that there is not any more nothing is kept."""
         if tokens <= 0 or self.named(name) is None:
             return
-        self._spent[name] = Spent(day_of(self.wall()), self.spent(name) + tokens)
+        self._purse.add(name, tokens)
         self._is_owed = True
         if self._clock() >= self._write_at:
             self.write()
 
     def over_budget(self, key: Key) -> Failure | None:
         """Why it may not go on today: its budget is used up."""
-        if key.budget is None or self.spent(key.name) < key.budget:
-            return None
-        return key_budget(key.name, key.budget, until_next_day(self.wall()))
+        return self._purse.over_budget(key)
 
     def write(self) -> None:
         """Write what was spent since the last time. An error is logged: the next write has it."""
         if not self._is_owed:
             return
         try:
-            self._store.save(KeptKeys(self.keys, self._spent, self._revoked))
+            self._store.save(KeptKeys(self.keys, self._purse.all, self._revoked))
         except BrokerError as error:
             log.warning("spent tokens not written", extra={"REASON": error.failure.message})
             self._write_at = self._clock() + WRITE_EVERY

@@ -13,6 +13,8 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
+from brokerd.core.access.scopes import HTTP_RUN
+from brokerd.core.loopback import address_of
 from brokerd.errors import BrokerError
 from brokerd.gateway.session import Session, SessionLimits
 from brokerd.sockets.farewell import Farewells
@@ -83,6 +85,10 @@ class HttpDoor(Hall[Session]):
         self._peer_of[listener] = peer_of
         self._acceptor.serve(sock, listener)
 
+    def end(self, sock: socket.socket) -> None:
+        """Serve a listening socket no longer; who came through it stays. Once is enough."""
+        self._acceptor.end(sock)
+
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancellation
         """Let what is under way end, answer what has arrived, then close every connection.
 
@@ -114,13 +120,14 @@ class HttpDoor(Hall[Session]):
         """Close it before a byte is read, or make it a session."""
         is_tcp = sock.family != socket.AF_UNIX
         try:
+            at = address_of(*sock.getsockname()) if listener == HTTP_RUN else ""
             peer = self._peer_of[listener](sock)
         except OSError as error:
             log.warning("peer unknown", extra={"LISTENER": listener, "REASON": str(error)})
             self._turn_away(sock, is_tcp=is_tcp)
             return
         try:
-            caller = self._gate.admit(peer, listener)
+            caller = self._gate.admit(peer, listener, at)
         except BrokerError:  # the gate has written it down
             peer.close()
             self._turn_away(sock, is_tcp=is_tcp)

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.dialects.dialect import Dialect
-from brokerd.core.http_guard import refuse
+from brokerd.core.http_guard import hosts_of, refuse
 from brokerd.core.setting_checks import NotAllowedError, account_name
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gateway.completing import Completing
@@ -54,6 +54,7 @@ class Service:
     ) -> None:
         """`pages` answers all but completions; `hosts` are each listener's own names.
 
+        A run's are those of its address.
         `keyed` names the listeners where everybody has to show a key.
         """
         self._gate = gate
@@ -90,7 +91,8 @@ class Service:
         self, method: str, headers: Mapping[str, str], has_body: bool, caller: Caller
     ) -> bool:
         """See `Handler.refuses`."""
-        reason = refuse(method, headers, self._hosts[caller.listener], has_body=has_body)
+        hosts = hosts_of(caller.at) if caller.at else self._hosts[caller.listener]
+        reason = refuse(method, headers, hosts, has_body=has_body)
         if reason is not None:
             caller.tell_denied("http.request", _hostile(reason))
         return reason is not None

@@ -70,6 +70,11 @@ class Acceptor:
         if not self.paused:
             asyncio.get_running_loop().add_reader(sock, self._on_newcomer, sock)
 
+    def end(self, sock: socket.socket) -> None:
+        """Accept no more at that one; where nothing was accepted that is no error."""
+        if self._listeners.pop(sock, None) is not None and not self.paused:
+            asyncio.get_running_loop().remove_reader(sock)
+
     def stop(self) -> None:
         """Leave newcomers in the queues, for whoever serves next; stopping twice is no error."""
         if self._listeners:

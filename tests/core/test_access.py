@@ -72,7 +72,9 @@ MATRIX = {
     "grant.explain": (True, True, True),
     "grant.list": (True, False, False),
     "key.create": (True, False, False),
+    "key.lease": (True, False, False),
     "key.list": (True, False, False),
+    "key.mint": (True, False, False),
     "key.revoke": (True, False, False),
     "http.request": (True, True, True),
 }
@@ -571,4 +573,5 @@ def test_direct_mode_by_choice_and_by_the_kind_of_login_are_both_mended_by_its_h
 
 
 def test_the_listeners_are_those_of_the_units():
-    assert dict(LISTENER_SCOPES) == {"rpc": ADMIN, "http": COMPLETE, "http-tcp": COMPLETE}
+    http = dict.fromkeys(("http", "http-tcp", "http-run"), COMPLETE)
+    assert dict(LISTENER_SCOPES) == {"rpc": ADMIN, **http}

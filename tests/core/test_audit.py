@@ -33,6 +33,9 @@ IDS = {
     "unlocked": "2feaaa41e34746ed93c57581e1705f60",
     "key-created": "1c8a49824b504500a784bf74dba51dd8",
     "key-revoked": "9e0e7d53c14e4ad3ae51bd6198ae659b",
+    "run-leased": "acac8747d38b4a2492a2817fdd7f4617",
+    "run-ended": "fb9583ecc25f423f8ea31d6d2a437ec9",
+    "key-minted": "1e32f8945d3c40f1a2f701108ac1ece0",
 }
 PEER = dict.fromkeys(PEER_FIELDS, "")
 

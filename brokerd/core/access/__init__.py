@@ -9,6 +9,7 @@ from __future__ import annotations
 from brokerd.core.access.deciding import Decision, Policy, Step
 from brokerd.core.access.key_refusals import (
     key_budget,
+    key_elsewhere,
     key_expired,
     key_missing,
     key_revoked,
@@ -41,6 +42,7 @@ __all__ = [
     "Step",
     "direct_mode",
     "key_budget",
+    "key_elsewhere",
     "key_expired",
     "key_missing",
     "key_revoked",

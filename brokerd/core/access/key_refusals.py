@@ -7,7 +7,14 @@ from typing import Final
 from brokerd.errors import ErrorClass, Failure
 
 
-__all__ = ["key_budget", "key_expired", "key_missing", "key_revoked", "key_unknown"]
+__all__ = [
+    "key_budget",
+    "key_elsewhere",
+    "key_expired",
+    "key_missing",
+    "key_revoked",
+    "key_unknown",
+]
 
 _MAKE: Final = "Make one and send it as a Bearer token or x-api-key: copilot-cred key create NAME"
 
@@ -20,6 +27,16 @@ def key_missing() -> Failure:
 def key_unknown() -> Failure:
     """Say that no key is this one; nothing of what was sent is repeated."""
     return _denied("key_unknown", "the key in the request is none of the broker's", _MAKE)
+
+
+def key_elsewhere(name: str) -> Failure:
+    """Say that the key is not for this address: a run's is good at that run's own alone."""
+    return _denied(
+        "key_elsewhere",
+        f"the key {name} is not for this address",
+        "The key of a run is good at the address of that run, and no other key is. "
+        "Start the program with: copilot-cred exec -- COMMAND",
+    )
 
 
 def key_expired(name: str) -> Failure:
@@ -44,6 +61,8 @@ def key_budget(name: str, budget: int, retry_after: float) -> Failure:
 
 
 def _anew(name: str) -> str:
+    if ":" in name:  # of a passing key, which nobody has named
+        return "Ask for another one: copilot-cred get --model MODEL"
     return f"Make another one: copilot-cred key create {name}"
 
 

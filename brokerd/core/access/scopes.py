@@ -21,6 +21,7 @@ __all__ = [
     "COUNTED",
     "HTTP",
     "HTTP_DOORS",
+    "HTTP_RUN",
     "HTTP_TCP",
     "LISTENER_SCOPES",
     "OF_AN_ACCOUNT",
@@ -53,11 +54,19 @@ HTTP: Final = "http"
 HTTP_TCP: Final = "http-tcp"
 """The HTTP door on loopback TCP, where there is one (`[http] tcp`); it wants a key."""
 
-HTTP_DOORS: Final = frozenset({HTTP, HTTP_TCP})
+HTTP_RUN: Final = "http-run"
+"""The HTTP door on loopback TCP for one run of a program (`copilot-cred exec`), with its key."""
+
+HTTP_DOORS: Final = frozenset({HTTP, HTTP_TCP, HTTP_RUN})
 """The listeners of the HTTP door, which lends no token and administers nothing, whatever rules."""
 
 LISTENER_SCOPES: Mapping[str, Scope] = MappingProxyType(
-    {"rpc": Scope.ADMIN, HTTP: Scope.COMPLETE, HTTP_TCP: Scope.COMPLETE}
+    {
+        "rpc": Scope.ADMIN,
+        HTTP: Scope.COMPLETE,
+        HTTP_TCP: Scope.COMPLETE,
+        HTTP_RUN: Scope.COMPLETE,
+    }
 )
 """What each named socket gives; any further socket gives `status`."""
 
@@ -84,6 +93,8 @@ OPERATIONS: Mapping[str, Scope | None] = MappingProxyType(
         "grant.explain": Scope.STATUS,
         "grant.list": Scope.ADMIN,
         "key.create": Scope.ADMIN,
+        "key.lease": Scope.ADMIN,
+        "key.mint": Scope.ADMIN,
         "key.list": Scope.ADMIN,
         "key.revoke": Scope.ADMIN,
         "http.request": Scope.STATUS,

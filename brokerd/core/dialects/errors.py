@@ -47,6 +47,7 @@ _BY_CLASS: Final = {
 _BY_CODE: Final = {
     "key_missing": 401,
     "key_unknown": 401,
+    "key_elsewhere": 401,
     "key_expired": 401,
     "key_revoked": 401,
     "model_not_found": 404,

@@ -48,6 +48,9 @@ _EVENTS = (
     Event("unlocked", "2feaaa41e34746ed93c57581e1705f60", "unlocked"),
     Event("key-created", "1c8a49824b504500a784bf74dba51dd8", "key created"),
     Event("key-revoked", "9e0e7d53c14e4ad3ae51bd6198ae659b", "key revoked"),
+    Event("run-leased", "acac8747d38b4a2492a2817fdd7f4617", "run leased"),
+    Event("run-ended", "fb9583ecc25f423f8ea31d6d2a437ec9", "run ended"),
+    Event("key-minted", "1e32f8945d3c40f1a2f701108ac1ece0", "key minted"),
 )
 
 BY_ID = {event.message_id: event for event in _EVENTS}
@@ -61,6 +64,7 @@ NUMBERS = frozenset({"COUNT", "LATENCY_USEC", "LIFETIME", "PEER_PID", "PEER_UID"
 
 FIELDS = NUMBERS | {
     "ACCOUNT",
+    "ADDRESS",
     "CLIENT",
     "ERROR_CODE",
     "HOLDS",

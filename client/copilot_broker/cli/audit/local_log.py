@@ -11,15 +11,16 @@ import os
 import stat
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from copilot_broker.cli.audit.events import BY_NAME
 from copilot_broker.cli.audit.records import Record, of_broker
+from copilot_broker.cli.state import state_folder
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from copilot_broker.cli.audit.records import Query
 
@@ -33,11 +34,8 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def log_path(environ: Mapping[str, str]) -> Path:
-    """Return where the broker keeps it: in its state folder (XDG Base Directory 0.8)."""
-    base = environ.get("XDG_STATE_HOME", "")
-    if not base.startswith("/"):
-        base = str(Path(environ.get("HOME") or Path.home()) / ".local" / "state")
-    return Path(base) / "copilot-broker" / "audit.jsonl"
+    """Return where the broker keeps it: in its state folder."""
+    return state_folder(environ) / "audit.jsonl"
 
 
 class LocalLog:

@@ -132,6 +132,13 @@ def _what(record: Record) -> str:
             return f"{get('KEY')}{f' for {_life(lasts)}' if lasts not in {'', '0'} else ''}"
         case "key-revoked":
             return f"{get('KEY')}, {_times(get('COUNT'), 'connection')} closed"
+        case "run-leased":
+            return get("ADDRESS")
+        case "run-ended":
+            closed = _times(get("COUNT"), "connection")
+            return f"{get('KEY')} after {_life(get('LIFETIME'))}: {get('REASON')}, {closed} closed"
+        case "key-minted":
+            return f"for {_life(get('LIFETIME'))}"
         case "tokens-dropped":
             return f"{_times(get('COUNT'), 'token')}: {get('REASON')}"
         case "refreshed":
