@@ -18,6 +18,7 @@ from copilot_broker.cli import (
     audit,
     chat,
     doctor,
+    git_credential,
     grants,
     imports,
     key,
@@ -69,6 +70,7 @@ FAMILIES = (
     audit,
     chat,
     api,
+    git_credential,
 )
 """In the order of `--help`."""
 
