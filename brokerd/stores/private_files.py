@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["MAX_BYTES", "make_folder", "read", "remove", "replace", "set_aside", "state_dir"]
+__all__ = [
+    "MAX_BYTES",
+    "failed",
+    "make_folder",
+    "open_file",
+    "read",
+    "remove",
+    "replace",
+    "set_aside",
+    "state_dir",
+]
 
 MAX_BYTES = 256 * 1024
 """A login is under 1 KiB and an index of a hundred accounts under 32; more is not ours."""
@@ -57,12 +67,36 @@ def make_folder(folder: Path) -> None:
             missing.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise _cannot("make", folder, error) from error
+        raise failed("make", folder, error) from error
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         raise _unsafe(
             folder, "is not a folder of its own", f"Move it away: mv {folder} {folder}.old"
         )
     _check_owner_and_mode(folder, found, 0o700)
+
+
+def open_file(path: Path, flags: int) -> int:
+    """Return the descriptor of a file that is ours alone, opened with these flags of open(2).
+
+    One that `O_CREAT` makes is 0600. Raises FileNotFoundError, PermanentError when it is unsafe,
+    TransientError when the disk fails.
+    """
+    always = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags | always, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _unsafe(path, "is a symbolic link", f"Remove it: rm {path}") from error
+        verb = "read" if flags & os.O_ACCMODE == os.O_RDONLY else "write"
+        raise failed(verb, path, error) from error
+    try:
+        _check_file(path, os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def read(path: Path) -> bytes | None:
@@ -71,22 +105,14 @@ def read(path: Path) -> bytes | None:
     Raises PermanentError when it is unsafe, TransientError when the disk fails.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _unsafe(path, "is a symbolic link", f"Remove it: rm {path}") from error
-        raise _cannot("read", path, error) from error
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):  # Python itself would open no folder
-            raise _unsafe(path, "is not a regular file", f"Move it away: mv {path} {path}.old")
-        _check_owner_and_mode(path, found, 0o600)
         with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _cannot("read", path, error) from error
+        raise failed("read", path, error) from error
     finally:
         os.close(fd)
     if len(data) > MAX_BYTES:
@@ -114,7 +140,7 @@ def replace(path: Path, data: bytes) -> None:
                 raise
             os.fsync(folder)
     except OSError as error:
-        raise _cannot("write", path, error) from error
+        raise failed("write", path, error) from error
 
 
 def remove(path: Path) -> None:
@@ -127,7 +153,7 @@ def remove(path: Path) -> None:
     except FileNotFoundError:
         return  # no folder, no file
     except OSError as error:
-        raise _cannot("remove", path, error) from error
+        raise failed("remove", path, error) from error
 
 
 def set_aside(path: Path) -> Path:
@@ -139,7 +165,7 @@ def set_aside(path: Path) -> Path:
             os.rename(path.name, aside.name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
     except OSError as error:
-        raise _cannot("set aside", path, error) from error
+        raise failed("set aside", path, error) from error
     return aside
 
 
@@ -173,6 +199,12 @@ def _unlink(name: str, folder: int) -> None:
         return
 
 
+def _check_file(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):  # Python itself would open no folder
+        raise _unsafe(path, "is not a regular file", f"Move it away: mv {path} {path}.old")
+    _check_owner_and_mode(path, found, 0o600)
+
+
 def _check_owner_and_mode(path: Path, found: os.stat_result, mode: int) -> None:
     if found.st_uid != os.geteuid():
         raise _unsafe(
@@ -189,7 +221,8 @@ def _unsafe(path: Path, what: str, hint: str) -> PermanentError:
     )
 
 
-def _cannot(verb: str, path: Path, error: OSError) -> BrokerError:
+def failed(verb: str, path: Path, error: OSError) -> BrokerError:
+    """Return what to raise where the disk does not let us: with the command that mends it."""
     text = f"cannot {verb} {path}: {error.strerror or error}"
     if error.errno in _PASSING:
         hint = f"Make room or repair the disk: df -h {path.parent}"
