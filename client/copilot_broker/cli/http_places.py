@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-__all__ = ["base_urls", "http_lines", "http_socket"]
+__all__ = ["base_urls", "http_lines", "http_socket", "tcp_door"]
 
 NO_TCP = """\
 Nothing is served by TCP. For that set [http] tcp = "127.0.0.1:4141" in
@@ -40,20 +40,27 @@ def base_urls(status: Mapping[str, Any]) -> str:
     """Return, in lines, what programs take as their base URL."""
     http = status.get("http")
     http = http if isinstance(http, Mapping) else {}
-    error = Refusal.from_map(http.get("error"))
-    told = NO_TCP
-    if http.get("tcp"):
-        tcp = printable(http["tcp"])
+    tcp, told = tcp_door(status)
+    if not told:
         told = (
             f"Base URL for OpenAI's API:     http://{tcp}/v1\n"
             f"         for Anthropic's API:  http://{tcp}\n"
         )
-    if error is not None:
-        told = "".join(f"{wrapped(line, hanging='  ')}\n" for line in words(error, "but now"))
     if http.get("socket"):
         told += "Over this socket no key is needed, and it is http://localhost/v1:\n"
         told += f"  {http_socket()}\n"
     return told
+
+
+def tcp_door(status: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the address of the TCP door, if one is set, and in lines why it is not served."""
+    http = status.get("http")
+    http = http if isinstance(http, Mapping) else {}
+    tcp = printable(http["tcp"]) if http.get("tcp") else None
+    error = Refusal.from_map(http.get("error"))
+    if error is not None:
+        return tcp, "".join(f"{wrapped(line, hanging='  ')}\n" for line in words(error, "but now"))
+    return tcp, "" if tcp else NO_TCP
 
 
 def http_socket() -> str:
