@@ -21,7 +21,7 @@ from copilot_broker.http.clients import (
     http_client,
     openai_client,
 )
-from copilot_broker.http.transport import transport
+from copilot_broker.http.transports import transport
 
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from copilot_broker.http.family import httpx_of, sdk
-from copilot_broker.http.transport import transport
+from copilot_broker.http.transports import transport
 
 
 if TYPE_CHECKING:

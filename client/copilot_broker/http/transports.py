@@ -73,7 +73,8 @@ def transport(kind: type[_T], *, path: str | os.PathLike[str] | None = None) -> 
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=IDLE_CONNECTIONS)
     # no TLS there: with httpx's own context each transport would load the machine's authorities
     verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made: _T = _checked(kind)(uds=where, trust_env=False, verify=verify, limits=limits)
+    base: Any = kind
+    made: _T = _checked(base)(uds=where, trust_env=False, verify=verify, limits=limits)
     return made
 
 
