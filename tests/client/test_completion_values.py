@@ -20,7 +20,8 @@ from copilot_broker import (
     UsageError,
 )
 from copilot_broker.calls import completion
-from copilot_broker.calls.completion import body_of, is_error, text_in
+from copilot_broker.calls.answers import is_error, text_in
+from copilot_broker.calls.completion import body_of
 from copilot_broker.calls.models import ModelList
 
 
@@ -88,7 +89,8 @@ def test_body_too_large_for_the_wire_is_not_sent(monkeypatch):
         ({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hi"}}, "Hi"),
         ({"type": "content_block_delta", "delta": {"thinking": "Hm"}}, ""),
         ({"type": "message_start", "message": {"content": []}}, ""),
-        ({"type": "response.output_text.delta", "delta": "of another API"}, ""),
+        ({"type": "response.output_text.delta", "delta": "of another API"}, "of another API"),
+        ({"type": "response.function_call_arguments.delta", "delta": "{}"}, ""),
         ({"choices": []}, ""),
         ({"choices": None}, ""),
         ({"choices": [None, 1]}, ""),
@@ -122,6 +124,10 @@ def test_text_is_text_whatever_the_answer_holds(value):
         ({"error": "slow down"}, True),
         ({"choices": [], "error": None}, False),
         ({"choices": []}, False),
+        ({"type": "error", "code": "x", "message": "slow down"}, True),
+        ({"type": "response.failed", "response": {"error": {"code": "x"}}}, True),
+        ({"type": "response.created", "error": None, "delta": {}}, False),
+        ({"type": ["error"]}, False),
     ],
 )
 def test_error_among_the_events_is_told_from_others(event, is_one):

@@ -1,8 +1,7 @@
 """A completion as it goes out and as it comes back; both clients use it.
 
 Nothing is changed on the way: the body that is sent is the body that was given, and the body that
-came back is upstream's own. Only `text` looks inside, and it forgives what Copilot is known for:
-several choices where one was asked for, choices without index, content that is null.
+came back is upstream's own. Only `text` looks inside (`answers`).
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from copilot_broker.calls.answers import is_error, text_in
 from copilot_broker.calls.events import LOOK_HINT
 from copilot_broker.calls.refusals import broken_off, refusal_from, unexplained
 from copilot_broker.errors import InternalError, UpstreamRefused, UsageError
@@ -24,9 +24,7 @@ __all__ = [
     "Completion",
     "body_of",
     "head_of",
-    "is_error",
     "refusal_in",
-    "text_in",
 ]
 
 Body = bytes | bytearray | memoryview | str | Mapping[str, Any]
@@ -84,7 +82,7 @@ class Completion:
 
     @property
     def text(self) -> str:
-        """The first choice's text, "" when it has none (it calls tools, say).
+        """The answer's text, the first choice's of several; "" for none (it calls tools, say).
 
         Raises UpstreamRefused when there is no completion to take it from, InternalError.
         """
@@ -116,11 +114,6 @@ def refusal_in(result: Mapping[str, Any]) -> UpstreamRefused | None:
     return explained or (None if 200 <= status < 300 else unexplained(status))
 
 
-def is_error(event: Mapping[str, Any]) -> bool:
-    """Whether an event of a stream, or an answer under 200, is an error."""
-    return bool(event.get("error"))
-
-
 def body_of(body: Body) -> bytes:
     """Return the bytes to send. Raises UsageError `bad_body`, `body_too_large`."""
     try:
@@ -136,34 +129,6 @@ def body_of(body: Body) -> bytes:
         message = f"a body has at most {MAX_BODY} bytes, this one {len(data)}"
         raise UsageError("body_too_large", message, "Shorten the prompt")
     return data
-
-
-def text_in(event: Mapping[str, Any]) -> str:
-    """Return what a completion, or one event of a stream, adds to the first choice's text.
-
-    Some models answer in the shape of Anthropic's Messages API, which knows no choices.
-    """
-    choices = event.get("choices")
-    if choices is None:
-        delta = event.get("delta")
-        said = [delta] if isinstance(delta, Mapping) else event.get("content")
-        return _text_of(said)
-    for position, choice in enumerate(choices if isinstance(choices, list) else []):
-        if not isinstance(choice, Mapping) or choice.get("index", position) not in (0, None):
-            continue
-        said = choice.get("delta") or choice.get("message")
-        if isinstance(said, Mapping) and (text := _text_of(said.get("content"))):
-            return text
-    return ""
-
-
-def _text_of(content: object) -> str:
-    """Content is text, null, or parts of which some are text."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _bad_answer() -> InternalError:

@@ -15,10 +15,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-__all__ = ["CHAT_PATH", "Model", "default_model", "read_models"]
+__all__ = [
+    "CHAT_PATH",
+    "MESSAGES_PATH",
+    "RESPONSES_PATH",
+    "Model",
+    "Vision",
+    "default_model",
+    "read_models",
+]
 
 CHAT_PATH = "/chat/completions"
 """What a model for chat speaks that names no endpoints."""
+RESPONSES_PATH = "/responses"
+MESSAGES_PATH = "/v1/messages"
+
+SPOKEN = (CHAT_PATH, RESPONSES_PATH, MESSAGES_PATH)
+"""What copilot-cred can ask on, the one that says most first."""
+
+
+@dataclass(frozen=True)
+class Vision:
+    """What pictures a model takes; None or empty: GitHub does not say."""
+
+    count: int | None = None
+    """At most, in one prompt."""
+    size: int | None = None
+    """Bytes of each at most."""
+    types: tuple[str, ...] = ()
+    """Media types."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +64,8 @@ class Model:
     multiplier: float | None = None
     """Premium requests that one turn of the person costs."""
     endpoints: tuple[str, ...] = ()
-    vision: bool = False
+    vision: Vision | None = None
+    """None: it takes no pictures."""
     tools: bool = False
     policy: str = ""
     """`enabled`, or what keeps it from being used; empty: nothing does."""
@@ -63,8 +89,13 @@ class Model:
 
     @property
     def is_usable(self) -> bool:
-        """Whether `copilot-cred chat` can have it answer."""
-        return self.type in {"", "chat"} and self.is_enabled and CHAT_PATH in self.endpoints
+        """Whether `copilot-cred chat` and `complete` can have it answer."""
+        return self.type in {"", "chat"} and self.is_enabled and self.endpoint is not None
+
+    @property
+    def endpoint(self) -> str | None:
+        """The one that copilot-cred asks it on; None: it speaks none that is known here."""
+        return next((path for path in SPOKEN if path in self.endpoints), None)
 
 
 def read_models(entries: Iterable[object]) -> list[Model]:
@@ -111,7 +142,7 @@ def _read(entry: object) -> Model | None:
         output=_count(limits.get("max_output_tokens")),
         multiplier=_number(billing.get("multiplier")),
         endpoints=_endpoints(entry.get("supported_endpoints"), kind),
-        vision=supports.get("vision") is True,
+        vision=_vision(_map(limits, "vision")) if supports.get("vision") is True else None,
         tools=supports.get("tool_calls") is True,
         policy=_text(policy.get("state")),
         terms=_text(policy.get("terms")),
@@ -119,6 +150,15 @@ def _read(entry: object) -> Model | None:
         in_picker=entry.get("model_picker_enabled") is not False,
         is_default=entry.get("is_chat_default") is True,
         is_fallback=entry.get("is_chat_fallback") is True,
+    )
+
+
+def _vision(limits: Mapping[str, object]) -> Vision:
+    types = limits.get("supported_media_types")
+    return Vision(
+        _count(limits.get("max_prompt_images")),
+        _count(limits.get("max_prompt_image_size")),
+        tuple(text for text in map(_text, types) if text) if isinstance(types, list) else (),
     )
 
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from copilot_broker import calls
-from copilot_broker.calls.completion import head_of, is_error, refusal_in, text_in
+from copilot_broker.calls.answers import is_error, text_in
+from copilot_broker.calls.completion import head_of, refusal_in
 from copilot_broker.calls.events import EventReader
 from copilot_broker.calls.refusals import broken_off, refusal_of, unexplained
 from copilot_broker.errors import CopilotBrokerError, InternalError, error_from

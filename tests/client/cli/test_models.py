@@ -177,12 +177,14 @@ def test_no_models_at_all_names_the_next_step(server):
     [
         ([entry("a"), FULL, CODEX], "gpt-4.1"),
         ([entry("a"), entry("b", is_chat_fallback=True)], "b"),
-        ([CODEX, EMBEDDING, HIDDEN, entry("a")], "a"),
-        ([CODEX, HIDDEN], "old"),
+        ([EMBEDDING, HIDDEN, entry("a"), CODEX], "a"),
+        ([EMBEDDING, HIDDEN], "old"),
         ([{**FULL, "policy": {"state": "disabled"}}, entry("a")], "a"),
-        ([{**FULL, "supported_endpoints": ["/responses"]}, entry("a")], "a"),
+        ([{**FULL, "supported_endpoints": ["/responses"]}, entry("a")], "gpt-4.1"),
+        ([{**FULL, "supported_endpoints": ["ws:/responses"]}, entry("a")], "a"),
         ([{"id": "bare"}], "bare"),
-        ([CODEX, EMBEDDING, CLAUDE], None),
+        ([EMBEDDING, CODEX, CLAUDE], CODEX["id"]),
+        ([EMBEDDING], None),
         ([], None),
     ],
 )
