@@ -225,6 +225,7 @@ VERBS = [
     ["key", "list"],
     ["key", "revoke", "ci"],
     ["chat", "what?"],
+    ["complete", "what?"],
     ["api", "/embeddings", "--body", "{}"],
 ]
 METHODS = ("token.get", "account.login", "account.logout", "broker.status", "token.watch")
