@@ -36,6 +36,7 @@ from brokerd.core.settings import (
     NetworkSettings,
     StoreSettings,
     UrlSettings,
+    UsageSettings,
 )
 
 
@@ -45,7 +46,15 @@ if TYPE_CHECKING:
     from brokerd.core.access import Rule
 
 
-__all__ = ["ALIASES_MAX", "GRANT", "GRANTS_MAX", "KEEPALIVE_MAX", "MistakeError", "config_of"]
+__all__ = [
+    "ALIASES_MAX",
+    "GRANT",
+    "GRANTS_MAX",
+    "KEEPALIVE_MAX",
+    "KEEP_MAX",
+    "MistakeError",
+    "config_of",
+]
 
 GRANT = "grant"
 """The table of which there may be many."""
@@ -58,6 +67,9 @@ ALIASES_MAX = 100
 
 KEEPALIVE_MAX = 3600
 """Seconds; whoever waits so long hung up long ago."""
+
+KEEP_MAX = 3660
+"""Days: ten years of them are some megabytes."""
 
 
 class MistakeError(Exception):
@@ -244,5 +256,6 @@ _TABLES: dict[str, tuple[Callable[..., object], _Checks]] = {
         IdentitySettings,
         dict.fromkeys(IdentitySettings.__dataclass_fields__, text(header_value)),
     ),
+    "usage": (UsageSettings, {"keep": number(0, KEEP_MAX, " in days, 0 to count nothing")}),
     "log": (LogSettings, {"level": text(one_of("debug", "info", "warning", "error"))}),
 }

@@ -108,6 +108,8 @@ class KeptKeys:
     """name → what it has used."""
     revoked: Mapping[str, str] = field(default_factory=dict, repr=False)
     """digest → name of keys that were revoked, oldest first: to say so to who shows one."""
+    of_rules: Mapping[str, Spent] = field(default_factory=dict)
+    """`Rule.purse` → what was used of the budgets of a `[[grant]]`."""
 
 
 def key_name(value: str) -> str:

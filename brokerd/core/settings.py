@@ -26,6 +26,7 @@ __all__ = [
     "NetworkSettings",
     "StoreSettings",
     "UrlSettings",
+    "UsageSettings",
 ]
 
 DEFAULT_ACCOUNT = "default"
@@ -117,6 +118,14 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
+class UsageSettings:
+    """The ledger; `[usage]`."""
+
+    keep: int = 400
+    """Days that it remembers: a year, and what of it is still looked at; 0: nothing is counted."""
+
+
+@dataclass(frozen=True)
 class LogSettings:
     """What is logged; `[log]`."""
 
@@ -136,6 +145,7 @@ class Config:
     identity: IdentitySettings = IdentitySettings()
     http: HttpSettings = field(default_factory=HttpSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
+    usage: UsageSettings = UsageSettings()
     log: LogSettings = LogSettings()
     grants: tuple[Rule, ...] = ()
     """In the order of the file; `[[grant]]`."""

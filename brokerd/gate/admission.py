@@ -67,8 +67,9 @@ class Gate:
         """
         own = os.getuid() if own_uid is None else own_uid
         self._policy = Policy(own, tuple(rules))
-        self._ground = Ground(Rates(), clock, default_account, Verdicts(clock), Backlog())
         self._keyring = Keyring(keys or NoKeys(), clock, wall)
+        purse = self._keyring.of_rules
+        self._ground = Ground(Rates(), clock, default_account, Verdicts(clock), Backlog(), purse)
         self._random = random
         self.passing = PassingKeys(wall, random, on_change=self._take_rules, expel=self._expel)
         """The keys that nobody has named: of runs, and minted ones."""

@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from brokerd.core.access import COUNTED, OF_AN_ACCOUNT, OPERATIONS, Rates, Scope, peer_gone
+from brokerd.core.access import (
+    COUNTED,
+    OF_AN_ACCOUNT,
+    OPERATIONS,
+    SPENDING,
+    Rates,
+    Scope,
+    peer_gone,
+)
 from brokerd.core.audit import (
     COMPLETION_GRANTED,
     COMPLETION_TOTAL,
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     from brokerd.core.audit import AuditEvent
     from brokerd.core.peer import Peer
     from brokerd.gate.backlog import Backlog
+    from brokerd.gate.purse import Purse
     from brokerd.gate.verdicts import Key, Verdicts
 
 
@@ -54,6 +63,8 @@ class Ground:
     default_account: Callable[[], str]
     verdicts: Verdicts
     backlog: Backlog
+    purse: Purse
+    """What was used of the rules' budgets."""
     inside: set[Caller] = field(default_factory=set)
     """Those who were admitted and not closed yet."""
 
@@ -110,7 +121,7 @@ class Caller:
 
         `account` and `model` are the peer's words for whose and which, of any type; None: it names
         none. A completion has to say its model where `models_matter`. Raises PermanentError
-        (DENIED, or USAGE for what there is not), or TransientError (`request_rate`).
+        (DENIED, or USAGE for what there is not), or TransientError (`request_rate`, `budget`).
         """
         if operation not in self._allowed:
             self._check_all(operation, account, model)
@@ -169,7 +180,14 @@ class Caller:
             self._note(COMPLETION_GRANTED, OPERATION="completion.create", ACCOUNT=account)
 
     def spend(self, tokens: int) -> None:
-        """Account for prompt and completion tokens of an answer; only a key has a budget."""
+        """Account for prompt and completion tokens of an answer."""
+        for name in {rule.purse for rule in self.rights.budgets}:
+            self._ground.purse.add(name, tokens)
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether anybody wants to know what `spend` is told."""
+        return bool(self.rights.budgets)
 
     def prove_alive(self, operation: str) -> None:
         """Raise PermanentError (DENIED, `peer_gone`) when the peer's process has ended."""
@@ -245,7 +263,11 @@ class Caller:
         return self.rights.refuse(operation, account, model, self._ground.default_account)
 
     def _take(self, operation: str) -> Failure | None:
-        limits = self.rights.limits
+        budgets, limits = self.rights.budgets, self.rights.limits
+        if budgets and operation in SPENDING:
+            failure = self._ground.purse.over_budgets(budgets)
+            if failure is not None:
+                return failure
         if not limits or operation not in COUNTED:
             return None
         return self._ground.rates.take(limits, self._ground.clock())

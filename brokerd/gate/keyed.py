@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from brokerd.core.access import key_expired
+from brokerd.core.access import SPENDING, key_expired
 from brokerd.errors import TransientError
 from brokerd.gate.caller import Caller
 
@@ -63,7 +63,7 @@ class KeyedCaller(Caller):
 
     def check(self, operation: str, account: object = None, model: object = None) -> None:
         """Do as the caller does, and hold to the budget: TransientError `key_budget`."""
-        if self.key.budget is not None and operation == "completion.create":
+        if self.key.budget is not None and operation in SPENDING:
             failure = self._ring.over_budget(self.key)
             if failure is not None and self._refuse(operation, account, model) is None:
                 self.tell_denied(operation, failure)
@@ -71,8 +71,14 @@ class KeyedCaller(Caller):
         super().check(operation, account, model)
 
     def spend(self, tokens: int) -> None:
-        """Count tokens against the key's budget, and for `key list`."""
+        """Count tokens against the key's budget, for `key list`, and against the rules'."""
         self._ring.spend(self.key.name, tokens)
+        super().spend(tokens)
+
+    @property
+    def has_budget(self) -> bool:
+        """What any key has used is shown."""
+        return True
 
     def redecide(self, policy: Policy) -> None:
         """Hold to new rules, unless the key does not hold any more at all."""

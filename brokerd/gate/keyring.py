@@ -63,7 +63,9 @@ class Keyring:
         self._is_read = False
         self._by_digest: dict[str, Key] = {}
         self._revoked: dict[str, str] = {}
-        self._purse = Purse(wall)
+        self._purse = Purse(wall, self._owes)
+        self.of_rules = Purse(wall, self._owes)
+        """What was used of the rules' budgets, which rests beside what keys have used."""
         self._is_owed = False
         """Whether something was spent that is not written."""
         self._write_at = float("-inf")
@@ -88,6 +90,10 @@ class Keyring:
         self._by_digest = {key.digest: key for key in kept.keys}
         self._revoked = dict(kept.revoked)
         self._purse.put({name: each for name, each in kept.spent.items() if self.named(name)})
+        unwritten = self.of_rules.today
+        self.of_rules.put(kept.of_rules)
+        for name, each in unwritten.items():
+            self.of_rules.add(name, each.tokens)
         self._is_read = True
         return True
 
@@ -142,7 +148,8 @@ class Keyring:
                 del revoked[next(iter(revoked))]
         if new is not None:
             by_digest[new.digest] = new
-        self._store.save(KeptKeys(tuple(by_digest.values()), spent, revoked))
+        of_rules = self.of_rules.today
+        self._store.save(KeptKeys(tuple(by_digest.values()), spent, revoked, of_rules))
         self._by_digest, self._revoked = by_digest, revoked
         self._purse.put(spent)
         self._written()
@@ -155,9 +162,10 @@ class Keyring:
 
     def spend(self, name: str, tokens: int) -> None:
         """Add to that; of a key that there is not any more nothing is kept."""
-        if tokens <= 0 or self.named(name) is None:
-            return
-        self._purse.add(name, tokens)
+        if tokens > 0 and self.named(name) is not None:
+            self._purse.add(name, tokens)
+
+    def _owes(self) -> None:
         self._is_owed = True
         if self._clock() >= self._write_at:
             self.write()
@@ -168,10 +176,11 @@ class Keyring:
 
     def write(self) -> None:
         """Write what was spent since the last time. An error is logged: the next write has it."""
-        if not self._is_owed:
+        if not (self._is_owed and self._is_read):  # what was not read must not be written over
             return
+        kept = KeptKeys(self.keys, self._purse.all, self._revoked, self.of_rules.today)
         try:
-            self._store.save(KeptKeys(self.keys, self._purse.all, self._revoked))
+            self._store.save(kept)
         except BrokerError as error:
             log.warning("spent tokens not written", extra={"REASON": error.failure.message})
             self._write_at = self._clock() + WRITE_EVERY

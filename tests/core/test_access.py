@@ -67,6 +67,7 @@ MATRIX = {
     "models.list": (True, True, True),
     "models.enable": (True, False, False),
     "quota.get": (True, True, True),
+    "usage.report": (True, True, True),
     "quota.set_pat": (True, False, False),
     "quota.forget_pat": (True, False, False),
     "grant.explain": (True, True, True),

@@ -23,6 +23,7 @@ from brokerd.config import (
     NetworkSettings,
     StoreSettings,
     UrlSettings,
+    UsageSettings,
     load,
     parse,
     where,
@@ -89,6 +90,7 @@ def test_the_example_names_every_key():
         "http": HttpSettings,
         "http.repairs": None,
         "models.aliases": None,
+        "usage": UsageSettings,
         "log": LogSettings,
     }
     assert re.findall(r"^\[(.*)\]$", text, re.MULTILINE) == list(keys)

@@ -18,7 +18,9 @@ class FakeKeyStore:
     def save(self, kept):
         self._fail()
         self.saves += 1
-        self.kept = KeptKeys(tuple(kept.keys), dict(kept.spent), dict(kept.revoked))
+        self.kept = KeptKeys(
+            tuple(kept.keys), dict(kept.spent), dict(kept.revoked), dict(kept.of_rules)
+        )
 
     def _fail(self):
         if self.faults:

@@ -16,7 +16,7 @@ from brokerd.core.access.key_refusals import (
     key_unknown,
 )
 from brokerd.core.access.rates import Rates
-from brokerd.core.access.refusals import direct_mode, peer_gone
+from brokerd.core.access.refusals import budget, direct_mode, peer_gone
 from brokerd.core.access.rights import Rights
 from brokerd.core.access.rules import Rule
 from brokerd.core.access.scopes import (
@@ -24,6 +24,7 @@ from brokerd.core.access.scopes import (
     LISTENER_SCOPES,
     OF_AN_ACCOUNT,
     OPERATIONS,
+    SPENDING,
     Scope,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "LISTENER_SCOPES",
     "OF_AN_ACCOUNT",
     "OPERATIONS",
+    "SPENDING",
     "Decision",
     "Policy",
     "Rates",
@@ -40,6 +42,7 @@ __all__ = [
     "Rule",
     "Scope",
     "Step",
+    "budget",
     "direct_mode",
     "key_budget",
     "key_elsewhere",

@@ -103,6 +103,7 @@ class Policy:
             accounts,
             models=frozenset(rule.models for rule in applied if rule.models is not None),
             limits=frozenset(rule for rule in applied if rule.requests_per_minute is not None),
+            budgets=frozenset(rule for rule in applied if rule.budget is not None),
         )
         return Decision(rights, None, tuple(steps))
 
@@ -134,6 +135,9 @@ def _effects(rule: Rule, peer: Peer) -> Iterator[str]:
     if rule.requests_per_minute is not None:
         together = "together for all that it applies to"
         yield f"allows {rule.requests_per_minute} requests a minute, {together}{because}"
+    if rule.budget is not None:
+        note = "together for all that it applies to, and no token: nobody counts its use"
+        yield f"allows {rule.budget} tokens a day (UTC), {note}{because}"
 
 
 def _because(rule: Rule, peer: Peer) -> str:

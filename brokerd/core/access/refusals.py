@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "account_not_granted",
+    "budget",
     "direct_mode",
     "model_not_granted",
     "peer_gone",
@@ -94,6 +95,17 @@ def request_rate(per_minute: int, where: str, retry_after: float) -> Failure:
         "request_rate",
         f"{where} allows {per_minute} requests a minute, and they are used up",
         _GRANTS,
+        retry_after=retry_after,
+    )
+
+
+def budget(tokens: int, where: str, retry_after: float) -> Failure:
+    """Say that the tokens that a rule leaves for this day are used up; nothing went upstream."""
+    return Failure(
+        ErrorClass.TEMPORARY,
+        "budget",
+        f"{where} allows {tokens} tokens a day (UTC), and they are used up",
+        "Who has used them: copilot-cred usage --since 1d; which rule it is: copilot-cred grants",
         retry_after=retry_after,
     )
 

@@ -36,16 +36,23 @@ class Rights:
     """Lists of patterns, of each of which a model must match one; empty: every model."""
     limits: frozenset[Rule] = frozenset()
     """Rules with `requests_per_minute`, each of which holds."""
+    budgets: frozenset[Rule] = frozenset()
+    """Rules with a `budget`, each of which holds."""
 
     @property
     def is_limited(self) -> bool:
         """Whether there is more to ask than the scope."""
-        return bool(self.accounts is not None or self.models or self.limits)
+        return bool(self.accounts is not None or self.models or self.limits or self.budgets)
 
     @property
     def requests_per_minute(self) -> int | None:
         """The smallest of its limits; None: as many as it likes."""
         return min((rule.requests_per_minute or 0 for rule in self.limits), default=None)
+
+    @property
+    def budget(self) -> int | None:
+        """The smallest of its budgets; None: as many tokens as it likes."""
+        return min((rule.budget or 0 for rule in self.budgets), default=None)
 
     def refuse_operation(self, operation: str) -> Failure | None:
         """Why the scope does not hold it (DENIED), or that there is no such thing (USAGE)."""

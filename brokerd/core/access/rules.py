@@ -29,7 +29,7 @@ LABELS: Final = ("unit", "label", "sandbox")
 """Keys for what a process can choose or hide."""
 
 WHO: Final = ("listener", "uid", "gid", *LABELS, "key")
-WHAT: Final = ("scope", "models", "accounts", "requests_per_minute")
+WHAT: Final = ("scope", "models", "accounts", "requests_per_minute", "budget")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Rule:
     accounts: tuple[str, ...] | None = None
     requests_per_minute: int | None = None
     """Together for all that the rule applies to."""
+    budget: int | None = None
+    """Prompt and completion tokens a day (UTC), together for all that the rule applies to."""
 
     @property
     def who(self) -> dict[str, object]:
@@ -70,6 +72,11 @@ class Rule:
         if self.scope is not None:
             found["scope"] = self.scope.label
         return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items()}
+
+    @property
+    def purse(self) -> str:
+        """What its budget is counted under: it stays when the rule moves, or its limits change."""
+        return ", ".join(f"{key} {value}" for key, value in self.who.items()) or "everybody"
 
     @property
     def names_a_label(self) -> bool:
@@ -94,7 +101,8 @@ class Rule:
         ceiling = Scope.ADMIN if self.scope is None else self.scope
         if self.accounts is not None:  # admin reaches across accounts
             ceiling = min(ceiling, Scope.TOKEN)
-        if self.models is not None:  # a token that was lent knows no models
+        if self.models is not None or self.budget is not None:
+            # A token that was lent knows no models, and what is asked with it nobody counts.
             ceiling = min(ceiling, Scope.COMPLETE)
         return ceiling
 

@@ -26,6 +26,7 @@ __all__ = [
     "LISTENER_SCOPES",
     "OF_AN_ACCOUNT",
     "OPERATIONS",
+    "SPENDING",
     "Scope",
 ]
 
@@ -88,6 +89,7 @@ OPERATIONS: Mapping[str, Scope | None] = MappingProxyType(
         "models.list": Scope.STATUS,
         "models.enable": Scope.ADMIN,
         "quota.get": Scope.STATUS,
+        "usage.report": Scope.STATUS,
         "quota.set_pat": Scope.ADMIN,
         "quota.forget_pat": Scope.ADMIN,
         "grant.explain": Scope.STATUS,
@@ -111,3 +113,6 @@ a rule that names accounts never leaves."""
 
 COUNTED: Final = frozenset({"token.get", "token.watch", "completion.create"})
 """What `requests_per_minute` counts."""
+
+SPENDING: Final = frozenset({"completion.create"})
+"""What a `budget` is about."""

@@ -31,6 +31,9 @@ _PATTERNS_MAX: Final = 100
 _RATE_MAX: Final = 1_000_000
 """Requests a minute; more than that is no limit."""
 
+_BUDGET_MAX: Final = 10**12
+"""Tokens a day; more than that is no limit."""
+
 _scope_word = one_of(*(scope.label for scope in Scope))
 _sandbox_word = one_of(*SANDBOXES, ANY_SANDBOX)
 
@@ -61,11 +64,11 @@ def nonsense(rule: Rule) -> tuple[str, str] | None:
             "say how far, with scope"
         )
     if rule.scope is not None and rule.scope > rule.ceiling:
-        why = (
-            "models: a token that was lent knows none"
-            if rule.models is not None
-            else "accounts: admin reaches across them"
-        )
+        why = "accounts: admin reaches across them"
+        if rule.models is not None:
+            why = "models: a token that was lent knows none"
+        elif rule.budget is not None:
+            why = "budget: nobody counts what a token that was lent is used for"
         return "scope", f"grant.scope must be at most {rule.ceiling.label} beside {why}"
     return None
 
@@ -136,6 +139,7 @@ KEYS: Final[Mapping[str, Callable[[object], object]]] = {
     "models": _list('a list of patterns, like ["gpt-*"]', _pattern),
     "accounts": _list('a list of accounts, like ["work"]', _word(account_name)),
     "requests_per_minute": _number(f"a number from 1 to {_RATE_MAX}", 1, _RATE_MAX),
+    "budget": _number(f"a number from 1 to {_BUDGET_MAX}: tokens a day", 1, _BUDGET_MAX),
 }
 """What each may be, in the order in which they are told."""
 

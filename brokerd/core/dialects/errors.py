@@ -63,6 +63,7 @@ _BY_CODE: Final = {
     "request_too_large": 413,
     "head_too_large": 431,
     # Of what is asked too often, by our rules or by upstream's.
+    "budget": 429,
     "cooling_down": 429,
     "key_budget": 429,
     "model_overloaded": 429,

@@ -122,12 +122,13 @@ def _peer_map(peer: Peer) -> Mapping[str, Any]:
 def _rights_map(rights: Rights | None) -> Mapping[str, Any]:
     """Show what they are limited to; nil is no limit, or no rights at all."""
     if rights is None:
-        return dict.fromkeys(("scope", "models", "accounts", "requests_per_minute"))
+        return dict.fromkeys(("scope", "models", "accounts", "requests_per_minute", "budget"))
     return {
         "scope": rights.scope.label,
         "models": _models(sorted(rights.models)),
         "accounts": None if rights.accounts is None else sorted(rights.accounts),
         "requests_per_minute": rights.requests_per_minute,
+        "budget": rights.budget,
     }
 
 

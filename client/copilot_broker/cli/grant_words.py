@@ -23,7 +23,7 @@ MEANING = {
 }
 
 VERBS = {
-    "status": ("status", "models", "quota", "doctor"),
+    "status": ("status", "models", "quota", "usage", "doctor"),
     "complete": ("chat", "api"),
     "token": ("get", "watch"),
     "admin": (
@@ -84,6 +84,9 @@ def _limits(answer: Mapping[str, Any], scope: str) -> str:
     rate = answer.get("requests_per_minute")
     if isinstance(rate, int):
         said += f", {rate} request{'' if rate == 1 else 's'} a minute"
+    budget = answer.get("budget")
+    if isinstance(budget, int):
+        said += f", {budget} tokens a day"
     return said
 
 

@@ -33,7 +33,8 @@ what that one gives. Rights are what is left after all rules that apply, so
 their order plays no part.
 
 scopes, each with all before it:
-  status    see how the broker is: status, models, quota, doctor
+  status    see how the broker is: status, models, quota, usage,
+            doctor
   complete  have completions made: chat, api, the HTTP door
   token     be lent Copilot tokens: get, watch
   admin     sign in and out, choose accounts, see these rules

@@ -90,7 +90,7 @@ def test_sentence_first_then_verbs_then_rules(server):
         "the listener rpc may have completions made (complete), of the models gpt-4.1*,",
         "as account work, 60 requests a minute.",
         "",
-        "may:      status, models, quota, doctor, chat, api",
+        "may:      status, models, quota, usage, doctor, chat, api",
         "may not:  get, watch, login, logout, account, refresh, lock, unlock, models",
         "          enable, quota set-pat, quota forget-pat, grants --list, key",
         "",
@@ -155,7 +155,7 @@ def test_who_is_not_admitted_is_explained_too(server):
         "  hint: name it in a rule, then run: systemctl --user reload copilot-broker",
         "",
         "may:      nothing",
-        "may not:  status, models, quota, doctor, chat, api, get, watch, login, logout,",
+        "may not:  status, models, quota, usage, doctor, chat, api, get, watch, login,",
     ]
 
 
