@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 from brokerd import __version__
 from brokerd import config as configuration
+from brokerd.core.loopback import host_and_port
 from brokerd.core.reach import reach_of
 from brokerd.errors import BrokerError
 from brokerd.host.socket_path import default_socket
 from brokerd.stores.private_files import make_folder, state_dir
+from brokerd.stores.runs import FILE_NAME as RUNS_FILE
+from brokerd.stores.runs import RunFile
 
 
 if TYPE_CHECKING:
@@ -121,6 +124,7 @@ def _run(arguments: argparse.Namespace) -> int:
             config_file=config_file,
             state_dir=state,
             socket_dir=None if socket is None else socket.parent,
+            run_ports=_run_ports(state),
         )
 
         def reach(config: Config) -> Reach:
@@ -163,6 +167,13 @@ def _make_folders(config_file: Path, state: Path, socket: Path | None) -> None:
     if socket is not None:
         with suppress(OSError):
             socket.parent.mkdir(mode=0o700)
+
+
+def _run_ports(state: Path) -> tuple[int, ...]:
+    """Return where the runs are served that outlived the daemon before this one."""
+    with suppress(BrokerError):
+        return tuple(host_and_port(run.key.at)[1] for run in RunFile(state / RUNS_FILE).load())
+    return ()
 
 
 def _simulated(

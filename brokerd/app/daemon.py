@@ -24,6 +24,7 @@ from brokerd.app.doctor import (
     lock_check,
 )
 from brokerd.app.http_side import HttpSide
+from brokerd.app.runs import Runs
 from brokerd.app.wiring import about_app, login_request, upstream_of
 from brokerd.broker import Broker
 from brokerd.broker.kept_cooldowns import KeptCooldowns
@@ -53,6 +54,8 @@ from brokerd.stores.index import AccountIndex
 from brokerd.stores.keys import KeyFile
 from brokerd.stores.ladder import LoginStores
 from brokerd.stores.memory import MemoryStore
+from brokerd.stores.runs import FILE_NAME as RUNS_FILE
+from brokerd.stores.runs import RunFile
 
 
 if TYPE_CHECKING:
@@ -165,6 +168,7 @@ class _Daemon:
             peer_by_pid=peercred.peer_by_pid,
             checks=doctor.look,
             other_listeners=lambda: self._http.listeners,
+            lease_run=lambda by, wanted: self._runs.lease(by, wanted),  # noqa: PLW0108 - made later
             turns=turns,
         )
         self._http = HttpSide(
@@ -176,6 +180,7 @@ class _Daemon:
             turns=turns,
             rpc_connections=lambda: self._rpc.connections,
         )
+        self._runs = Runs(gate, self._http, RunFile(setup.state_dir / RUNS_FILE))
 
     async def serve(self) -> int:
         """Listen, run the broker, stop on SIGTERM or SIGINT."""
@@ -246,6 +251,7 @@ class _Daemon:
             else:  # any further socket is one for RPC, with the rights that its name gives
                 await self._rpc.serve(sock, name)
         await self._http.serve_tcp()
+        await self._runs.restore()
         self._broker.on_change(lambda: self._manager.status(self._status_line()))
         self._manager.ready(self._status_line())
         self._is_open = True
@@ -258,6 +264,7 @@ class _Daemon:
         await asyncio.gather(self._http.drain(DRAIN_TIMEOUT), self._rpc.drain(DRAIN_TIMEOUT))
 
     async def _close(self) -> None:
+        self._runs.close()
         self._http.close()
         self._rpc.close()
         self._gate.close()

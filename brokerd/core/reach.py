@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "Surroundings", "needs_restart", "reach_of"]
 
 HTTPS_PORT: Final = 443
+ANY_PORT: Final = 0
+"""To bind a run's: whichever the kernel chooses, of its range for those (Landlock's own words)."""
+
 DNS_PORT: Final = 53
 """By TCP: what an answer takes that is too long for UDP (RFC 7766)."""
 
@@ -114,6 +117,8 @@ class Surroundings:
     """Where modules and their libraries are looked for."""
     authorities: tuple[str, ...] = ()
     """Where OpenSSL looks for certificates (ssl.get_default_verify_paths)."""
+    run_ports: tuple[int, ...] = ()
+    """Of the runs that the daemon before this one has left (`core.passing`)."""
     names: tuple[str, ...] = ()
     """Where resolv.conf and its like really are; they are exchanged whole, with their folder."""
 
@@ -137,7 +142,7 @@ def reach_of(config: Config, environ: Mapping[str, str], around: Surroundings) -
         readable=frozenset(path for path in readable if path.startswith("/")),
         writable=frozenset(writable),
         connect_ports=frozenset(_ports(config, environ)),
-        bind_ports=frozenset(_own_ports(config)),
+        bind_ports=frozenset((ANY_PORT, *around.run_ports, *_own_ports(config))),
         abstract_sockets=_needs_abstract(environ),
     )
 

@@ -16,7 +16,7 @@ from brokerd.rpc.express import ExpressLane
 from brokerd.rpc.methods import Methods
 from brokerd.rpc.methods.doctor import DoctorMethods
 from brokerd.rpc.methods.grants import GrantMethods
-from brokerd.rpc.methods.keys import KeyMethods
+from brokerd.rpc.methods.keys import KeyMethods, no_runs
 from brokerd.rpc.methods.quota import QuotaMethods
 from brokerd.rpc.session import EVENTS_AT_ONCE, Session
 from brokerd.sockets.files import shares_now
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from brokerd.core.peer import Peer, PeerOf
     from brokerd.gate import Gate
     from brokerd.proxy import Proxy
+    from brokerd.rpc.methods.keys import LeaseRun
     from brokerd.views import LoginRequest
 
 
@@ -71,6 +72,7 @@ class RpcServer(Hall[Session]):
         peer_by_pid: Callable[[int], Peer] = _nobody,
         checks: Callable[[], Awaitable[Sequence[Check]]] = _no_checks,
         other_listeners: Callable[[], Iterable[str]] = tuple,
+        lease_run: LeaseRun = no_runs,
         turns: Turns | None = None,
         limits: Limits | None = None,
         connections: int | None = None,
@@ -83,6 +85,7 @@ class RpcServer(Hall[Session]):
         `about_app` gives what the login screen says of the app: what is being approved.
         `peer_by_pid` finds a process as if it had connected, for `grant.explain`; `checks` is what
         `broker.doctor` shows; `other_listeners` names the sockets of other doors.
+        `lease_run` serves by HTTP the process that asks for it, until it ends.
         `turns` is the line in which this door's busy callers wait together with those of others.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
@@ -103,7 +106,7 @@ class RpcServer(Hall[Session]):
             about_app=about_app,
             further=[
                 grants.rows(),
-                KeyMethods(gate).rows(),
+                KeyMethods(gate, broker, lease_run).rows(),
                 DoctorMethods(checks).rows(),
                 QuotaMethods(broker.quotas).rows(),
             ],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import MISSING, asdict, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from brokerd.core.access.settings import value_of
 from brokerd.core.keys import BUDGET_MAX, KEYS_MAX, KeptKeys, Key, Spent, key_name
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-__all__ = ["VERSION", "KeyFile"]
+__all__ = ["VERSION", "KeyFile", "checked_key", "checked_spent", "whole_number"]
+
+_K = TypeVar("_K", bound=Key)
 
 VERSION: Final = 1
 """Raised when an older broker could no longer read the file."""
@@ -126,9 +128,9 @@ def _parse(data: bytes) -> KeptKeys:
     keys, spent = [], {}
     for number, each in enumerate(raw, 1):
         try:
-            key = _key(each)
+            key = checked_key(each, Key, name=key_name)
             if (used := each.get("spent")) is not None:
-                spent[key.name] = Spent(_count(used["day"]), _count(used["tokens"]))
+                spent[key.name] = checked_spent(used)
         except (NotAllowedError, ValueError, TypeError, KeyError, AttributeError):
             raise _BrokenError(f"key number {number} is no key") from None
         keys.append(key)
@@ -139,19 +141,21 @@ def _parse(data: bytes) -> KeptKeys:
     return KeptKeys(tuple(keys), spent, revoked)
 
 
-def _key(raw: _Json) -> Key:
-    """Return it, or raise ValueError, TypeError or KeyError: an unclear limit is not left out."""
-    values: _Json = {each.name: raw.get(each.name) for each in fields(Key)}
-    for each in fields(Key):
+def checked_key(raw: _Json, kind: type[_K], **checks: Callable[[Any], object]) -> _K:
+    """Return a key as it was kept, of fields that are not objects; `checks` are for texts.
+
+    Raises ValueError, TypeError or KeyError: an unclear limit is not left out.
+    """
+    values: _Json = {each.name: raw.get(each.name) for each in fields(kind)}
+    for each in fields(kind):
         if each.default is MISSING and values[each.name] is None:
             raise KeyError(each.name)
     if not _is_digest(values["digest"]):
         raise ValueError
-    checks: dict[str, Callable[[Any], object]] = {
-        "name": key_name,
+    checks |= {
         "account": account_name,
-        "created": _count,
-        "expires": _count,
+        "created": whole_number,
+        "expires": whole_number,
         "budget": _budget,
         "models": lambda value: value_of("models", value),
         "requests_per_minute": lambda value: value_of("requests_per_minute", value),
@@ -159,20 +163,26 @@ def _key(raw: _Json) -> Key:
     for name, check in checks.items():
         if values[name] is not None:
             values[name] = check(values[name])
-    return Key(**values)
+    return kind(**values)
+
+
+def checked_spent(raw: _Json) -> Spent:
+    """Return what a key had spent; raises as `checked_key` does."""
+    return Spent(whole_number(raw["day"]), whole_number(raw["tokens"]))
 
 
 def _is_digest(value: object) -> bool:
     return isinstance(value, str) and bool(_DIGEST.fullmatch(value))
 
 
-def _count(value: object) -> int:
+def whole_number(value: object) -> int:
+    """Return a number as JSON counts them one by one; TypeError if it is none."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < LATEST:
         raise TypeError
     return value
 
 
 def _budget(value: object) -> int:
-    if not 1 <= _count(value) <= BUDGET_MAX:
+    if not 1 <= whole_number(value) <= BUDGET_MAX:
         raise ValueError
-    return _count(value)
+    return whole_number(value)

@@ -36,8 +36,12 @@ def surroundings(
     config_file: Path,
     state_dir: Path,
     socket_dir: Path | None,
+    run_ports: tuple[int, ...] = (),
 ) -> Surroundings:
-    """Look around; `socket_dir` is where we bind ourselves, None where that was done for us."""
+    """Look around; `socket_dir` is where we bind ourselves, None where that was done for us.
+
+    `run_ports` are those of runs that are under way.
+    """
     trusted = ssl.get_default_verify_paths()
     authorities = (
         trusted.cafile,
@@ -53,6 +57,7 @@ def surroundings(
         socket_dir=None if socket_dir is None else _real(socket_dir),
         code=tuple(dict.fromkeys(_code())),
         authorities=tuple(_real(path) for path in authorities if path),
+        run_ports=run_ports,
         names=tuple(_real(path) for path in _NAME_FILES),
     )
 

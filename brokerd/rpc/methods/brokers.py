@@ -42,6 +42,7 @@ FEATURES = (
     "quota",
     "lock",
     "keys",
+    "runs",
 )
 """What a caller may rely on besides the methods themselves."""
 

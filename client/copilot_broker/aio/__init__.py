@@ -240,7 +240,7 @@ class AsyncClient:
         `expires_in` seconds. Raises UsageError `key_exists`.
         """
         params = calls.key_params(
-            name,
+            name=name,
             models=models,
             account=account,
             requests_per_minute=requests_per_minute,
@@ -250,8 +250,54 @@ class AsyncClient:
         return await self._map("key.create", **params)
 
     async def keys(self) -> list[dict[str, Any]]:
-        """List the keys of the HTTP door: limits, and `spent_today`; never a key itself."""
+        """List the keys of the HTTP door: limits, and `spent_today`; never a key itself.
+
+        Those of runs and minted ones have a `kind` besides.
+        """
         return calls.maps_of(await self.call("key.list"), "keys", "key.list")
+
+    async def lease_key(
+        self,
+        label: str,
+        *,
+        models: Sequence[str] | None = None,
+        account: str | None = None,
+        requests_per_minute: int | None = None,
+        budget: int | None = None,
+    ) -> dict[str, Any]:
+        """Have this process served by HTTP until it ends: `key` and `address` in the result.
+
+        The address is its own, `127.0.0.1:PORT`; the key is good there and nowhere else. Both
+        stay those of the process through execve(2). `label` says what it is to be called in
+        lists. Raises LoginRequired, Locked, Denied `process_unknown`, Temporary `too_many_runs`.
+        """
+        params = calls.key_params(
+            label=label,
+            models=models,
+            account=account,
+            requests_per_minute=requests_per_minute,
+            budget=budget,
+        )
+        return await self._map("key.lease", **params)
+
+    async def mint_key(
+        self,
+        label: str,
+        models: Sequence[str],
+        *,
+        expires_in: float,
+        account: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a key for the HTTP door that holds `expires_in` seconds, for these models only.
+
+        Whoever asks the same gets the same `key` while more than half of its life is left; it
+        ends with the broker at the latest. Raises LoginRequired, Locked, Temporary
+        `too_many_minted`.
+        """
+        params = calls.key_params(
+            label=label, models=models, account=account, expires_in=expires_in
+        )
+        return await self._map("key.mint", **params)
 
     async def revoke_key(self, name: str) -> dict[str, Any]:
         """End a key for good; `connections` in the result says how many used it just now.

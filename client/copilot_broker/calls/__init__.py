@@ -238,17 +238,19 @@ def completion_params(
 
 
 def key_params(
-    name: str,
     *,
+    name: str | None = None,
+    label: str | None = None,
     models: Sequence[str] | None,
     account: str | None,
-    requests_per_minute: int | None,
-    budget: int | None,
-    expires_in: float | None,
+    requests_per_minute: int | None = None,
+    budget: int | None = None,
+    expires_in: float | None = None,
 ) -> dict[str, Any]:
-    """Parameters of `key.create`."""
+    """Parameters of `key.create`, `key.lease` and `key.mint`."""
     return without_none(
         name=name,
+        label=label,
         models=None if models is None else list(models),
         account=account,
         requests_per_minute=requests_per_minute,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from copilot_broker import Client
 from copilot_broker.cli.display import print_table, say
 from copilot_broker.cli.http_places import base_urls
+from copilot_broker.cli.limits import amount, apart, count, length
 from copilot_broker.cli.report import PROGRAM, printable
-from copilot_broker.cli.times import span
 from copilot_broker.errors import CopilotBrokerError
 
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
 
@@ -65,6 +64,9 @@ LIST_DESCRIPTION = """\
 Show the keys on stdout: when each was made, when it ends, what it is limited
 to, and the prompt and completion tokens that it has used today (UTC). The
 keys themselves are kept nowhere.
+
+run:NAME is the key of a command that copilot-cred exec has started, and ends
+with its process; get:NAME one that copilot-cred get --model has asked for.
 """
 
 REVOKE_DESCRIPTION = """\
@@ -80,9 +82,6 @@ This is the only time that it is shown. Programs send it as their API key
 HEADINGS = ("name", "created", "expires", "limits", "spent today")
 SPARE = ("created",)
 """What a narrow terminal has to do without."""
-
-_AMOUNT = re.compile(r"(\d{1,15})(k|M)?")
-_TIMES = {None: 1, "k": 1_000, "M": 1_000_000}
 
 
 def add(verbs: Any) -> None:
@@ -110,17 +109,17 @@ def add(verbs: Any) -> None:
     )
     creating.add_argument("--account", metavar="NAME", help="only this account, always this one")
     creating.add_argument(
-        "--rpm", type=_count, metavar="N", help="at most so many requests a minute"
+        "--rpm", type=count, metavar="N", help="at most so many requests a minute"
     )
     creating.add_argument(
         "--budget",
-        type=_amount,
+        type=amount,
         metavar="TOKENS",
         help="at most so many tokens a day (UTC), prompts and answers: 500k, 2M",
     )
     creating.add_argument(
         "--expires",
-        type=_length,
+        type=length,
         metavar="DURATION",
         help="how long it holds: 12h, 30d (default: for good)",
     )
@@ -133,19 +132,12 @@ def add(verbs: Any) -> None:
     revoking.set_defaults(run=key_revoke)
 
 
-def _apart(patterns: list[str] | None) -> list[str] | None:
-    """Return each alone: `gpt-*,o4-*` would be one pattern that no model ever matches."""
-    if patterns is None:
-        return None
-    return [each for listed in patterns for each in listed.split(",") if each] or [""]
-
-
 def key_create(args: argparse.Namespace) -> int:
     """Print a new key on stdout, and how to use it on stderr."""
     with Client(name=PROGRAM) as client:
         answer = client.create_key(
             args.name,
-            models=_apart(args.models),
+            models=apart(args.models),
             account=args.account,
             requests_per_minute=args.rpm,
             budget=args.budget,
@@ -180,15 +172,17 @@ def key_revoke(args: argparse.Namespace) -> int:
     """End a key."""
     with Client(name=PROGRAM) as client:
         answer = client.revoke_key(args.name)
-    count = answer.get("connections")
-    closed = f" Connections that were closed: {count}." if count else ""
+    cut = answer.get("connections")
+    closed = f" Connections that were closed: {cut}." if cut else ""
     say(f"Revoked: {printable(args.name)}.{closed}")
     return 0
 
 
 def _row(key: Mapping[str, Any], now: float) -> tuple[str, ...]:
     expires = key.get("expires_at")
-    if expires is None:
+    if key.get("kind") == "run":
+        ends = f"with process {key.get('pid', '-')}"
+    elif expires is None:
         ends = "never"
     else:
         ends = "expired" if expires <= now else _day(expires, "%Y-%m-%d %H:%M")
@@ -219,23 +213,3 @@ def _day(at: object, form: str) -> str:
         return time.strftime(form, time.localtime(float(str(at))))
     except (OverflowError, ValueError, OSError):  # beyond what the C library's calendar holds
         return "-"
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > len(str(10**7)) or not int(text):
-        raise argparse.ArgumentTypeError("takes a number from 1 up")
-    return int(text)
-
-
-def _amount(text: str) -> int:
-    found = _AMOUNT.fullmatch(text)
-    if found is None or not int(found[1]):
-        raise argparse.ArgumentTypeError("takes a number of tokens, like 200000, 200k or 2M")
-    return int(found[1]) * _TIMES[found[2]]
-
-
-def _length(text: str) -> float:
-    seconds = span(text)
-    if not seconds:
-        raise argparse.ArgumentTypeError("takes a length of time, like 12h, 30d or 6M")
-    return seconds

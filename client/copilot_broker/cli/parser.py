@@ -18,6 +18,7 @@ from copilot_broker.cli import (
     audit,
     chat,
     complete,
+    completion,
     doctor,
     env,
     git_credential,
@@ -33,6 +34,7 @@ from copilot_broker.cli import (
     status,
     watch,
 )
+from copilot_broker.cli import exec as execution
 from copilot_broker.cli.report import ERROR_FORMATS, PROGRAM, Refusal
 from copilot_broker.errors import CopilotBrokerError, ErrorClass
 
@@ -68,6 +70,7 @@ FAMILIES = (
     quota,
     grants,
     key,
+    execution,
     env,
     doctor,
     audit,
@@ -75,11 +78,13 @@ FAMILIES = (
     chat,
     api,
     git_credential,
+    completion,
 )
 """In the order of `--help`."""
 
 _SILENT = frozenset(
     {
+        "exec",  # stdout is the command's, closed or not
         "login",
         "logout",
         "refresh",
