@@ -16,6 +16,7 @@ from brokerd.core.settings import (
     NetworkSettings,
     StoreSettings,
     UrlSettings,
+    UsageSettings,
 )
 
 
@@ -30,6 +31,7 @@ __all__ = [
     "NetworkSettings",
     "StoreSettings",
     "UrlSettings",
+    "UsageSettings",
     "load",
     "parse",
     "where",
