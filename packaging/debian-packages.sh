@@ -6,9 +6,10 @@ RUN_PACKAGES=(python3-venv python3-gi python3-pydbus python3-systemd python3-cry
   ca-certificates)
 # What the tests drive besides: a real Secret Service, a real MessagePack-RPC client, a bus of their own, the compiler
 # of the benchmark's load generator, and an HTTP client; strace tells whether real clients turn to other machines;
-# the smallest of Chromium's packages, for pages that try the HTTP door: no window, 300 MB on the disk.
+# the smallest of Chromium's packages, for pages that try the HTTP door: no window, 300 MB on the disk; git and the shells
+# that docs/shell.md has examples for.
 TEST_PACKAGES=(gnome-keyring libsecret-tools neovim dbus systemd util-linux procps gcc libc6-dev curl strace
-  chromium-headless-shell)
+  chromium-headless-shell git jq zsh fish)
 
 step() { printf '==> %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
