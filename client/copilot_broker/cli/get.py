@@ -28,9 +28,15 @@ HELP = """\
 usage: copilot-cred get [--format FORMAT] [-n] [--min-valid SECONDS]
                         [--min-valid-strict] [--account NAME]
                         [--reject TOKEN_ID] [--error-format human|json]
+       copilot-cred get --model GLOB [--model GLOB]... [--ttl 1h]
+                        [--label TEXT] [--account NAME] [--format FORMAT] [-n]
 
 Print a Copilot token that is valid now and for some time to come. Never
 prompts, never starts the broker, answers within 5 seconds.
+
+With --model, print a key for the broker's HTTP door instead: good for these
+models only, for an hour, and until the broker stops. For tools that run a
+command for their API key; asked again, it is the same key for half of its life.
 
 options:
   --format raw          the token and a newline (default)
@@ -61,6 +67,9 @@ options:
                         from --format json): refresh if it is still the current
                         one. The token itself does not belong on a command line,
                         where every user of the machine can read it
+  --model GLOB          a key, for models that match; may be given several times
+  --ttl DURATION        how long the key holds: 15min, 1h (default), 24h at most
+  --label TEXT          what the key is called in copilot-cred key list
   --error-format json   errors as one line of JSON on stderr
   -h, --help            this text
 
@@ -77,6 +86,7 @@ examples:
   copilot-cred get --format curl-config |
     curl --fail-with-body -sS -K - https://api.githubcopilot.com/models
   eval "$(copilot-cred get --format env --min-valid 600)"
+  copilot-cred get --model 'claude-*' --label claude
 """
 
 USAGE = 2
@@ -118,6 +128,9 @@ VALUED = (
     "--min-valid",
     "--account",
     "--reject",
+    "--model",
+    "--ttl",
+    "--label",
     "--error-format",
 )
 FORMATS = ("raw", "json", "header", "env", "curl-config", "git-credential", "k8s")
@@ -132,6 +145,11 @@ def get(argv: Sequence[str]) -> int:
     if options is None:
         sys.stdout.write(HELP)
         return 0
+    if "--model" in options:
+        from copilot_broker.cli.minted import rendered_key  # noqa: PLC0415 - seldom, and heavy
+
+        _write(rendered_key(options), options)
+        return 0
     min_valid = seconds(options.get("--min-valid", DEFAULT_MIN_VALID))
     request = mini.encode_get(min_valid, options.get("--account"), options.get("--reject"))
     lease = ask(request)
@@ -141,10 +159,13 @@ def get(argv: Sequence[str]) -> int:
         if error_format(argv) == "human":
             note(f"{_how_long(lease)}; more than {min_valid:.0f} s was asked for")
     _warn_of_pause(lease.get("cooldown_until"))
-    text = rendered(lease, options)
+    _write(rendered(lease, options), options)
+    return 0
+
+
+def _write(text: str, options: dict[str, str]) -> None:
     sys.stdout.write(text[:-1] if "-n" in options else text)
     sys.stdout.flush()
-    return 0
 
 
 def parse(argv: Sequence[str]) -> dict[str, str] | None:
@@ -164,7 +185,11 @@ def parse(argv: Sequence[str]) -> dict[str, str] | None:
             if not words:
                 raise _usage(f"{name} needs a value")
             value = words.pop(0)
+        if name == "--model" and name in options:  # it may be given several times
+            value = f"{options[name]}\n{value}"
         options[name] = value
+    if "--model" not in options and ("--ttl" in options or "--label" in options):
+        raise _usage("--ttl and --label belong to --model")
     if options.get("--format", "raw") not in FORMATS:
         raise _usage(f"--format is one of {', '.join(FORMATS)}")
     _check_env(options)
