@@ -13,7 +13,7 @@ from typing import Final
 from brokerd.core.token_estimate import MAX_IMAGE
 
 
-__all__ = ["unseen_usage"]
+__all__ = ["unseen_answer", "unseen_prompt", "unseen_usage"]
 
 _BYTES_OF_TOKEN: Final = 4
 """Of a prompt in English or code, JSON around it included."""
@@ -27,6 +27,15 @@ _CODED: Final = re.compile(rb"[A-Za-z0-9+/\\]{1024,}")
 
 def unseen_usage(body: bytes, answered: int) -> int:
     """Return prompt and completion tokens of a request's body and so many bytes of its answer."""
+    return max(1, unseen_prompt(body) + unseen_answer(answered))
+
+
+def unseen_prompt(body: bytes) -> int:
+    """Return the prompt's tokens of a request's body, for who does not keep that."""
     coded = [len(each) for each in _CODED.findall(body)]
-    prompt = (len(body) - sum(coded)) // _BYTES_OF_TOKEN + len(coded) * MAX_IMAGE
-    return max(1, prompt + answered // _BYTES_OF_EVENT)
+    return (len(body) - sum(coded)) // _BYTES_OF_TOKEN + len(coded) * MAX_IMAGE
+
+
+def unseen_answer(answered: int) -> int:
+    """Return the completion's tokens of so many bytes of an answer."""
+    return answered // _BYTES_OF_EVENT

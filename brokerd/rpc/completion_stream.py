@@ -21,6 +21,7 @@ from brokerd.core.refusals import explain_event
 if TYPE_CHECKING:
     from brokerd.errors import Failure
     from brokerd.proxy import Answer
+    from brokerd.rpc.tally import Tally
     from copilot_broker.wire.outgoing import OutgoingStream
 
 
@@ -63,7 +64,11 @@ class Outlet(Protocol):
 class CompletionStream:
     """`ports.Receiver` of one reply; closes it."""
 
-    def __init__(self, stream: OutgoingStream, reply: Answer, outlet: Outlet) -> None:
+    def __init__(
+        self, stream: OutgoingStream, reply: Answer, outlet: Outlet, tally: Tally
+    ) -> None:
+        self.tally = tally
+        self._note_usage = tally.tail.feed
         self._stream = stream
         self._reply = reply
         self._outlet = outlet
@@ -74,6 +79,8 @@ class CompletionStream:
         self._refusal: Failure | None = None
         self._suspect = b""
         self._may_refuse = reply.refusal is None
+        self.refusal = reply.refusal
+        """What the answer's status means; None where it is none of a refusal's."""
 
     @property
     def kept(self) -> int:
@@ -86,6 +93,7 @@ class CompletionStream:
 
     def data(self, chunk: bytes) -> None:
         """Take what one read brought."""
+        self._note_usage(chunk)
         if self._suspect or _ERROR in chunk or not chunk.endswith(b"\n"):
             self._look_at(chunk)
         stream = self._stream

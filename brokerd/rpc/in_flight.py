@@ -55,7 +55,7 @@ class InFlight:
         self._waiting: dict[int, asyncio.Task[None]] = {}
         """msgid → the task that will answer it."""
         self._pumps: dict[int, asyncio.Task[None]] = {}
-        self._completions = Completions(wire, caller, methods.proxy, link)
+        self._completions = Completions(wire, caller, methods.proxy, link, methods.on_completed)
         self._room = asyncio.Event()
         self._refusing = False
 

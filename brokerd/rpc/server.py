@@ -18,6 +18,7 @@ from brokerd.rpc.methods.doctor import DoctorMethods
 from brokerd.rpc.methods.grants import GrantMethods
 from brokerd.rpc.methods.keys import KeyMethods, no_runs
 from brokerd.rpc.methods.quota import QuotaMethods
+from brokerd.rpc.methods.usage import UsageMethods, nothing_counted
 from brokerd.rpc.session import EVENTS_AT_ONCE, Session
 from brokerd.sockets.files import shares_now
 from brokerd.sockets.hall import Hall
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 
     from brokerd.broker import Broker
     from brokerd.core.checks import Check
+    from brokerd.core.ledger.asked import Asked, Report
     from brokerd.core.peer import Peer, PeerOf
     from brokerd.gate import Gate
     from brokerd.proxy import Proxy
+    from brokerd.proxy.outcome import Outcome
     from brokerd.rpc.methods.keys import LeaseRun
     from brokerd.views import LoginRequest
 
@@ -73,6 +76,8 @@ class RpcServer(Hall[Session]):
         checks: Callable[[], Awaitable[Sequence[Check]]] = _no_checks,
         other_listeners: Callable[[], Iterable[str]] = tuple,
         lease_run: LeaseRun = no_runs,
+        usage: Callable[[Asked], Awaitable[Report]] = nothing_counted,
+        on_completed: Callable[[Outcome], None] = lambda _outcome: None,
         turns: Turns | None = None,
         limits: Limits | None = None,
         connections: int | None = None,
@@ -86,6 +91,8 @@ class RpcServer(Hall[Session]):
         `peer_by_pid` finds a process as if it had connected, for `grant.explain`; `checks` is what
         `broker.doctor` shows; `other_listeners` names the sockets of other doors.
         `lease_run` serves by HTTP the process that asks for it, until it ends.
+        `usage` answers from the ledger; `on_completed` is told what became of each completion,
+        before its caller is.
         `turns` is the line in which this door's busy callers wait together with those of others.
         `limits`, `connections` and `buffers` (bytes) lower the bounds, for tests.
         """
@@ -109,7 +116,9 @@ class RpcServer(Hall[Session]):
                 KeyMethods(gate, broker, lease_run).rows(),
                 DoctorMethods(checks).rows(),
                 QuotaMethods(broker.quotas).rows(),
+                UsageMethods(usage).rows(),
             ],
+            on_completed=on_completed,
         )
         self._express = ExpressLane(broker, headers_for_client)
         self._limits = limits or Limits(queued_events=EVENTS_AT_ONCE)

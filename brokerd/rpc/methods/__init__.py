@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from brokerd.broker import Broker
     from brokerd.proxy import Proxy
+    from brokerd.proxy.outcome import Outcome
     from brokerd.rpc.call import Begun, Rows
     from brokerd.views import LoginRequest
 
@@ -45,12 +46,15 @@ class Methods:
         extra_status: Callable[[], Mapping[str, object]],
         about_app: Callable[[LoginRequest], Mapping[str, object]],
         further: Iterable[Rows] = (),
+        on_completed: Callable[[Outcome], None] = lambda _outcome: None,
     ) -> None:
         """`about_app` says what the person approves: `app`, `notice`, `client` and `means`.
 
-        `further` families need more than the broker and the proxy.
+        `further` families need more than the broker and the proxy. `on_completed` is told what
+        became of each completion.
         """
         self.proxy = proxy
+        self.on_completed = on_completed
         """For `completion.create`."""
         self._table: Rows = {
             **BrokerMethods(broker, proxy, version=version, extra_status=extra_status).rows(),
