@@ -57,8 +57,8 @@ examples:
   copilot-cred exec -- aider --model openai/gpt-4.1
   copilot-cred exec -- claude
   copilot-cred exec --model 'gpt-5*' --rpm 30 --budget 500k -- ./nightly.sh
-  copilot-cred exec -- sh -c 'curl -H "Authorization: Bearer $OPENAI_API_KEY"
-    $OPENAI_BASE_URL/models'      (that one shows the key: curl has an argv)
+  copilot-cred exec -- sh -c 'printf "Authorization: Bearer %s" \\
+    "$OPENAI_API_KEY" | curl -H @- "$OPENAI_BASE_URL/models"'
 
 What a command has started lives on without the address when it ends itself.
 """
