@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import msgpack
 import pytest
@@ -29,6 +30,7 @@ from brokerd.core.access.refusals import (
 )
 from brokerd.core.checks import Check, Verdict
 from brokerd.core.keys import KEYS_MAX
+from brokerd.core.passing import MINTED_LIFE_MAX, MINTED_MAX, RUNS_MAX, Process
 from brokerd.core.peer import Peer
 from brokerd.core.quota import SOURCES
 from brokerd.gate import Gate
@@ -325,6 +327,32 @@ async def test_keys_on_the_page_are_what_the_broker_shows(tmp_path):
     refusals |= {key_budget("a", 1, 1.0)}
     assert {(each.code, str(int(each.error_class))) for each in refusals} <= told
     assert f"there are {KEYS_MAX} already" in section
+
+
+async def test_passing_keys_on_the_page_are_what_the_broker_shows(tmp_path):
+    def random(count):
+        return bytes(range(count))
+
+    gate = Gate(keys=FakeKeyStore(), wall=lambda: 1_790_000_000.0, random=random)
+
+    async def lease_run(by, wanted):
+        process = Process(4711, 1, "0" * 36)
+        at = "127.0.0.1:40123"
+        return gate.passing.lease(by, wanted, at=at, process=process, on_revoked=lambda: None)
+
+    async with Door(tmp_path / "s", gate=gate, lease_run=lease_run) as door:
+        client = await door.knock()
+        for method in ("key.lease", "key.mint"):
+            asked = next(v[3][0] for v, _ in MESSAGES if v[0] == 0 and v[2] == method)
+            assert (await client.call(method, **asked)).result == result_of(method)
+            assert rows_of(method) >= set(asked)
+            (key,) = (await client.call("key.list")).result["keys"]
+            assert {**key, "key": ANY} == {**result_of(method), "key": ANY}
+            await client.call("key.revoke", name=key["name"])
+    for method, most in (("key.lease", RUNS_MAX), ("key.mint", MINTED_MAX)):
+        section = PAGE.partition(f"### `{method}`")[2].partition("\n### ")[0]
+        assert f" {most} " in section or f" {most}." in section
+    assert f"{MINTED_LIFE_MAX} at most" in PAGE
 
 
 def test_direct_mode_on_the_page_is_the_brokers_refusal():
