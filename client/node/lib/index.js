@@ -1,0 +1,21 @@
+// The client library of copilot-broker for Node: see README.md and index.d.ts.
+
+export { Client } from "./client.js";
+export { Completion } from "./completion.js";
+export {
+  BrokerUnreachable,
+  CopilotBrokerError,
+  Denied,
+  ErrorClass,
+  InternalError,
+  Locked,
+  LoginRequired,
+  MinValidUnsatisfiable,
+  StoreUnavailable,
+  Temporary,
+  UpstreamRefused,
+  UsageError,
+} from "./errors.js";
+export { ModelList } from "./models.js";
+export { CompletionStream, Stream } from "./stream.js";
+export { Token } from "./token.js";
