@@ -25,6 +25,7 @@ from brokerd.app.doctor import (
 )
 from brokerd.app.http_side import HttpSide
 from brokerd.app.runs import Runs
+from brokerd.app.usage import UsageSide
 from brokerd.app.wiring import about_app, login_request, upstream_of
 from brokerd.broker import Broker
 from brokerd.broker.kept_cooldowns import KeptCooldowns
@@ -153,6 +154,9 @@ class _Daemon:
             self._broker, lambda: self._upstream.copilot, pacer, on_used_up=quotas.used_up
         )
         quotas.watch_headers(proxy.quota)
+        self._usage = usage = UsageSide(
+            setup.state_dir, config=lambda: self._config, models=proxy.peek_models
+        )
         turns = Turns()  # both doors' busy callers wait in one line
         self._rpc = RpcServer(
             self._broker,
@@ -169,6 +173,8 @@ class _Daemon:
             checks=doctor.look,
             other_listeners=lambda: self._http.listeners,
             lease_run=lambda by, wanted: self._runs.lease(by, wanted),  # noqa: PLW0108 - made later
+            usage=usage.report,
+            on_completed=usage.over,
             turns=turns,
         )
         self._http = HttpSide(
@@ -179,6 +185,7 @@ class _Daemon:
             version=__version__,
             turns=turns,
             rpc_connections=lambda: self._rpc.connections,
+            on_over=usage.over,
         )
         self._runs = Runs(gate, self._http, RunFile(setup.state_dir / RUNS_FILE))
 
@@ -251,6 +258,7 @@ class _Daemon:
             else:  # any further socket is one for RPC, with the rights that its name gives
                 await self._rpc.serve(sock, name)
         await self._http.serve_tcp()
+        self._usage.open()
         await self._runs.restore()
         self._broker.on_change(lambda: self._manager.status(self._status_line()))
         self._manager.ready(self._status_line())
@@ -267,6 +275,7 @@ class _Daemon:
         self._runs.close()
         self._http.close()
         self._rpc.close()
+        await self._usage.close()
         self._gate.close()
         self._pacer.close()
         await self._upstream.aclose(patience=0)  # the doors have drained
@@ -336,6 +345,7 @@ class _Daemon:
             grants_check(self._gate.rules, has_labels=bool(labels.process_label(os.getpid()))),
             audit_check(self._audit_file),
             http_check(self._http.listeners, self._config.http.tcp, self._http.failure),
+            self._usage.check(),
             keys_check(self._gate.read_keys, is_needed=bool(self._config.http.tcp)),
         ]
 
@@ -377,6 +387,7 @@ class _Daemon:
                 "tcp": self._config.http.tcp or None,
                 "error": problem.to_map() if (problem := error_of(self._http.failure)) else None,
             },
+            "usage": self._usage.status(),
             "confinement": [check.name for check in self._setup.checks if check.holds],
         }
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from brokerd.core.settings import Config
     from brokerd.errors import Failure
     from brokerd.gate import Gate
-    from brokerd.gateway.outcome import Outcome
     from brokerd.proxy import Proxy
+    from brokerd.proxy.outcome import Outcome
     from brokerd.sockets.turns import Turns
 
 
@@ -51,8 +51,13 @@ class HttpSide:
         version: str,
         turns: Turns,
         rpc_connections: Callable[[], int],
+        on_over: Callable[[Outcome], None],
     ) -> None:
-        """`config` is the one of the moment; the TCP address is that of the first."""
+        """`config` is the one of the moment; the TCP address is that of the first.
+
+        `on_over` is told what became of each completion.
+        """
+        self._on_over = on_over
         self._address = config().http.tcp
         self._tcp: socket.socket | None = None
         self.failure: Failure | None = None
@@ -134,8 +139,7 @@ class HttpSide:
 
     def _ended(self, outcome: Outcome) -> None:
         """Count a completion that is over, whatever came of it."""
-        if outcome.spent:
-            outcome.caller.spend(outcome.spent)
+        self._on_over(outcome)
         self._counters.ended(
             outcome.path,
             outcome.status,
