@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Mapping
 
-    from brokerd.gateway.messages import Reply, Request, Work
+    from brokerd.gateway.messages import Head, Reply, Work
     from brokerd.sockets.channel import Channel
 
 
@@ -68,15 +68,15 @@ class Answering:
         line: Line,
         channel: Channel,
         loop: AbstractEventLoop,
-        request: Request,
+        head: Head,
         *,
         keep_alive: bool,
     ) -> None:
         self._line = line
         self._channel = channel
         self._loop = loop
-        self._is_head = request.method == "HEAD"
-        self._version = request.version
+        self._is_head = head.method == "HEAD"
+        self._version = head.version
         self._head = b""
         """What was not written yet of the head."""
         self._is_chunked = self._is_bare = False

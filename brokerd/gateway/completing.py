@@ -14,7 +14,6 @@ from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from brokerd.core.dialects.dialect import Dialect
 from brokerd.core.fim import WholeCompletion
 from brokerd.core.refusals import explain_whole
 from brokerd.core.repairs.answering import AnswerRepairs, answer_repairs
@@ -25,9 +24,10 @@ from brokerd.gateway.changed import Repaired, Untouched
 from brokerd.gateway.collected import Collected
 from brokerd.gateway.messages import Reply
 from brokerd.gateway.outcome import Outcome
+from brokerd.gateway.plan import ACCOUNT
 from brokerd.gateway.relay import Relay
 from brokerd.gateway.replies import ERROR, defect, refused
-from brokerd.gateway.wanted import ACCOUNT, FIM, account_of, permit, wanted, wanted_fim
+from brokerd.gateway.wanted import FIM, Asked, account_of, permit, wanted, wanted_fim
 
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from brokerd.core.usage_tail import Usage
     from brokerd.gate import Caller
     from brokerd.gateway.changed import Changed
-    from brokerd.gateway.messages import Outlet, Request
-    from brokerd.gateway.routes import Route
+    from brokerd.gateway.messages import Outlet
+    from brokerd.gateway.plan import Plan
     from brokerd.gateway.wanted import Wanted
     from brokerd.gateway.workshop import Workshop
     from brokerd.proxy import Answer
@@ -73,17 +73,23 @@ class Completing:
     """`Work` of one request; what it is waiting for, or what the answer flows through."""
 
     __slots__ = (
-        "_account_used", "_begun", "_code", "_head_seconds", "_in_path", "_is_over",
-        "_is_permitted", "_model", "_outlet", "_repairs", "_request", "_shop", "_since", "_status",
-        "_task", "_under_way", "_usage", "_wanted", "caller", "path",
+        "_account", "_account_used", "_begun", "_body", "_code", "_head_seconds", "_is_over",
+        "_is_permitted", "_manner", "_model", "_outlet", "_plan", "_repairs", "_route", "_shop",
+        "_since", "_status", "_task", "_under_way", "_usage", "_wanted", "caller",
     )  # fmt: skip
 
     def __init__(
-        self, shop: Workshop, request: Request, outlet: Outlet, caller: Caller, route: Route
+        self, shop: Workshop, body: bytes, plan: Plan, outlet: Outlet, caller: Caller
     ) -> None:
+        assert plan.route is not None
         self._shop = shop
-        self._request = request
+        self._body = body
+        self._plan = plan
+        self._route = plan.route
         self._outlet = outlet
+        self._manner = shop.manner
+        self._account = account_of(plan.account, caller)
+        """Whose login is asked for; None: the default one's."""
         self._begun: Begun | None = None
         self._task: asyncio.Task[None] | None = None
         self._under_way: Relay | Collected | None = None
@@ -91,9 +97,6 @@ class Completing:
         self._repairs: AnswerRepairs | None = None
         self._is_over = self._is_permitted = False
         self.caller = caller
-        self._in_path = route.model
-        self.path = route.path
-        """The endpoint, as the caller spoke to it."""
         self._account_used = self._model = self._code = ""
         self._status = 0
         self._usage = UsageTail()
@@ -101,24 +104,23 @@ class Completing:
         self._since = monotonic()
         shop.on_begin()
 
-    @property
-    def dialect(self) -> Dialect:
-        """What the caller speaks."""
-        return Dialect.of(self.path)
-
     def start(self) -> None:
         """Begin; it may be answered when this returns."""
-        if self.path == FIM:  # its host has models of its own
+        if self._plan.bad_header is not None:
+            self._refuse(self._plan.bad_header)
+            return
+        if self._route.path == FIM:  # its host has models of its own
             self._send({})
             return
         try:
-            self._is_permitted = permit(self._request, self.caller, self._shop.manner)
+            self._is_permitted = permit(self._body, self._account, self.caller, self._manner)
         except BrokerError as error:
             self._refuse(error.failure)
             return
-        known = self._shop.catalogue.now(self._account())
+        account = self._account or self._shop.default_account()
+        known = self._shop.catalogue.now(account)
         if known is None:
-            self._task = asyncio.get_running_loop().create_task(self._wait())
+            self._task = asyncio.get_running_loop().create_task(self._wait(account))
         else:
             self._send(known)
 
@@ -139,34 +141,33 @@ class Completing:
 
     # -- the question -------------------------------------------------------------------------
 
-    def _account(self) -> str:
-        return account_of(self._request, self.caller) or self._shop.default_account()
-
-    async def _wait(self) -> None:
-        known = await self._shop.catalogue.get(self._account())
+    async def _wait(self, account: str) -> None:
+        known = await self._shop.catalogue.get(account)
         self._task = None
         self._send(known)
 
     def _send(self, known: Mapping[str, Mapping[str, Any]]) -> None:
+        route, plan = self._route, self._plan
         try:
-            if self.path == FIM:
-                asked = wanted_fim(self._request, self.caller, self._in_path, self._shop.manner)
+            asked = Asked(self._body, self._account, plan.headers)
+            if route.path == FIM:
+                found = wanted_fim(asked, self.caller, route.model, self._manner)
             else:
-                asked = wanted(
-                    self._request,
+                found = wanted(
+                    asked,
                     self.caller,
-                    self.path,
+                    route.path,
                     known,
-                    self._shop.manner,
+                    self._manner,
                     is_permitted=self._is_permitted,
                 )
-            self._wanted, self._model = asked, asked.model
-            self._begun = self._shop.proxy.begin(asked.request, self._arrived)
+            self._wanted, self._model = found, found.model
+            self._begun = self._shop.proxy.begin(found.request, self._arrived)
         except BrokerError as error:
             self._refuse(error.failure)
         except Exception:
             log.exception("request not served")
-            self._reply(defect(self.dialect))
+            self._reply(defect(plan.dialect))
 
     def _arrived(self, outcome: Answer | BaseException) -> None:
         self._begun = None
@@ -174,7 +175,7 @@ class Completing:
             self._refuse(outcome.failure)
         elif isinstance(outcome, BaseException):
             log.error("request not served", exc_info=outcome)
-            self._reply(defect(self.dialect))
+            self._reply(defect(self._plan.dialect))
         else:
             self._head_seconds = monotonic() - self._since
             self._account_used = outcome.account
@@ -184,7 +185,7 @@ class Completing:
             except Exception:
                 log.exception("answer not passed on")
                 outcome.close()
-                self._reply(defect(self.dialect))
+                self._reply(defect(self._plan.dialect))
 
     # -- the answer ---------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Completing:
         self._status = answer.status
         request = self._wanted.request
         self._repairs = answer_repairs(
-            request.path, self._shop.manner.repairs, request.body, self.dialect
+            request.path, self._manner.repairs, request.body, self._plan.dialect
         )
         kind = answer.headers.get("content-type", "")
         is_stream = answer.refusal is None and kind.startswith("text/event-stream")
@@ -222,7 +223,7 @@ class Completing:
         assert self._repairs is not None
         repairs = self._repairs.stream()
         translation = self._wanted.translation
-        told = Untouched(self.dialect) if translation is None else translation.stream()
+        told = Untouched(self._plan.dialect) if translation is None else translation.stream()
         return told if repairs is None else Repaired(repairs, told)
 
     def _streamed(self, failure: Failure | None) -> None:
@@ -240,7 +241,7 @@ class Completing:
                 self._refuse(error.failure)
             except Exception:
                 log.exception("answer not passed on")
-                self._reply(defect(self.dialect))
+                self._reply(defect(self._plan.dialect))
 
         return ended
 
@@ -248,7 +249,7 @@ class Completing:
         assert self._wanted is not None
         if failure is not None:  # upstream has died: whether it was served is not known
             self._code = failure.code
-            return refused(self.dialect, failure, more={ACCOUNT: answer.account})
+            return refused(self._plan.dialect, failure, more={ACCOUNT: answer.account})
         headers = self._headers(answer)
         assert self._repairs is not None
         refusal = answer.refusal
@@ -270,7 +271,7 @@ class Completing:
                     body = self._wanted.translation.whole(body)
                 except ValueError as error:
                     more = {ACCOUNT: answer.account}
-                    return refused(self.dialect, _unreadable(error), 502, more)
+                    return refused(self._plan.dialect, _unreadable(error), 502, more)
         if repairs := (*self._wanted.repairs, *self._repairs.fired):
             headers[REPAIRED] = ", ".join(repairs)
         return Reply(answer.status, headers, body)
@@ -287,13 +288,14 @@ class Completing:
         if self._wanted.repairs:
             headers[REPAIRED] = ", ".join(self._wanted.repairs)
         if self._wanted.translation is not None and answer.refusal is None:
-            headers[TRANSLATED] = f"{self._wanted.request.path} to {self.path}"
+            headers[TRANSLATED] = f"{self._wanted.request.path} to {self._route.path}"
         return headers
 
     def _refuse(self, failure: Failure) -> None:
         self._code = failure.code
-        more = {ACCOUNT: self._account()} if self._account() else None
-        self._reply(refused(self.dialect, failure, more=more))
+        account = self._account or self._shop.default_account()
+        more = {ACCOUNT: account} if account else None
+        self._reply(refused(self._plan.dialect, failure, more=more))
 
     def _reply(self, reply: Reply) -> None:
         self._status = reply.status
@@ -305,7 +307,7 @@ class Completing:
             self._is_over = True
             usage = self._usage.usage()
             outcome = Outcome(
-                self.path,
+                self._route.path,
                 self.caller,
                 self._status,
                 self._account_used,
@@ -325,7 +327,7 @@ class Completing:
         was_served = self._head_seconds is not None and self._status < HTTPStatus.MULTIPLE_CHOICES
         if not was_served or not self.caller.peer.key:
             return 0
-        return unseen_usage(self._request.body, self._usage.size)
+        return unseen_usage(self._body, self._usage.size)
 
 
 def _fim_whole(stream: bytes) -> bytes:

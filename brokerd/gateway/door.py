@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from brokerd.core.access.scopes import HTTP_RUN
 from brokerd.core.loopback import address_of
 from brokerd.errors import BrokerError
+from brokerd.gateway.known_heads import KnownHeads
 from brokerd.gateway.session import Session, SessionLimits
 from brokerd.sockets.farewell import Farewells
 from brokerd.sockets.files import shares_now
@@ -69,6 +70,7 @@ class HttpDoor(Hall[Session]):
         self._turns = turns or Turns()
         self._limits = limits or SessionLimits()
         self._peer_of: dict[str, PeerOf] = {}
+        self._heads = KnownHeads()
         self._farewells = Farewells()
 
     @property
@@ -142,7 +144,15 @@ class HttpDoor(Hall[Session]):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._crowd.add(
-            Session(sock, caller, self._handler, self, turns=self._turns, limits=self._limits)
+            Session(
+                sock,
+                caller,
+                self._handler,
+                self,
+                turns=self._turns,
+                limits=self._limits,
+                heads=self._heads,
+            )
         )
 
     def _turn_away(self, sock: socket.socket, *, is_tcp: bool) -> None:

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerd.gateway.messages import Reply
-from brokerd.gateway.wanted import ACCOUNT
+from brokerd.gateway.plan import ACCOUNT
 
 
 if TYPE_CHECKING:

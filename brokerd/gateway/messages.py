@@ -6,7 +6,7 @@ The library that parses is in `parser` alone. Names of headers are lower-case.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 
 if TYPE_CHECKING:
@@ -15,24 +15,37 @@ if TYPE_CHECKING:
     from brokerd.gate import Caller
 
 
-__all__ = ["Handler", "Outlet", "Reply", "Request", "Work"]
+__all__ = ["Handler", "Head", "Outlet", "Reply", "Request", "Work"]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One request, whole."""
+class Head:
+    """What the head of a request says; often one object for many that say the same."""
 
     method: str
     path: str
     """Without the query; percent-encoding as it came."""
     query: str
     headers: Mapping[str, str] = field(repr=False)
-    """Of one that was sent several times, the values joined by ", " (RFC 9110 §5.3)."""
-    body: bytes = field(repr=False)
+    """Of one that was sent several times, the values joined by ", " (RFC 9110 §5.3). Without
+    `content-length`: how long the body is, the body says."""
     has_body: bool = False
-    """Whether the head announces one, an empty one too."""
+    """Whether it announces one, an empty one too."""
     version: str = "1.1"
     """Of HTTP: 1.0 needs no Host."""
+    notes: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What readers have concluded from this head and from nothing that may change: made once."""
+
+
+class Request(NamedTuple):
+    """One request, whole."""
+
+    head: Head
+    body: bytes
+
+    def __repr__(self) -> str:
+        """Show no prompt."""
+        return f"Request({self.head!r}, {len(self.body)} bytes)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +101,7 @@ class Work(Protocol):
 class Handler(Protocol):
     """Answers requests."""
 
-    def refuses(
-        self, method: str, headers: Mapping[str, str], has_body: bool, caller: Caller
-    ) -> bool:
+    def refuses(self, head: Head, caller: Caller) -> bool:
         """Whether a head alone is enough to refuse it, before its body is read: a bare 403."""
         ...
 

@@ -18,7 +18,8 @@ from brokerd.core.dialects.dialect import Dialect
 from brokerd.core.model_choice import chosen
 from brokerd.errors import ErrorClass, Failure, PermanentError
 from brokerd.gateway.messages import Reply
-from brokerd.gateway.wanted import ACCOUNT, account_of
+from brokerd.gateway.plan import ACCOUNT
+from brokerd.gateway.wanted import account_of
 
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _Entry = dict[str, Any]
 
 def dialect_of(request: Request) -> Dialect:
     """Return the dialect that lists of models are given in."""
-    return Dialect.MESSAGES if ANTHROPIC in request.headers else Dialect.CHAT
+    return Dialect.MESSAGES if ANTHROPIC in request.head.headers else Dialect.CHAT
 
 
 async def whole_list(request: Request, caller: Caller, proxy: Proxy) -> Reply:
@@ -96,7 +97,7 @@ def usable(entries: Iterable[Mapping[str, Any]]) -> list[_Entry]:
 async def _listed(
     request: Request, caller: Caller, proxy: Proxy
 ) -> tuple[ModelList, Sequence[_Entry]]:
-    account = account_of(request, caller)
+    account = account_of(request.head.headers.get(ACCOUNT) or None, caller)
     caller.check(OPERATION, account)
     listed = await proxy.models(account)
     rights = caller.rights

@@ -4,8 +4,9 @@ Strict where two readers of the same bytes could see different requests: framing
 lines, bare CR or LF, control characters, names and targets that are none. We are the last reader,
 so nobody is smuggled past us; but whoever sends such bytes is no client of ours.
 
-The head is looked at as a whole, then the library reads it. A body is never decoded but for the
-transfer coding. What comes behind a request waits till it is answered.
+The head is looked at as a whole, then the library reads it, unless the very same was read before
+(`known_heads`). A body is never decoded but for the transfer coding. What comes behind a request
+waits till it is answered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Final
 
 import httptools
 
-from brokerd.gateway.messages import Request
+from brokerd.gateway.known_heads import KnownHeads
+from brokerd.gateway.messages import Head, Request
 
 
 __all__ = ["MAX_BODY", "MAX_HEAD", "MAX_HEADERS", "MAX_LINE", "Parser", "RefusedError"]
@@ -100,27 +102,31 @@ class Parser:
 
     __slots__ = (
         "_body",
-        "_buffer",
         "_checked",
+        "_head",
         "_is_behind",
+        "_is_known",
         "_is_whole",
+        "_known",
         "_left",
         "_library",
         "_max_body",
         "_overhead",
         "_pieces",
         "_raw",
-        "_request",
-        "_size",
+        "buffer",
         "in_body",
         "keep_alive",
         "on_body",
+        "size",
         "wants_continue",
     )
 
-    def __init__(self, max_body: int = MAX_BODY) -> None:
+    def __init__(self, max_body: int = MAX_BODY, known: KnownHeads | None = None) -> None:
+        """`known` are the heads that all connections of a door have in common."""
         self._max_body = max_body
-        self._buffer = bytearray()
+        self._known = known or KnownHeads()
+        self.buffer = bytearray()
         """What is not read yet: part of a head, or what came behind a request."""
         self._checked = 0
         """How much of it has been looked at in vain."""
@@ -128,10 +134,12 @@ class Parser:
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # the library calls it; a list's own is cheapest
         self._library = httptools.HttpRequestParser(self)
-        self._request: tuple[str, str, str, dict[str, str], str] | None = None
+        self._head: Head | None = None
+        self._is_known = False
+        """The library has not seen this head, and is not shown its body."""
         self._body: bytearray | None = None
         """What chunks have brought."""
-        self._left = self._size = self._overhead = 0
+        self._left = self.size = self._overhead = 0
         self._is_whole = self._is_behind = False
         self.in_body = False
         """A head has been read whose body is not here yet."""
@@ -143,58 +151,53 @@ class Parser:
     @property
     def held(self) -> int:
         """Bytes kept."""
-        return len(self._buffer) + self._size
+        return len(self.buffer) + self.size
 
     @property
     def has_begun(self) -> bool:
         """Whether there is more than nothing of a request that was not taken yet."""
-        return bool(self._buffer) or self.in_body
+        return bool(self.buffer) or self.in_body
 
     @property
-    def head(self) -> tuple[str, dict[str, str], bool] | None:
-        """Method, headers and whether a body was announced, of what is not taken yet."""
-        if self._request is None:
-            return None
-        method, _, _, headers, _ = self._request
-        return method, headers, "content-length" in headers or "transfer-encoding" in headers
+    def head(self) -> Head | None:
+        """Of what is not taken yet."""
+        return self._head
 
     def wait(self, data: bytes) -> None:
         """Keep what came while a request is being answered."""
-        self._buffer += data
+        self.buffer += data
 
     def receive(self, data: bytes) -> bool:
         """Read on; True: a request is whole, `take` it. Raises RefusedError."""
         if self.in_body:
             self._read_body(data)
         else:
-            if self._buffer:
-                self._buffer += data
-                data = bytes(self._buffer)
+            if self.buffer:
+                self.buffer += data
+                data = bytes(self.buffer)
             if not data or not self._read_head(data):
                 return False
         return not self.in_body
 
     def take(self) -> Request:
         """Return the request that is whole."""
-        assert self._request is not None
-        method, path, query, headers, version = self._request
-        self._request = None
+        head, self._head = self._head, None
+        assert head is not None
         if self._body is not None:
             body = bytes(self._body)
             self._body = None
         else:
             body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        self._size = 0
-        has_body = "content-length" in headers or "transfer-encoding" in headers
-        return Request(method, path, query, headers, body, has_body, version)
+        self.size = 0
+        return Request(head, body)
 
     def discard(self) -> None:
         """Forget everything; it is over."""
-        self._buffer.clear()
+        self.buffer.clear()
         self._pieces.clear()
-        self._body = self._request = None
-        self._size = 0
+        self._body = self._head = None
+        self.size = 0
         del self._library  # it holds our own methods
 
     # -- the head -----------------------------------------------------------------------------
@@ -205,18 +208,25 @@ class Parser:
         end = data.find(b"\r\n\r\n", max(0, self._checked - 3))
         if end < 0 or end + 4 > MAX_HEAD:
             self._look_at_part(data, whole=end >= 0)
-            self._buffer[:] = data
+            self.buffer[:] = data
             return False
         end += 4
         head = data if end == len(data) else data[:end]
         self._checked = 0
-        self._buffer.clear()
-        self._understand(head)
+        self.buffer.clear()
+        known, key, length = self._known.find(head)
+        self._is_known = known is not None
+        if known is None:
+            self._understand(head, key, length)
+        else:
+            self._head, self.keep_alive, expects = known
+            self._expect_body(max(0, length), self._head.path)
+            self.wants_continue = expects and self.in_body
         if end < len(data):
             if self.in_body:
                 self._read_body(data[end:])
             else:
-                self._buffer += data[end:]
+                self.buffer += data[end:]
         return True
 
     def _look_at_part(self, data: bytes, *, whole: bool) -> None:
@@ -235,7 +245,7 @@ class Parser:
             raise RefusedError(400, "bad_request_line")
         self._checked = len(data)
 
-    def _understand(self, head: bytes) -> None:
+    def _understand(self, head: bytes, key: tuple[bytes, bytes], length: int) -> None:
         line = _LINE.match(head)
         if line is None:
             raise RefusedError(400, "bad_request_line")
@@ -264,13 +274,18 @@ class Parser:
         version = "1.1" if minor == b"1" else "1.0"
         if method == b"CONNECT" or "upgrade" in headers:
             raise RefusedError(400, "upgrade")
-        self._request = (method.decode("ascii"), path, query, headers, version)
-        self._frame(headers, version, path)
+        told = headers.pop("content-length", None)
+        has_body = told is not None or "transfer-encoding" in headers
+        self._head = Head(method.decode("ascii"), path, query, headers, has_body, version)
+        expects = self._frame(self._head, told)
+        if self._body is None and (told is None or length >= 0):
+            self._known.remember(key, (self._head, self.keep_alive, expects))
 
-    def _frame(self, headers: dict[str, str], version: str, path: str) -> None:
-        """Find out where the body ends (RFC 9112 §6.3)."""
+    def _frame(self, head: Head, length: str | None) -> bool:
+        """Find out where the body ends (RFC 9112 §6.3); return whether it wants `100 Continue`."""
+        headers, version, path = head.headers, head.version, head.path
         self.wants_continue = False
-        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+        coding = headers.get("transfer-encoding")
         if coding is not None:
             if length is not None or version == "1.0" or coding.lower() != "chunked":
                 raise RefusedError(400, "bad_framing")
@@ -280,15 +295,20 @@ class Parser:
         elif length is not None:
             if not (length.isascii() and length.isdigit() and len(length) < 19):
                 raise RefusedError(400, "bad_framing")
-            self._left = int(length)
-            if self._left > self._max_body:
-                raise RefusedError(413, "body_too_large", path)
-            self.in_body = self._left > 0
+            self._expect_body(int(length), path)
         expected = headers.get("expect")
-        if expected is not None and version == "1.1":
-            if expected.lower() != "100-continue":
-                raise RefusedError(417, "unknown_expectation", path)
-            self.wants_continue = self.in_body
+        if expected is None or version != "1.1":
+            return False
+        if expected.lower() != "100-continue":
+            raise RefusedError(417, "unknown_expectation", path)
+        self.wants_continue = self.in_body
+        return True
+
+    def _expect_body(self, length: int, path: str) -> None:
+        if length > self._max_body:
+            raise RefusedError(413, "body_too_large", path)
+        self._left = length
+        self.in_body = length > 0
 
     # -- the body -----------------------------------------------------------------------------
 
@@ -298,27 +318,30 @@ class Parser:
             self._read_chunks(data)
             return
         if len(data) > self._left:
-            self._buffer += data[self._left :]
+            self.buffer += data[self._left :]
             data = data[: self._left]
         self._left -= len(data)
-        self._size += len(data)
-        self._feed(data)
+        self.size += len(data)
+        if self._is_known:
+            self._pieces.append(data)
+        else:
+            self._feed(data)
         self.in_body = self._left > 0
 
     def _read_chunks(self, data: bytes) -> None:
         body, pieces = self._body, self._pieces
         assert body is not None
-        assert self._request is not None
+        assert self._head is not None
         self._is_whole = self._is_behind = False
         self._feed(data)
         body += b"".join(pieces)
         pieces.clear()
         self._raw.clear()  # trailers are nobody's
         self._overhead += len(data)
-        self._size = len(body)
-        if self._size > self._max_body:
-            raise RefusedError(413, "body_too_large", self._request[1])
-        if self._overhead > 8 * self._size + MAX_OVERHEAD:
+        self.size = len(body)
+        if self.size > self._max_body:
+            raise RefusedError(413, "body_too_large", self._head.path)
+        if self._overhead > 8 * self.size + MAX_OVERHEAD:
             raise RefusedError(400, "bad_chunks")
         if self._is_whole:
             self.in_body = False

@@ -8,36 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from brokerd.core.dialects.dialect import Dialect
-from brokerd.core.http_guard import hosts_of, refuse
-from brokerd.core.setting_checks import NotAllowedError, account_name
+from brokerd.core.http_guard import hosts_of
 from brokerd.errors import BrokerError, ErrorClass, Failure, PermanentError
 from brokerd.gateway.completing import Completing
+from brokerd.gateway.plan import KEY_MARK, plan_of
 from brokerd.gateway.replies import BARE_403, defect, method_not_allowed, refused, unknown_path
-from brokerd.gateway.routes import Endpoint, find
-from brokerd.gateway.wanted import ACCOUNT
+from brokerd.gateway.routes import Endpoint
 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
+    from brokerd.core.dialects.dialect import Dialect
     from brokerd.gate import Caller, Gate
-    from brokerd.gateway.messages import Outlet, Reply, Request, Work
+    from brokerd.gateway.messages import Head, Outlet, Reply, Request, Work
     from brokerd.gateway.pages import Pages
-    from brokerd.gateway.routes import Route
+    from brokerd.gateway.plan import Plan
     from brokerd.gateway.workshop import Workshop
 
 
 __all__ = ["Service"]
 
 log = logging.getLogger(__name__)
-
-KEY_MARK: Final = "cpb_"
-"""What our keys begin with. Tools that want some key are given any word on a Unix socket."""
-
-_BEARER: Final = "bearer "
 
 
 class Service:
@@ -54,8 +48,8 @@ class Service:
     ) -> None:
         """`pages` answers all but completions; `hosts` are each listener's own names.
 
-        A run's are those of its address.
-        `keyed` names the listeners where everybody has to show a key.
+        A run's are those of its address. `keyed` names the listeners where everybody has to show a
+        key.
         """
         self._gate = gate
         self._shop = shop
@@ -65,50 +59,47 @@ class Service:
 
     def begin(self, request: Request, outlet: Outlet, caller: Caller) -> Work | None:
         """See `Handler.begin`."""
-        if self.refuses(request.method, request.headers, request.has_body, caller):
+        plan = self._plan(request.head, caller)
+        if plan.hostile is not None:
+            caller.tell_denied("http.request", _hostile(plan.hostile))
             outlet.reply(BARE_403)
             return None
-        route = find(request.path)
-        dialect = _dialect_of(request, route)
         try:
-            caller = self._who(request, caller)
+            if caller.listener in self._keyed or plan.secret.startswith(KEY_MARK):
+                caller = self._gate.with_key(caller, plan.secret)
+            if plan.bad_account is not None:
+                raise PermanentError(plan.bad_account)
         except BrokerError as error:
-            outlet.reply(refused(dialect, error.failure))
+            outlet.reply(refused(plan.dialect, error.failure))
             return None
+        route = plan.route
         if route is None:
-            outlet.reply(unknown_path(dialect))
-        elif request.method not in route.methods:
-            outlet.reply(method_not_allowed(dialect, route.methods))
+            outlet.reply(unknown_path(plan.dialect))
+        elif request.head.method not in route.methods:
+            outlet.reply(method_not_allowed(plan.dialect, route.methods))
         elif route.endpoint is Endpoint.COMPLETION:
-            completing = Completing(self._shop, request, outlet, caller, route)
+            completing = Completing(self._shop, request.body, plan, outlet, caller)
             completing.start()
             return completing
         else:
-            return _Page(self._pages.answer(request, route, caller), outlet, dialect)
+            return _Page(self._pages.answer(request, route, caller), outlet, plan.dialect)
         return None
 
-    def refuses(
-        self, method: str, headers: Mapping[str, str], has_body: bool, caller: Caller
-    ) -> bool:
+    def refuses(self, head: Head, caller: Caller) -> bool:
         """See `Handler.refuses`."""
-        hosts = hosts_of(caller.at) if caller.at else self._hosts[caller.listener]
-        reason = refuse(method, headers, hosts, has_body=has_body)
+        reason = self._plan(head, caller).hostile
         if reason is not None:
             caller.tell_denied("http.request", _hostile(reason))
         return reason is not None
 
-    def _who(self, request: Request, caller: Caller) -> Caller:
-        """Return the caller with its key's rights.
-
-        Raises BrokerError for a key that is not good, and for what can be no account: its name is
-        repeated in answers and logs.
-        """
-        secret = _secret(request.headers)
-        if caller.listener in self._keyed or secret.startswith(KEY_MARK):
-            caller = self._gate.with_key(caller, secret)
-        if named := request.headers.get(ACCOUNT):
-            _check_account(named)
-        return caller
+    def _plan(self, head: Head, caller: Caller) -> Plan:
+        """Return what a head asks for here; most are known."""
+        where = caller.at or caller.listener
+        plan: Plan | None = head.notes.get(where)
+        if plan is None:
+            hosts = hosts_of(caller.at) if caller.at else self._hosts[caller.listener]
+            plan = head.notes[where] = plan_of(head, hosts)
+        return plan
 
 
 class _Page:
@@ -135,39 +126,6 @@ class _Page:
             log.exception("request not served")
             reply = defect(self._dialect)
         self._outlet.reply(reply)
-
-
-def _secret(headers: Mapping[str, str]) -> str:
-    """Return what a tool shows as its key: `Authorization: Bearer`, or Anthropic's `x-api-key`.
-
-    Where both are there, and only one of them is ours, it is that one.
-    """
-    authorization = headers.get("authorization", "")
-    bearer = authorization[7:].strip() if authorization[:7].lower() == _BEARER else ""
-    key = headers.get("x-api-key", "").strip()
-    return key if key.startswith(KEY_MARK) or not bearer else bearer
-
-
-def _check_account(named: str) -> None:
-    try:
-        account_name(named)
-    except NotAllowedError as allowed:
-        failure = Failure(
-            ErrorClass.USAGE,
-            "bad_account",
-            f"an account's name in {ACCOUNT} must be {allowed}",
-            "See the names: copilot-cred account list",
-        )
-        raise PermanentError(failure) from None
-
-
-def _dialect_of(request: Request, route: Route | None) -> Dialect:
-    if route is not None and route.path:
-        return Dialect.of(route.path)
-    is_anthropic = route is not None and route.endpoint is Endpoint.COUNT_TOKENS
-    if is_anthropic or "anthropic-version" in request.headers:
-        return Dialect.MESSAGES
-    return Dialect.CHAT
 
 
 def _hostile(reason: str) -> Failure:

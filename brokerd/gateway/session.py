@@ -23,13 +23,14 @@ from brokerd.gateway.rendering import CONTINUE, head_of
 from brokerd.gateway.unreadable import reply_to
 from brokerd.sockets.alarm import Alarm
 from brokerd.sockets.channel import DescriptorsRefusedError
-from brokerd.sockets.seat import Seat
+from brokerd.sockets.seat import Holder, Seat
 
 
 if TYPE_CHECKING:
     import socket
 
     from brokerd.gate import Caller
+    from brokerd.gateway.known_heads import KnownHeads
     from brokerd.gateway.messages import Handler
     from brokerd.sockets.turns import Turns
 
@@ -76,14 +77,11 @@ class SessionLimits:
     max_body: int = MAX_BODY
 
 
-class Owner(Protocol):
+class Owner(Holder, Protocol):
     """What a session tells the door about itself."""
 
     def session_moved(self, session: Session) -> None:
         """Note that something arrived: it is the youngest now."""
-
-    def session_held(self, session: Session) -> None:
-        """Note that `held` may have changed."""
 
     def session_idle(self, session: Session) -> None:
         """Note that it may be evicted, or has settled."""
@@ -105,7 +103,6 @@ class Session(Seat):
         "_caller",
         "_draining",
         "_handler",
-        "_held_before",
         "_in_answer",
         "_is_refused",
         "_kept",
@@ -128,16 +125,19 @@ class Session(Seat):
         *,
         turns: Turns,
         limits: SessionLimits,
+        heads: KnownHeads | None = None,
     ) -> None:
-        super().__init__(sock, caller.peer, turns)
+        """`heads` are those that the door has read before."""
+        super().__init__(sock, caller.peer, turns, owner)
         self._caller = caller
         self._handler = handler
         self._owner = owner
         self._limits = limits
-        self._parser = Parser(limits.max_body)
+        self._parser = Parser(limits.max_body, heads)
         self._answer: Answering | None = None
         """To the request that is under way."""
-        self._held_before = self._kept = 0
+        self._kept = 0
+        """Bytes of the request that is being answered."""
         self._alarm = Alarm(self._on_late)
         self._phase: bool | None = None
         """What is awaited of a request that has begun: False: its head, True: its body."""
@@ -152,7 +152,8 @@ class Session(Seat):
     @property
     def held(self) -> int:
         """Bytes kept for this connection, both directions."""
-        return self._parser.held + self._kept + len(self._channel.out)
+        parser = self._parser
+        return len(parser.buffer) + parser.size + self._kept + len(self._channel.out)
 
     @property
     def idle(self) -> bool:
@@ -228,13 +229,14 @@ class Session(Seat):
         if answer is not self._answer:
             return
         self._answer = None
-        self._kept = 0
         if not self._channel.out:
             self._alarm.clear()
         if answer.closes:
             self._leave()
             return
-        self.tell_held()
+        if self._kept:  # there was no answer
+            self._kept = 0
+            self.tell_held()
         if self._parser.has_begun:
             self._turns.join(self, self._next, of=self._caller.peer.pid)
         elif self._draining:
@@ -243,13 +245,6 @@ class Session(Seat):
             self._channel.read_on(True)
         if not self.closed:
             self._owner.session_idle(self)
-
-    def tell_held(self) -> None:
-        """Tell the door if it has changed; mostly it is nothing, before and after."""
-        held = self.held
-        if held != self._held_before:
-            self._held_before = held
-            self._owner.session_held(self)
 
     # -- what arrives -------------------------------------------------------------------------
 
@@ -265,7 +260,7 @@ class Session(Seat):
             return
         if data is None:
             return
-        since = self._loop.time()
+        since = self._turns.clock()
         self._owner.session_moved(self)
         if not data:
             self.close("end_of_file")
@@ -277,7 +272,7 @@ class Session(Seat):
         else:
             self._turns.leave(self)
             self._take(data)
-        self._turns.used(self._loop.time() - since)
+        self._turns.used(self._turns.clock() - since)
 
     def _next(self) -> None:
         """Take what waited behind the request that has been answered."""
@@ -307,7 +302,7 @@ class Session(Seat):
 
     def _is_hostile(self) -> bool:
         head = self._parser.head
-        return head is not None and self._handler.refuses(*head, self._caller)
+        return head is not None and self._handler.refuses(head, self._caller)
 
     def _begin(self) -> None:
         parser = self._parser
@@ -317,7 +312,7 @@ class Session(Seat):
         self._asked, self._linger = True, False
         self._kept = len(request.body)
         answer = self._answer = Answering(
-            self, self._channel, self._loop, request, keep_alive=parser.keep_alive
+            self, self._channel, self._loop, request.head, keep_alive=parser.keep_alive
         )
         try:
             work = self._handler.begin(request, answer, self._caller)

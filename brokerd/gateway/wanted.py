@@ -10,17 +10,11 @@ All of it is pure but for the rights, which are asked last: about what would rea
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from brokerd.core.asked_model import asked_model
-from brokerd.core.completions import (
-    ALLOWED_HEADERS,
-    CompletionRequest,
-    checked_headers,
-    engine_path,
-)
+from brokerd.core.completions import CompletionRequest, engine_path
 from brokerd.core.fim import read_fim
 from brokerd.core.model_choice import (
     chosen,
@@ -40,16 +34,12 @@ if TYPE_CHECKING:
     from brokerd.core.dialects.translation import Translation
     from brokerd.gate import Caller
     from brokerd.gateway.manner import Manner
-    from brokerd.gateway.messages import Request
 
 
-__all__ = ["ACCOUNT", "FIM", "Wanted", "account_of", "permit", "wanted", "wanted_fim"]
+__all__ = ["FIM", "Asked", "Wanted", "account_of", "permit", "wanted", "wanted_fim"]
 
 FIM: Final = "/completions"
 """The endpoint of fill-in-the-middle completions, as OpenAI's API has it."""
-
-ACCOUNT: Final = "x-copilot-broker-account"
-"""The caller's word for whose login to use."""
 
 OPERATION: Final = "completion.create"
 
@@ -59,8 +49,21 @@ _SHOWN: Final = 64
 _ANTHROPIC: Final = frozenset({"anthropic-beta", "anthropic-version"})
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Asked(NamedTuple):
+    """What a caller asks for."""
+
+    body: bytes
+    account: str | None
+    """None: the default one's."""
+    headers: Mapping[str, str]
+    """Those of its turn that are passed on."""
+
+    def __repr__(self) -> str:
+        """Show no prompt."""
+        return f"Asked({len(self.body)} bytes, {self.account!r})"
+
+
+class Wanted(NamedTuple):
     """See the module's docstring."""
 
     request: CompletionRequest
@@ -68,7 +71,7 @@ class Wanted:
     """The endpoint as the caller spoke to it."""
     model: str
     """GitHub's id, or the caller's word for it; "" where none is named."""
-    translation: Translation | None = field(default=None, repr=False)
+    translation: Translation | None = None
     """None: both speak the same."""
     wants_whole: bool = False
     """Whether a stream has to be collected into one answer."""
@@ -78,36 +81,35 @@ class Wanted:
     """Names of those that changed the request."""
 
 
-def account_of(request: Request, caller: Caller) -> str | None:
-    """Return the account meant: the only one there is for this caller, else the one it names."""
+def account_of(named: str | None, caller: Caller) -> str | None:
+    """Return the account meant: the one it names, else the only one there is for this caller."""
     accounts = caller.rights.accounts
-    if accounts is not None and len(accounts) == 1:
+    if named is None and accounts is not None and len(accounts) == 1:
         (only,) = accounts
-        return request.headers.get(ACCOUNT) or only
-    return request.headers.get(ACCOUNT) or None
+        return only
+    return named
 
 
-def permit(request: Request, caller: Caller, manner: Manner) -> bool:
+def permit(body: bytes, account: str | None, caller: Caller, manner: Manner) -> bool:
     """Ask for leave before anything is asked of upstream; False: not before its list is known.
 
     The list only matters to who is limited to some models, and names one that it may know under
     another name. Raises BrokerError.
     """
-    account = account_of(request, caller)
     if not caller.models_matter:
         caller.check(OPERATION, account)
         return True
-    named = model_of(request.body)
+    named = model_of(body)
     model = chosen(named, manner.aliases, ())
     if depends_on_list(model):
         return False
-    body = request.body if model == named else with_model(request.body, model)
+    body = body if model == named else with_model(body, model)
     caller.check(OPERATION, account, asked_model(body))
     return True
 
 
 def wanted(
-    request: Request,
+    asked: Asked,
     caller: Caller,
     path: str,
     known: Mapping[str, Mapping[str, Any]],
@@ -120,40 +122,39 @@ def wanted(
     `path` is the endpoint, `known` the account's models (empty: not known), `is_permitted` what
     `permit` has said.
     """
-    body = request.body
-    account = account_of(request, caller)
+    body = asked.body
     named = model_of(body)
     model = chosen(named, manner.aliases, known)
     if model != named:
         body = with_model(body, model)
     if not is_permitted:
-        caller.check(OPERATION, account, asked_model(body))
+        caller.check(OPERATION, asked.account, asked_model(body))
     spoken, translation = path, None
     entry = known.get(model)
     if entry is not None:
         spoken = _way(path, model, entry)
-    body, headers, repairs = manner.request_repairs(path)(body, _passed_on(request))
+    body, headers, repairs = manner.request_repairs(path)(body, asked.headers)
     if entry is not None and spoken != path:
         translation = _translated(path, spoken, body, model, entry)
         body = translation.body
         headers = {name: value for name, value in headers.items() if name not in _ANTHROPIC}
-        if "x-initiator" not in headers and _is_agents(request.body):
+        if "x-initiator" not in headers and _is_agents(asked.body):
             headers["x-initiator"] = "agent"
-    completion = _completion(caller, spoken, body, account, headers)
-    return Wanted(completion, path, model, translation, is_renamed=model != named, repairs=repairs)
+    completion = _completion(caller, spoken, body, asked.account, headers)
+    return Wanted(completion, path, model, translation, False, model != named, repairs)
 
 
-def wanted_fim(request: Request, caller: Caller, in_path: str, manner: Manner) -> Wanted:
+def wanted_fim(asked: Asked, caller: Caller, in_path: str, manner: Manner) -> Wanted:
     """Return what to send for a fill-in-the-middle completion. Raises BrokerError.
 
     `in_path` is the model that the path names, percent-encoding as it came; "": the body does.
     """
-    account = account_of(request, caller)
-    asking = read_fim(request.body)
+    asking = read_fim(asked.body)
     named = unquote(in_path) or asking.model
     model = chosen(named, manner.aliases, ())
-    caller.check(OPERATION, account, asked_model(request.body, engine_path(model)))
-    completion = _completion(caller, engine_path(model), asking.body, account, _passed_on(request))
+    caller.check(OPERATION, asked.account, asked_model(asked.body, engine_path(model)))
+    path = engine_path(model)
+    completion = _completion(caller, path, asking.body, asked.account, asked.headers)
     return Wanted(
         completion,
         FIM,
@@ -170,11 +171,6 @@ def _is_agents(body: bytes) -> bool:
     so one goes along in a message of the user's. GitHub charges for those.
     """
     return may_be_agents(body) and read_turn(body).initiator == "agent"
-
-
-def _passed_on(request: Request) -> dict[str, str]:
-    given = {name: value for name, value in request.headers.items() if name in ALLOWED_HEADERS}
-    return checked_headers(given) if given else given
 
 
 def _completion(

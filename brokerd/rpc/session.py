@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from brokerd.rpc.failures import SHUTTING_DOWN
 from brokerd.rpc.in_flight import InFlight
 from brokerd.sockets.channel import DescriptorsRefusedError
-from brokerd.sockets.seat import Seat
+from brokerd.sockets.seat import Holder, Seat
 from copilot_broker.wire.connection import Connection, Role
 from copilot_broker.wire.errors import RemoteProtocolError
 from copilot_broker.wire.events import (
@@ -81,14 +81,11 @@ JUST_NOW = 1.0
 """Seconds: who connected longer ago and has not asked is not about to."""
 
 
-class Owner(Protocol):
+class Owner(Holder, Protocol):
     """What a session tells the server about itself."""
 
     def session_moved(self, session: Session) -> None:
         """Note that something arrived: it is the youngest now, and may be evicted if idle."""
-
-    def session_held(self, session: Session) -> None:
-        """Note that `held` may have changed."""
 
     def session_idle(self, session: Session) -> None:
         """Note that it has no request in flight any more."""
@@ -111,13 +108,12 @@ class Session(Seat):
         limits: Limits,
         turns: Turns,
     ) -> None:
-        super().__init__(sock, caller.peer, turns)
+        super().__init__(sock, caller.peer, turns, owner)
         self._caller = caller
         self._express = express
         self._owner = owner
         self._wire = Connection(Role.SERVER, limits=limits)
         self._requests = InFlight(self._wire, caller, methods, self)
-        self._held_before = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._asked = self._refusing = self._linger = False
@@ -233,13 +229,6 @@ class Session(Seat):
         if not self.closed and self.idle:
             self._owner.session_idle(self)
 
-    def tell_held(self) -> None:
-        """Tell the server if it has changed; mostly it is nothing, before and after."""
-        held = self.held
-        if held != self._held_before:
-            self._held_before = held
-            self._owner.session_held(self)
-
     # -- what arrives -------------------------------------------------------------------------
 
     def _on_lost(self) -> None:
@@ -269,14 +258,14 @@ class Session(Seat):
                     self.tell_held()
                 return
             self._express.learn(data)
-        since = self._loop.time()
+        since = self._turns.clock()
         try:
-            wire.receive_data(data, since)
+            wire.receive_data(data, self._loop.time())
         except RemoteProtocolError as error:
             self._on_breach(error)
         else:
             self._handle_some(EVENTS_AT_ONCE)
-        self._turns.used(self._loop.time() - since)
+        self._turns.used(self._turns.clock() - since)
 
     def _on_writable(self) -> None:
         """Go on with what waited for room."""

@@ -37,11 +37,6 @@ class Member(Protocol):
         ...
 
     @property
-    def held(self) -> int:
-        """Bytes kept for it, both directions."""
-        ...
-
-    @property
     def may_be_evicted(self) -> bool:
         """Whether nobody misses much if it goes."""
         ...
@@ -72,6 +67,8 @@ class Crowd(Generic[M]):
         self._of_process: Counter[int] = Counter()
         """How many connections each process has, by its number."""
         self._changed = asyncio.Event()
+        self._is_awaited = False
+        """Whether anybody waits for all to settle."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -105,14 +102,14 @@ class Crowd(Generic[M]):
         self._of_process[member.process] -= 1
         if not self._of_process[member.process]:
             del self._of_process[member.process]
-        self._changed.set()
+        self.changed()
 
-    def tell_held(self, member: M) -> None:
-        """Keep the sum, and the sum within its bound."""
-        if member not in self._held:
+    def tell_held(self, member: M, held: int) -> None:
+        """Keep the sum, and the sum within its bound; `held` is in bytes."""
+        before = self._held.get(member)
+        if before is None:
             return
-        held = member.held
-        self._held_total += held - self._held[member]
+        self._held_total += held - before
         self._held[member] = held
         while self._held_total > self._buffers:
             greediest = max(self._held, key=self._held.__getitem__)
@@ -139,10 +136,12 @@ class Crowd(Generic[M]):
 
     def changed(self) -> None:
         """Look anew whether all have settled."""
-        self._changed.set()
+        if self._is_awaited:
+            self._changed.set()
 
     async def all_settled(self, until: float) -> None:
         """Wait for every connection to settle, at most till then (loop time)."""
+        self._is_awaited = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 while not all(member.settled for member in self._held):

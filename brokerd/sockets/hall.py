@@ -58,14 +58,14 @@ class Hall(ABC, Generic[G]):
         if self._acceptor.paused:
             self.session_idle(session)
 
-    def session_held(self, session: G) -> None:
+    def session_held(self, session: G, held: int) -> None:
         """Keep the sum of what is held within its bound."""
-        self._crowd.tell_held(session)
+        self._crowd.tell_held(session, held)
 
     def session_idle(self, session: G) -> None:
         """One more that may be evicted, or one less to wait for."""
         self._crowd.changed()
-        if self._acceptor.waits_for_room and session.idle:
+        if self._acceptor.paused and self._acceptor.waits_for_room and session.idle:
             self._acceptor.resume()
 
     def session_closed(self, session: G) -> None:

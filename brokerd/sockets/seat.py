@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from brokerd.sockets.channel import Channel
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from brokerd.sockets.turns import Turns
 
 
-__all__ = ["Seat"]
+__all__ = ["Holder", "Seat"]
+
+
+class Holder(Protocol):
+    """The door, as far as it bounds what all its connections keep together."""
+
+    def session_held(self, session: Any, held: int) -> None:
+        """Note that so many bytes are kept for it now, both directions."""
 
 
 class Seat(ABC):
@@ -31,11 +38,11 @@ class Seat(ABC):
     """
 
     __slots__ = (
-        "_channel", "_ending", "_loop", "_pidfd", "_postponed", "_since", "_turns", "closed",
-        "process",
+        "_channel", "_ending", "_held_before", "_holder", "_loop", "_pidfd", "_postponed",
+        "_since", "_turns", "closed", "process",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, peer: Peer, turns: Turns) -> None:
+    def __init__(self, sock: socket.socket, peer: Peer, turns: Turns, holder: Holder) -> None:
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._turns = turns
@@ -46,6 +53,8 @@ class Seat(ABC):
             on_lost=self._on_lost,
         )
         self._postponed = self._ending = False
+        self._holder = holder
+        self._held_before = 0
         self.closed = False
         """It is over; nothing can be told any more."""
         self.process = peer.pid
@@ -57,6 +66,18 @@ class Seat(ABC):
     @abstractmethod
     def close(self, reason: str) -> None:
         """End it now; closing twice is no error. `reason` is for the log."""
+
+    @property
+    @abstractmethod
+    def held(self) -> int:
+        """Bytes kept for this connection, both directions."""
+
+    def tell_held(self) -> None:
+        """Tell the door if it has changed; mostly it is nothing, before and after."""
+        held = self.held
+        if held != self._held_before:
+            self._held_before = held
+            self._holder.session_held(self, held)
 
     @abstractmethod
     def _read(self) -> None:
@@ -71,11 +92,16 @@ class Seat(ABC):
         """Close: the socket is of no more use."""
 
     def _on_readable(self) -> None:
-        """Read and serve it now, if this round has time for one more."""
-        if self._turns.has_time:
+        """Read and serve it now, if this round has time for one more.
+
+        Else it stands in the line, and is heard no more only when that lasts: most have had their
+        turn in the round after, and to tell the kernel twice costs as much as to read.
+        """
+        if self._postponed:
+            self._channel.read_on(False)
+        elif self._turns.left > 0:
             self._read()
         elif not self.closed and self._channel.reading:
-            self._channel.read_on(False)
             self._postponed = True
             self._turns.join(self, self._read_late, of=self.process, first=True)
 
@@ -86,10 +112,10 @@ class Seat(ABC):
 
     def _on_peer_gone(self) -> None:
         """Close now, if this round has time for one more; until its turn nothing more is heard."""
-        if self._turns.has_time:
-            since = self._loop.time()
+        if self._turns.left > 0:
+            since = self._turns.clock()
             self.close("peer_gone")
-            self._turns.used(self._loop.time() - since)
+            self._turns.used(self._turns.clock() - since)
             return
         self._forget_process()
         self._postponed = False

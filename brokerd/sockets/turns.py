@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from time import monotonic
 from typing import TYPE_CHECKING
 
 
@@ -54,16 +55,20 @@ class _Line:
             if not own:
                 del self._waiting[of]
 
-    def serve(self, end: float) -> None:
-        """Serve one at least, till `end` (loop time); who joins meanwhile waits for a round."""
-        clock = asyncio.get_running_loop().time
-        for _ in range(len(self)):
-            if not self._waiting:
+    def serve(self, end: float, clock: Callable[[], float]) -> None:
+        """Serve one at least, till `end` on the clock; who joins meanwhile waits for a round."""
+        waiting = self._waiting
+        for _ in range(len(self._process)):
+            if not waiting:
                 return
-            of, own = next(iter(self._waiting.items()))
-            self._waiting.move_to_end(of)
-            who, turn = next(iter(own.items()))
-            self.leave(who)
+            of = next(iter(waiting))
+            own = waiting[of]
+            who, turn = own.popitem(last=False)
+            del self._process[who]
+            if own:
+                waiting.move_to_end(of)
+            else:
+                del waiting[of]
             turn()
             if clock() >= end:
                 return
@@ -72,18 +77,17 @@ class _Line:
 class Turns:
     """Those who were not served at once, and those who have more to say."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """`clock` gives seconds."""
+        self.clock = clock
         self._first = _Line()
         self._then = _Line()
         self._ending = _Line()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Asked for once: to ask is a system call."""
         self._due = False
-        self._left = SLICE
-        """Seconds for those who are served at once."""
-
-    @property
-    def has_time(self) -> bool:
-        """Whether somebody may be served at once."""
-        return self._left > 0
+        self.left = SLICE
+        """Seconds for those who are served at once; at 0 and below nobody more is."""
 
     def used(self, seconds: float) -> None:
         """Take so much of what is for those who are served at once.
@@ -91,8 +95,8 @@ class Turns:
         It is renewed in the round after it was used up. To do so in every round would have the
         loop look for events once more each time.
         """
-        self._left -= seconds
-        if self._left <= 0:
+        self.left -= seconds
+        if self.left <= 0:
             self._go_on()
 
     def join(
@@ -108,8 +112,10 @@ class Turns:
 
     def leave(self, who: object) -> None:
         """Step out of the line; nothing if it does not stand there."""
-        self._first.leave(who)
-        self._then.leave(who)
+        if self._first:
+            self._first.leave(who)
+        if self._then:
+            self._then.leave(who)
 
     def end(self, who: object, turn: Callable[[], None], *, of: int = 0) -> None:
         """Call `turn`, which closes `who`, when it is its turn; out of this line nobody steps."""
@@ -120,16 +126,19 @@ class Turns:
     def _go_on(self) -> None:
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._serve)
+            loop = self._loop
+            if loop is None:
+                loop = self._loop = asyncio.get_running_loop()
+            loop.call_soon(self._serve)
 
     def _serve(self) -> None:
         self._due = False
-        self._left = SLICE
-        clock = asyncio.get_running_loop().time
+        self.left = SLICE
+        clock = self.clock
         end = clock() + SLICE
-        self._first.serve(end)
-        self._then.serve(end)  # one at least: the others do not starve it
+        self._first.serve(end, clock)
+        self._then.serve(end, clock)  # one at least: the others do not starve it
         if self._ending:
-            self._ending.serve(clock() + SLICE)
+            self._ending.serve(clock() + SLICE, clock)
         if self._first or self._then or self._ending:
             self._go_on()

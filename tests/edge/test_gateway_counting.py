@@ -9,13 +9,15 @@ from brokerd.core.peer import Peer
 from brokerd.errors import PermanentError
 from brokerd.gate import Gate
 from brokerd.gateway.counting import count_tokens
-from brokerd.gateway.messages import Request
+from brokerd.gateway.messages import Head, Request
 
 
 def counted(body, *rules):
     caller = Gate(rules, own_uid=1000).admit(Peer(pid=1, uid=1000, gid=1000), "http")
     try:
-        return count_tokens(Request("POST", "/v1/messages/count_tokens", "", {}, body), caller)
+        return count_tokens(
+            Request(Head("POST", "/v1/messages/count_tokens", "", {}), body), caller
+        )
     finally:
         caller.close()
 

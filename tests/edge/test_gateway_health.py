@@ -10,12 +10,12 @@ from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure
 from brokerd.gate import Gate
 from brokerd.gateway.health import healthz, root
-from brokerd.gateway.messages import Request
+from brokerd.gateway.messages import Head, Request
 from fakes.broker import a_lease, a_view
 from fakes.proxy import calm
 
 
-REQUEST = Request("GET", "/healthz", "", {}, b"")
+REQUEST = Request(Head("GET", "/healthz", "", {}), b"")
 NETWORK = Failure(
     ErrorClass.TEMPORARY, "network", "GitHub cannot be reached", "Check it: copilot-cred status"
 )

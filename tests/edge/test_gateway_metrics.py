@@ -10,7 +10,7 @@ from brokerd.core.access import Rule
 from brokerd.core.peer import Peer
 from brokerd.core.usage_tail import Usage
 from brokerd.gate import Gate
-from brokerd.gateway.messages import Request
+from brokerd.gateway.messages import Head, Request
 from brokerd.gateway.metrics import Counters, Sources, client_of, metrics_page
 from brokerd.gateway.metrics.counters import MAX_CLIENTS, MAX_CODES, MAX_MODELS, Histogram
 from fakes.broker import a_view
@@ -33,7 +33,7 @@ def scraped(counted, *, rules=(), accept="", **changes):
         connections=lambda: {"http": 4, "rpc": 1},
     )
     caller = Gate(rules, own_uid=1000).admit(Peer(pid=1, uid=1000, gid=1000), "http")
-    request = Request("GET", "/metrics", "", {"accept": accept}, b"")
+    request = Request(Head("GET", "/metrics", "", {"accept": accept}), b"")
     reply = metrics_page(request, caller, counted, replace(sources, **changes))
     caller.close()
     assert reply.headers["cache-control"] == "no-store"

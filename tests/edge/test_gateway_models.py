@@ -9,7 +9,7 @@ from brokerd.core.access import Rule
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, PermanentError
 from brokerd.gate import Gate
-from brokerd.gateway.messages import Request
+from brokerd.gateway.messages import Head, Request
 from brokerd.gateway.models import one_model, usable, whole_list
 from brokerd.simulator.catalogue import MODELS
 from brokerd.views import ModelList
@@ -34,7 +34,7 @@ ENTRIES = [
 
 
 def asked(path="/v1/models", **headers):
-    return Request("GET", path, "", headers, b"")
+    return Request(Head("GET", path, "", headers), b"")
 
 
 def caller_of(*rules):

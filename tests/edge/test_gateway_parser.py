@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from brokerd.gateway import parser as parsing
-from brokerd.gateway.messages import Request
+from brokerd.gateway.known_heads import LONGEST, MOST, KnownHeads
+from brokerd.gateway.messages import Head, Request
 from brokerd.gateway.parser import MAX_BODY, MAX_HEAD, MAX_HEADERS, MAX_LINE, Parser, RefusedError
 
 
@@ -37,20 +38,11 @@ def refusal(data: bytes, **options) -> tuple[int, str]:
 
 def test_a_request_is_read_whole():
     request = read(POST + JSON + b"X-Api-Key: \t k y \t\r\nContent-Length: 5\r\n\r\nhello")
-    assert request == Request(
-        "POST",
-        "/v1/chat/completions",
-        "beta=true",
-        {
-            "host": "localhost",
-            "content-type": "application/json",
-            "x-api-key": "k y",
-            "content-length": "5",
-        },
-        b"hello",
-        has_body=True,
-    )
+    headers = {"host": "localhost", "content-type": "application/json", "x-api-key": "k y"}
+    head = Head("POST", "/v1/chat/completions", "beta=true", headers, has_body=True)
+    assert request == Request(head, b"hello")
     assert "hello" not in repr(request)
+    assert "k y" not in repr(request)
 
 
 @pytest.mark.parametrize(
@@ -127,13 +119,13 @@ def test_the_client_says_whether_it_stays(lines, keep_alive):
     parser = Parser()
     assert parser.receive(lines)
     assert parser.keep_alive is keep_alive
-    assert parser.take().version == lines.partition(b"HTTP/")[2][:3].decode()
+    assert parser.take().head.version == lines.partition(b"HTTP/")[2][:3].decode()
 
 
 def test_headers_that_come_twice_are_joined():
     request = read(b"GET / HTTP/1.1\r\nAccept: a\r\nX-Forwarded-For:\r\naccept: b\r\n\r\n")
-    assert request.headers == {"accept": "a, b", "x-forwarded-for": ""}
-    assert not request.has_body
+    assert request.head.headers == {"accept": "a, b", "x-forwarded-for": ""}
+    assert not request.head.has_body
 
 
 @pytest.mark.parametrize(
@@ -149,7 +141,7 @@ def test_headers_that_come_twice_are_joined():
 )
 def test_targets(target, path, query):
     request = read(b"OPTIONS %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
-    assert (request.path, request.query) == (path, query)
+    assert (request.head.path, request.head.query) == (path, query)
 
 
 def test_an_offer_of_http2_is_not_taken():
@@ -159,7 +151,7 @@ def test_an_offer_of_http2_is_not_taken():
         b"HTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n\r\nhello"
     )
     assert request.body == b"hello"
-    assert "upgrade" not in request.headers
+    assert "upgrade" not in request.head.headers
 
 
 def test_whoever_waits_for_a_word_before_the_body_is_known():
@@ -269,7 +261,7 @@ def test_as_much_as_is_allowed_is_read():
     lines = b"A: b\r\n" * (MAX_HEADERS - 1)
     room = MAX_HEAD - len(line + lines + b"C: \r\n\r\n")
     request = read(line + lines + b"C: %b\r\n\r\n" % (b"d" * room))
-    assert len(request.headers["c"]) == room
+    assert len(request.head.headers["c"]) == room
     body = b"x" * 1000
     assert read(POST + b"Content-Length: 1000\r\n\r\n" + body, max_body=1000).body == body
 
@@ -298,3 +290,80 @@ def test_nothing_is_held_once_it_is_over():
     assert parser.held == 3
     parser.discard()
     assert parser.held == 0
+
+
+# -- heads that were read before ----------------------------------------------------------------
+
+USUAL = POST + JSON + b"Authorization: Bearer none\r\n"
+
+
+def taken(known: KnownHeads, data: bytes) -> tuple[Request, bool]:
+    """Read one request in two pieces, the second of them its last byte."""
+    parser = Parser(known=known)
+    assert not parser.receive(data[:-1])
+    assert parser.receive(data[-1:])
+    return parser.take(), parser.keep_alive
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n", b"X-Api-Key: k\r\n"])
+def test_a_head_that_was_read_before_says_the_same(more):
+    known = KnownHeads()
+    first = taken(known, USUAL + more + b"Content-Length: 2\r\n\r\nab")
+    again = taken(known, USUAL + more + b"Content-Length: 3\r\n\r\nabc")
+    assert again[0].head is first[0].head
+    assert again[1] is first[1]
+    assert (first[0].body, again[0].body) == (b"ab", b"abc")
+
+
+def test_on_one_connection_known_and_new_heads_take_turns():
+    known = KnownHeads()
+    taken(known, USUAL + b"Content-Length: 1\r\n\r\na")
+    chunked = USUAL + b"Transfer-Encoding: chunked\r\n\r\n1\r\nb\r\n0\r\n\r\n"
+    parser = Parser(known=known)
+    for body in (b"a", b"b", b"", b"c"):
+        data = USUAL + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        assert parser.receive(chunked if body == b"b" else data)
+        assert parser.take().body == body
+        assert parser.receive(b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (body or b"-"))
+        assert parser.take().head.method == "GET"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"Content-Length: 1\r\n", b"Content-Length: 9\r\n"),
+        (b"Content-Length: 1\r\n", b"Content-Length: \r\n"),
+        (b"Content-Length: 1\r\n", b"Content-Length: 1\r\nContent-Length: 1\r\n"),
+        (b"Content-Length: 1\r\n", b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"),
+        (b"", b"Content-Length: 1x\r\n"),
+    ],
+    ids=["too-long", "no-length", "twice", "two-framings", "no-number"],
+)
+def test_what_is_no_request_is_none_behind_a_known_head(first, then):
+    known = KnownHeads()
+    if first:
+        taken(known, USUAL + first + b"\r\na")
+    parser = Parser(max_body=8, known=known)
+    with pytest.raises(RefusedError) as told:
+        parser.receive(USUAL + then + b"\r\n")
+    with pytest.raises(RefusedError) as alone:
+        Parser(max_body=8).receive(USUAL + then + b"\r\n")
+    assert told.value.reason == alone.value.reason
+
+
+def test_a_known_head_waits_for_leave_to_send_its_body():
+    known = KnownHeads()
+    expecting = USUAL + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    for size, waits in [(0, False), (2, True), (0, False)]:
+        parser = Parser(known=known)
+        assert parser.receive(expecting % size) is not waits
+        assert parser.wants_continue is waits
+
+
+def test_heads_that_are_remembered_are_bounded():
+    known = KnownHeads()
+    for number in range(2 * MOST):
+        taken(known, USUAL + b"X: %d\r\nContent-Length: 1\r\n\r\na" % number)
+    taken(known, USUAL + b"X: %b\r\nContent-Length: 1\r\n\r\na" % (b"x" * LONGEST))
+    assert len(known._known) == MOST
+    assert all(len(b"".join(key)) <= LONGEST for key in known._known)

@@ -126,7 +126,7 @@ async def test_who_asks_for_the_head_gets_no_body(door, client, status, streams)
         await client.send(method + b" /work HTTP/1.1\r\n\r\n")
         count = len(door.handler.works)
         outlet = (await door.work(count + (count == 0))).outlet
-        await until(lambda method=method: door.handler.requests[-1].method == method.decode())
+        await until(lambda method=method: door.handler.requests[-1].head.method == method.decode())
         outlet = door.handler.works[-1].outlet
         if streams:
             outlet.start(status, {})
@@ -233,7 +233,7 @@ async def test_garbage_is_answered_400_and_written_down(door, client, garbage, c
     assert await client.is_closed()
     assert "protocol breached" in caplog.messages
     assert (await bystander.ask()).status == 200
-    assert door.handler.requests[0].path == "/whole"
+    assert door.handler.requests[0].head.path == "/whole"
 
 
 async def test_after_a_refusal_nothing_is_read_for_a_request(door, client):

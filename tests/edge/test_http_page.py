@@ -27,11 +27,11 @@ from brokerd.gateway import (
     counting,
     door,
     parser,
+    plan,
     replies,
     routes,
-    wanted,
 )
-from brokerd.gateway.messages import Request
+from brokerd.gateway.messages import Head, Request
 from brokerd.gateway.metrics import Counters, Sources, metrics_page
 from brokerd.gateway.session import STUCK, SessionLimits
 from brokerd.sockets import crowd, files
@@ -82,7 +82,7 @@ def test_the_headers_are_those_of_the_code():
     said = set(re.findall(r"^\| `(x-copilot-broker-\w+)`", PAGE, re.MULTILINE))
     assert said == {
         completing.MODEL, completing.REPAIRED, completing.TRANSLATED, counting.ESTIMATE,
-        replies.ERROR, wanted.ACCOUNT,
+        replies.ERROR, plan.ACCOUNT,
     }  # fmt: skip
     sources = chain((ROOT / "brokerd/gateway").rglob("*.py"), (ROOT / "brokerd/proxy").rglob("*"))
     text = "".join(each.read_text() for each in sources if each.suffix == ".py")
@@ -220,7 +220,7 @@ def test_the_metrics_are_those_on_the_page():
         connections=lambda: {"http": 1},
     )
     caller = Gate(own_uid=1000).admit(Peer(pid=1, uid=1000, gid=1000), "http")
-    page = metrics_page(Request("GET", "/metrics", "", {}, b""), caller, counters, sources)
+    page = metrics_page(Request(Head("GET", "/metrics", "", {}), b""), caller, counters, sources)
     caller.close()
     served = {}
     for family in text_string_to_metric_families(page.body.decode()):

@@ -61,17 +61,17 @@ def end_at_once(process):
 
 
 @pytest.fixture
-async def slow_ends(monkeypatch):
+async def slow_ends(monkeypatch, door):
     """Let each end of a connection take a whole slice of the loop's time; count them."""
-    loop, ends = asyncio.get_running_loop(), []
-    time, close = loop.time, Session.close
+    turns, ends = door.server._turns, []
+    clock, close = turns.clock, Session.close
 
     def closing(session, reason):
         if not session.closed:
             ends.append(reason)
         close(session, reason)
 
-    monkeypatch.setattr(loop, "time", lambda: time() + 0.01 * len(ends))
+    monkeypatch.setattr(turns, "clock", lambda: clock() + 0.01 * len(ends))
     monkeypatch.setattr(Session, "close", closing)
     return ends
 

@@ -9,16 +9,21 @@ import pytest
 from brokerd.sockets.turns import SLICE, Turns
 
 
+class Clock:
+    """Passes by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture
-async def spend(monkeypatch):
-    """Let the loop's time pass by hand."""
-    now = [0.0]
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
-
-    def spend(seconds: float) -> None:
-        now[0] += seconds
-
-    return spend
+def clock():
+    return Clock()
 
 
 async def rounds(count: int) -> None:
@@ -26,11 +31,11 @@ async def rounds(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_round_serves_as_many_as_fit_into_its_slice(spend):
-    turns, served = Turns(), []
+async def test_a_round_serves_as_many_as_fit_into_its_slice(clock):
+    turns, served = Turns(clock), []
 
     def turn(who: int) -> None:
-        spend(SLICE / 2)
+        clock.spend(SLICE / 2)
         served.append(who)
 
     for who in range(5):
@@ -40,8 +45,8 @@ async def test_a_round_serves_as_many_as_fit_into_its_slice(spend):
         assert served == expected
 
 
-async def test_who_joins_again_stands_behind_all_others(spend):
-    turns, served = Turns(), []
+async def test_who_joins_again_stands_behind_all_others(clock):
+    turns, served = Turns(clock), []
 
     def busy() -> None:
         served.append("busy")
@@ -54,11 +59,11 @@ async def test_who_joins_again_stands_behind_all_others(spend):
     assert served == ["busy", "other", "busy"]
 
 
-async def test_who_was_not_served_at_once_goes_first_and_starves_nobody(spend):
-    turns, served = Turns(), []
+async def test_who_was_not_served_at_once_goes_first_and_starves_nobody(clock):
+    turns, served = Turns(clock), []
 
     def turn(who: str) -> None:
-        spend(SLICE)
+        clock.spend(SLICE)
         served.append(who)
 
     turns.join("a", lambda: turn("a"))
@@ -71,8 +76,8 @@ async def test_who_was_not_served_at_once_goes_first_and_starves_nobody(spend):
     assert served == ["A", "a", "B", "b"]
 
 
-async def test_one_process_waits_for_itself(spend):
-    turns, served = Turns(), []
+async def test_one_process_waits_for_itself(clock):
+    turns, served = Turns(clock), []
     for of, who in [(1, "a"), (1, "b"), (1, "c"), (2, "other")]:
         turns.join(who, lambda who=who: served.append(who), of=of)
     turns.leave("b")
@@ -80,8 +85,8 @@ async def test_one_process_waits_for_itself(spend):
     assert served == ["a", "other", "c"]
 
 
-async def test_who_leaves_is_not_served(spend):
-    turns, served = Turns(), []
+async def test_who_leaves_is_not_served(clock):
+    turns, served = Turns(clock), []
     turns.join("a", lambda: (served.append("a"), turns.leave("b")))
     turns.join("b", lambda: served.append("b"))
     turns.leave("nobody")
@@ -89,12 +94,12 @@ async def test_who_leaves_is_not_served(spend):
     assert served == ["a"]
 
 
-async def test_each_round_has_time_of_its_own_for_those_served_at_once(spend):
-    turns = Turns()
-    assert turns.has_time
+async def test_each_round_has_time_of_its_own_for_those_served_at_once(clock):
+    turns = Turns(clock)
+    assert turns.left > 0
     turns.used(SLICE / 2)
-    assert turns.has_time
+    assert turns.left > 0
     turns.used(SLICE / 2)
-    assert not turns.has_time
+    assert turns.left <= 0
     await rounds(1)
-    assert turns.has_time
+    assert turns.left > 0

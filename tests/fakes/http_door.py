@@ -57,12 +57,12 @@ class FakeHandler:
     requests: list[Request] = field(default_factory=list)
     works: list[FakeWork] = field(default_factory=list)
 
-    def refuses(self, method, headers, has_body, caller):
-        return "origin" in headers
+    def refuses(self, head, caller):
+        return "origin" in head.headers
 
     def begin(self, request, outlet, caller):
         self.requests.append(request)
-        match request.path:
+        match request.head.path:
             case "/whole":
                 headers = {"content-type": "application/json"}
                 outlet.reply(Reply(200, headers, b"%d" % len(request.body)))

@@ -11,7 +11,7 @@ from brokerd.gate import Gate
 from brokerd.gateway.catalogue import Catalogue
 from brokerd.gateway.collected import Held
 from brokerd.gateway.keepalive import Keepalive
-from brokerd.gateway.messages import Request
+from brokerd.gateway.messages import Head, Request
 from brokerd.gateway.service import Service
 from brokerd.gateway.workshop import Workshop
 from brokerd.pacer import Pacer
@@ -139,7 +139,7 @@ class Stand:
         if method == "POST":
             usual["content-type"] = "application/json"
         outlet = Outlet()
-        request = Request(method, path, "", usual | given, content, method == "POST")
+        request = Request(Head(method, path, "", usual | given, method == "POST"), content)
         work = self.service.begin(request, outlet, caller or self.caller())
         return outlet, work
 

@@ -65,7 +65,7 @@ def metrics_page(request: Request, caller: Caller, counters: Counters, sources: 
         return Reply(501, dict(_PLAIN), NOT_INSTALLED.encode())
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(counters, sources, caller.may_know))
-    encode, kind = choose_encoder(request.headers.get("accept", ""))
+    encode, kind = choose_encoder(request.head.headers.get("accept", ""))
     return Reply(200, {**_PLAIN, "content-type": kind}, encode(registry))
 
 
