@@ -96,17 +96,8 @@ class Tools:
                 f"{path.replace('~', home) if '~' in path else f'{home}/{path}'}", text
             )
         path = f"{home}/bin:{self.session.home}/.local/bin:/usr/bin:/bin"
-        here = (
-            "env",
-            f"HOME={home}",
-            f"PATH={path}",
-            "-C",
-            home,
-            "bash",
-            "-euo",
-            "pipefail",
-            "-c",
-        )
+        variables = (f"HOME={home}", f"PATH={path}")
+        here = ("env", "-C", home, *variables, "bash", "-euo", "pipefail", "-c")
         if page.once:
             self.session.good(*here, page.once)
         commands = watched(f"{self.session.home}/{RECORD}", *here, text=TEXT)
@@ -139,8 +130,8 @@ def looked_at(name: str, said: str, record: str) -> None:
     """The right models answered, and nobody else was asked or told."""
     tool = TOOLS[name]
     assert tuple(ANSWER.findall(said)) == tool.models, said
-    assert names(record) == tool.names
-    if not tool.names:
+    assert {each.split(".")[-2] for each in names(record)} == tool.domains
+    if not tool.domains:
         assert outside(record) == []
     assert "execve(" in arguments(record)
     assert "cpb_" not in arguments(record)

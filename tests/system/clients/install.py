@@ -5,7 +5,7 @@
     litellm                     another one, as it wants an older openai
     llm, langchain, aider       one for each of them
     openai for Node, pi         a folder of Node's, installed by the Node of the first
-    codex, claude-code, opencode, continue
+    codex, claude-code, opencode, continue, anthropic-node
                                 one for each of them
 
 Each is kept under the hash of its pins, so changed pins make a new one. A lock keeps two runs from
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 __all__ = ["NODE", "PLACE", "PYTHON", "Clients", "clients", "kept_in", "node_program", "one"]
-__all__ += ["version"]
+__all__ += ["pinned", "version"]
 
 HERE = Path(__file__).parent
 PLACE = "/run/user/clients"
@@ -65,6 +66,7 @@ NODE = {
     "claude-code": ("@anthropic-ai/claude-code",),
     "opencode": ("opencode-linux-x64",),  # what opencode-ai brings; its lock names all machines
     "continue": ("@continuedev/cli",),
+    "anthropic-node": ("@anthropic-ai/sdk",),
 }
 """Folders of Node's, and what the latest is taken of."""
 
@@ -140,11 +142,27 @@ def version(name: str, folder: str, package: str) -> str:
     return str(json.loads(text)["version"])
 
 
+def pinned(name: str, package: str) -> str:
+    """Return the version of a package that would be installed."""
+    if name in PYTHON:
+        lines = (HERE / f"{name}.txt").read_text().splitlines()
+        pins = dict(line.split("==") for line in lines if "==" in line)
+        return pins[package]
+    lock = json.loads((_pins(name) / "package-lock.json").read_text())
+    return str(lock["packages"][f"node_modules/{package}"]["version"])
+
+
+def _pins(name: str) -> Path:
+    """Return the folder of one of `NODE`."""
+    return HERE if name == "node" else HERE / name
+
+
 def _distributions(folder: str) -> dict[str, str]:
     paths = [str(each) for each in (kept_in() / folder).glob("lib/python3*/site-packages")]
     return {each.name: each.version for each in distributions(path=paths)}
 
 
+@functools.cache
 def _environment(name: str) -> str:
     pins, (imports, wanted) = HERE / f"{name}.txt", PYTHON[name]
     with _new(name, pins) as (folder, target):
@@ -162,7 +180,7 @@ def _environment(name: str) -> str:
 
 def _node_folder(sdk: Path, name: str) -> str:
     wheel = sdk / _node_in(sdk)
-    pins = HERE if name == "node" else HERE / name
+    pins = _pins(name)
     with _new(name, pins / "package-lock.json") as (folder, target):
         if folder is not None:
             npm = [wheel / "bin/node", wheel / "lib/node_modules/npm/bin/npm-cli.js"]

@@ -27,8 +27,8 @@ class Tool:
     models: tuple[str, ...]
     """Which answer, one after the other."""
     in_every_run: bool = True
-    names: frozenset[str] = frozenset()
-    """What it asks for of the network, against all that its recipe sets."""
+    domains: frozenset[str] = frozenset()
+    """Whom it turns to all the same, whatever its recipe sets: names without what is around them."""
     uses_modules: bool = False
     """Its program imports from Node's folder."""
 
@@ -50,7 +50,7 @@ TOOLS = {
         {"opencode": "{folder}/node_modules/opencode-linux-x64/bin/opencode"},
         ("sim-chat",),
         in_every_run=False,
-        names=frozenset({"npmjs"}),
+        domains=frozenset({"npmjs"}),
     ),
     "claude-code": Tool(
         "claude-code",
@@ -69,7 +69,7 @@ TOOLS = {
         "@continuedev/cli",
         {"cn": "{node} {folder}/node_modules/@continuedev/cli/dist/cn.js"},
         ("sim-chat",),
-        names=frozenset({"api.continue.dev"}),
+        domains=frozenset({"continue"}),
     ),
     "llm": Tool("llm", "llm", {"llm": "{folder}/bin/python -m llm"}, ("sim-chat",)),
     "litellm": Tool("litellm", "litellm", PYTHON, ("sim-chat", "sim-claude")),
@@ -77,7 +77,9 @@ TOOLS = {
     "openai-python": Tool("sdk", "openai", PYTHON, ("sim-chat",)),
     "openai-node": Tool("node", "openai", NODE, ("sim-chat",), uses_modules=True),
     "anthropic-python": Tool("sdk", "anthropic", PYTHON, ("sim-claude",)),
-    "anthropic-node": Tool("node", "@anthropic-ai/sdk", NODE, ("sim-claude",), uses_modules=True),
+    "anthropic-node": Tool(
+        "anthropic-node", "@anthropic-ai/sdk", NODE, ("sim-claude",), uses_modules=True
+    ),
 }
 
 NOT_RUN = {
