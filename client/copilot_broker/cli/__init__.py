@@ -14,6 +14,7 @@ from copilot_broker.cli.report import (
     EXIT_BROKEN_PIPE,
     EXIT_INTERRUPTED,
     Refusal,
+    abandon,
     error_format,
     report,
 )
@@ -37,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon(1)
         code = EXIT_BROKEN_PIPE
     except Refusal as refusal:
         code = report(refusal, error_format(args))
     except Exception as error:  # noqa: BLE001  # a traceback could show a token; its type cannot
-        _abandon_stdout()
+        abandon(1)
         code = report(_unexpected(error), error_format(args))
     return code
 
@@ -85,12 +86,3 @@ def _unexpected(error: Exception) -> Refusal:
         f"a defect in copilot-cred: {type(error).__name__}{where}",
         "please report it together with the output of: copilot-cred --version",
     )
-
-
-def _abandon_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's own flush at exit stays quiet."""
-    import os  # noqa: PLC0415 - not on the way of `get`
-
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)

@@ -38,6 +38,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "PROGRAM",
     "Refusal",
+    "abandon",
     "error_format",
     "note",
     "printable",
@@ -119,10 +120,28 @@ def printable(text: object) -> str:
 
 
 def tell(text: str) -> None:
-    """Write for people: on stderr, or nowhere when that is closed, never on stdout."""
+    """Write for people: on stderr, or nowhere when that is closed, never on stdout.
+
+    A full disk or a reader that has gone there changes neither what was done nor the exit code.
+    """
     if sys.stderr is not None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:
+            abandon(2)
+
+
+def abandon(descriptor: int) -> None:
+    """Point stdout (1) or stderr (2) at nothing, so that the interpreter's flush at exit is quiet.
+
+    Otherwise it would make the exit code 120.
+    """
+    import os  # noqa: PLC0415 - not on the way of `get`
+
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)
 
 
 def note(text: str) -> None:

@@ -370,3 +370,38 @@ def test_nobody_reads_a_token_from_a_crash(server):
     assert "a defect in copilot-cred: AttributeError" in done.stderr
     assert "canary" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "code"),
+    [
+        (["refresh"], 0),
+        (["account", "use", "work"], 0),
+        (["get", "--min-valid", "7200"], 0),
+        (["nosuchverb"], 2),
+        (["get", "--nosuch"], 2),
+    ],
+    ids=["refresh", "use", "get", "no verb", "no option"],
+)
+@pytest.mark.parametrize("gone", ["a full disk", "no reader"])
+def test_what_nobody_can_be_told_changes_no_exit_code(server, verb, code, gone):
+    server.answers["token.get"] = {**LEASE, "token": "tid=canary", "clamped": True}
+    if gone == "a full disk":
+        stderr = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, stderr = os.pipe()
+        os.close(read)
+    try:
+        done = subprocess.run(
+            [*COMMAND, *verb],
+            env=server.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            timeout=PATIENCE,
+            check=False,
+        )
+    finally:
+        os.close(stderr)
+    assert done.returncode == code
+    assert done.stdout == (b"tid=canary\n" if verb[0] == "get" and code == 0 else b"")
