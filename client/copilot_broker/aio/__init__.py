@@ -224,6 +224,21 @@ class AsyncClient:
         """Forget the token that `set_pat` has kept."""
         return await self._map("quota.forget_pat", account=account)
 
+    async def usage_report(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[str] | None = None,
+        account: str | None = None,
+    ) -> dict[str, Any]:
+        """Tell who has used how much: `rows` of sums by what `by` names.
+
+        `since` and `until` are Unix seconds, of which the whole day (UTC) is told; without them
+        it is the last seven days. `by` names some of `day`, `client`, `account` and `model`.
+        """
+        params = calls.usage_params(since, until, by, account)
+        return await self._map("usage.report", **params)
+
     async def create_key(
         self,
         name: str,

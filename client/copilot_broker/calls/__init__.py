@@ -51,6 +51,7 @@ __all__ = [
     "result_of",
     "timed_out",
     "token_params",
+    "usage_params",
     "without_none",
 ]
 
@@ -89,6 +90,7 @@ _REPEATABLE: Final = frozenset(
         "models.list",
         "quota.get",
         "token.get",
+        "usage.report",
     }
 )
 """Methods that change nothing: asking twice is asking once. A completion costs each time, a
@@ -256,6 +258,18 @@ def key_params(
         requests_per_minute=requests_per_minute,
         budget=budget,
         expires_in=None if expires_in is None else float(expires_in),
+    )
+
+
+def usage_params(
+    since: float | None, until: float | None, by: Sequence[str] | None, account: str | None
+) -> dict[str, Any]:
+    """Parameters of `usage.report`."""
+    return without_none(
+        since=None if since is None else float(since),
+        until=None if until is None else float(until),
+        by=None if by is None else list(by),
+        account=account,
     )
 
 

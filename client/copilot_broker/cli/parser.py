@@ -32,6 +32,7 @@ from copilot_broker.cli import (
     quota,
     refresh,
     status,
+    usage,
     watch,
 )
 from copilot_broker.cli import exec as execution
@@ -68,6 +69,7 @@ FAMILIES = (
     account,
     models,
     quota,
+    usage,
     grants,
     key,
     execution,

@@ -234,6 +234,21 @@ class Client:
         """Forget the token that `set_pat` has kept."""
         return self._map("quota.forget_pat", account=account)
 
+    def usage_report(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[str] | None = None,
+        account: str | None = None,
+    ) -> dict[str, Any]:
+        """Tell who has used how much: `rows` of sums by what `by` names.
+
+        `since` and `until` are Unix seconds, of which the whole day (UTC) is told; without them
+        it is the last seven days. `by` names some of `day`, `client`, `account` and `model`.
+        """
+        params = calls.usage_params(since, until, by, account)
+        return self._map("usage.report", **params)
+
     def create_key(
         self,
         name: str,
