@@ -27,6 +27,9 @@ USUAL = "127.0.0.1:4141"
 MODELS_TIMEOUT = 10.0
 """Seconds for the list of models: settings are worth no longer wait, examples do as well."""
 
+SEEN = {"account": "account list", "model": "models"}
+"""What lists them."""
+
 DESCRIPTION = """\
 Print what makes a tool ask the broker: variables for the shell, files with
 their paths, and a command to try it. Nothing is written anywhere, and no key
@@ -83,11 +86,10 @@ def env(args: argparse.Namespace) -> int:
     if recipe is None:
         message = f"there are no settings for {args.tool}"
         raise Refusal(ErrorClass.USAGE, "unknown_tool", message, f"see them: {PROGRAM} env --list")
-    for name in filter(None, (args.account, args.model)):
-        if not is_plain(name):
-            message = f"no account and no model is called {name}"
-            hint = f"see the models: {PROGRAM} models"
-            raise Refusal(ErrorClass.USAGE, "bad_name", message, hint)
+    for what, name in (("account", args.account), ("model", args.model)):
+        if name is not None and not is_plain(name):
+            hint = f"see them: {PROGRAM} {SEEN[what]}"
+            raise Refusal(ErrorClass.USAGE, "bad_name", f"no {what} is called {name}", hint)
     place = _place(args)
     print(written(recipe, place, args.under_exec))
     if not args.under_exec:
