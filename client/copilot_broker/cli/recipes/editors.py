@@ -44,6 +44,7 @@ def _gptel_under_exec(place: Place) -> list[Part]:
 def _gptel_file(place: Place, host: str, key: str) -> Part:
     text = f"""
 (require 'gptel)
+(require 'gptel-openai)
 (setq gptel-model '{place.chat.id}
       gptel-backend
       (gptel-make-openai "Copilot"
@@ -130,18 +131,23 @@ require("avante").setup({{
     return file(NEOVIM, text)
 
 
-# -- CopilotChat: its own provider would look for a login of GitHub's ----------------------------
+# -- CopilotChat: its own provider would look for a login of GitHub's. It asks where Neovim lets --
+# -- no function of Vim's run, nor vim.env -------------------------------------------------------
 
 
 def _copilotchat(place: Place) -> list[Part]:
-    words = ", ".join(json.dumps(word) for word in place.passing_key("copilotchat"))
-    key = f"vim.trim(vim.fn.system({{ {words} }}))"
+    command = json.dumps(place.passing_key_line("copilotchat"))
+    key = f"""local pipe = assert(io.popen({command}))
+        local key = pipe:read("*l") or ""
+        pipe:close()"""
     return [_copilotchat_file(place, f'"{place.v1}"', key), run("nvim +CopilotChat")]
 
 
 def _copilotchat_under_exec(place: Place) -> list[Part]:
     return [
-        _copilotchat_file(place, "vim.env.OPENAI_BASE_URL", "vim.env.OPENAI_API_KEY"),
+        _copilotchat_file(
+            place, 'os.getenv("OPENAI_BASE_URL")', 'local key = os.getenv("OPENAI_API_KEY")'
+        ),
         run(f"{place.run} nvim +CopilotChat"),
     ]
 
@@ -163,7 +169,7 @@ require("CopilotChat").setup({{
         return {url} .. "/chat/completions"
       end,
       get_headers = function() -- and until when they hold
-        local key = {key}
+        {key}
         return {{ Authorization = "Bearer " .. key }}, os.time() + 600
       end,
       get_models = function()
