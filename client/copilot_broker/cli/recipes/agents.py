@@ -267,16 +267,22 @@ def _crush_under_exec(place: Place) -> list[Part]:
 
 
 def _crush_file(place: Place, address: str, key: str) -> Part:
+    models = "".join(f"model add {NAME}/{each.id}{_crush_limits(each)}\n" for each in place.models)
     text = f"""
-provider add {NAME} --type openai-compat --discover-models true \\
+provider add {NAME} --type openai-compat \\
   --base-url {address} --api-key {key}
-model large {NAME}/{place.chat.id}
+{models}model large {NAME}/{place.chat.id}
 model small {NAME}/{place.chat.id}
 option default-providers false
 option provider-auto-update false
 option metrics false
 """
     return file("~/.config/crush/crushrc", text)
+
+
+def _crush_limits(model: Model) -> str:
+    limits = {"--context-window": model.prompt, "--default-max-tokens": model.output}
+    return "".join(f" {flag} {limit}" for flag, limit in limits.items() if limit)
 
 
 AGENTS = (
