@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -73,6 +74,7 @@ class KeyFile:
             "version": VERSION,
             "keys": [_record(key, kept.spent.get(key.name)) for key in kept.keys],
             "revoked": dict(kept.revoked),
+            "rules": {name: asdict(spent) for name, spent in kept.of_rules.items()},
         }
         data = (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode()
         if len(data) > private_files.MAX_BYTES:
@@ -138,7 +140,16 @@ def _parse(data: bytes) -> KeptKeys:
         raise _BrokenError("it has a key twice")
     if not all(_is_digest(digest) and isinstance(name, str) for digest, name in revoked.items()):
         raise _BrokenError("what was revoked is incomplete")
-    return KeptKeys(tuple(keys), spent, revoked)
+    return KeptKeys(tuple(keys), spent, revoked, _of_rules(record.get("rules")))
+
+
+def _of_rules(raw: object) -> dict[str, Spent]:
+    """Return what was spent of rules' budgets; what is no count is none: no key is at stake."""
+    found = {}
+    for name, used in raw.items() if isinstance(raw, dict) else ():
+        with suppress(ValueError, TypeError, KeyError):
+            found[name] = checked_spent(used)
+    return found
 
 
 def checked_key(raw: _Json, kind: type[_K], **checks: Callable[[Any], object]) -> _K:

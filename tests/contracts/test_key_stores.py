@@ -29,7 +29,12 @@ LIMITED = Key(
     requests_per_minute=60,
     budget=10**6,
 )
-KEPT = KeptKeys((PLAIN, LIMITED), {"plain": Spent(19_675, 4_711)}, {digest(3): "old"})
+KEPT = KeptKeys(
+    (PLAIN, LIMITED),
+    {"plain": Spent(19_675, 4_711)},
+    {digest(3): "old"},
+    {"unit app-*.scope": Spent(19_676, 12), "everybody": Spent(19_676, 1)},
+)
 
 
 @pytest.fixture
