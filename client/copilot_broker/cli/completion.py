@@ -115,12 +115,15 @@ def _get() -> Place:
     return Place(("get",), {}, dict.fromkeys(names, ""), values)
 
 
-def _walk(found: list[Place], words: str) -> str:
-    """Return the loop by which bash and zsh find the place: `at` is its name."""
+def _walk(found: list[Place], words: str, otherwise: str) -> str:
+    """Return the loop by which bash and zsh find the place: `at` is its name.
+
+    After `--` stands somebody else's command line, and `otherwise` completes it.
+    """
     names = "|".join(place.name for place in found if place.path)
     return f"""\
   for word in {words}; do
-    [[ $word == -- ]] && return 1
+    [[ $word == -- ]] && {{ {otherwise}; return; }}
     case ${{at:+$at/}}$word in
       {names}) at=${{at:+$at/}}$word ;;
     esac
@@ -146,7 +149,7 @@ def _bash(found: list[Place]) -> str:
 _copilot_cred() {{
   local at= word words=
   COMPREPLY=()
-{_walk(found, '"${COMP_WORDS[@]:1:COMP_CWORD-1}"')}\
+{_walk(found, '"${COMP_WORDS[@]:1:COMP_CWORD-1}"', ":")}\
   case $at:${{COMP_WORDS[COMP_CWORD-1]}} in
 {"".join(values)}\
     *) case $at in
@@ -176,7 +179,7 @@ def _zsh(found: list[Place]) -> str:
 _copilot_cred() {{
   local at= word
   local -a found
-{_walk(found, '"${(@)words[2,CURRENT-1]}"')}\
+{_walk(found, '"${(@)words[2,CURRENT-1]}"', "_files")}\
   case $at:${{words[CURRENT-1]}} in
 {"".join(values)}\
     *) case $at in

@@ -26,6 +26,7 @@ TYPED = [
     (["key", "create", "--r"], {"--rpm"}, {"--format"}),
     (["key", "--error-format", ""], {"human", "json"}, {"create"}),
     (["completion", ""], {"bash", "zsh", "fish"}, {"get"}),
+    (["exec", "--", "get", ""], set(), {"--model", "--format"}),
     (["status", "--j"], {"--json"}, {"--from-env"}),
 ]
 ASK = {
