@@ -514,9 +514,9 @@ def until(words):
         told += os.read(master, 4096)
     told = told.partition(words)[2]
 def in_front():
-    """Wait till bash has given the terminal to another process group."""
+    """Wait till bash has given the terminal to sleep: before that it ignores what is typed."""
     deadline = time.monotonic() + 20
-    while os.tcgetpgrp(master) == pid:
+    while open("/proc/%d/comm" % os.tcgetpgrp(master)).read() != "sleep\n":
         assert time.monotonic() < deadline
         time.sleep(0.01)
 def say(text):
@@ -540,7 +540,10 @@ say("sleep 60")
 in_front()
 os.write(master, b"\x1a")
 until(b"Stopped")
-say("kill -KILL %1; wait; exit 9")
+say("kill -KILL %1")
+say("fg")
+until(b"Killed")
+say("exit 9")
 _, status = os.waitpid(pid, 0)
 print(os.waitstatus_to_exitcode(status))
 '''
