@@ -207,8 +207,8 @@ def test_client_works_with_msgpack_alone(client_venv: Path, tmp_path: Path) -> N
     }  # fmt: skip
     plain = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     every_name = (
-        "import copilot_broker as c\n"
-        "for name in c.__all__: getattr(c, name)\n"
+        "import copilot_broker as c, copilot_broker.http as http\n"
+        "for each in (c, http): [getattr(each, name) for name in each.__all__]\n"
         "assert repr(c.Client)"
     )
     subprocess.run([run / "python", "-c", every_name], check=True, env=plain)
