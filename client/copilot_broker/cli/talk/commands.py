@@ -11,7 +11,7 @@ COMMANDS = {
     "help": ("", "this list"),
     "model": ("[ID]", "ask that model from now on; alone: which there are"),
     "system": ("[TEXT]", "how to answer from now on; alone: how it is; - for as it likes"),
-    "attach": ("FILE", "a picture or text that goes with the next question"),
+    "attach": ("FILE", "a picture or text that goes with the next question; - for none"),
     "retry": ("", "ask the last question anew"),
     "new": ("", "begin a new conversation; the old one is gone"),
     "save": ("FILE", "write the conversation to a new file, which only you can read"),

@@ -183,6 +183,10 @@ class Talk:
     def _attach(self, name: str) -> None:
         if not name:
             raise _misused("/attach takes a file's name")
+        if name == "-":
+            self._files = []
+            say("Nothing goes with the next question.")
+            return
         file = read_attachment(name)
         if isinstance(file, Image):
             check_seen([*self.images, file], self.model)
