@@ -48,6 +48,8 @@ def chosen(name: str, aliases: Mapping[str, str], ids: Collection[str]) -> str:
 
     `aliases`: name or pattern (fnmatch(3)) → id or another name, the first that fits holds.
     """
+    if not aliases and name in ids:
+        return name
     for _ in range(_ALIAS_HOPS):
         alias = _alias(name, aliases)
         if alias is None or alias == name:

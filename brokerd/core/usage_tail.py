@@ -21,16 +21,11 @@ line never ends.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from json import JSONDecoder
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-
-__all__ = ["HEAD", "TAIL", "Usage", "UsageTail"]
+__all__ = ["HEAD", "TAIL", "Usage", "UsageTail", "usage_of"]
 
 TAIL = 8 * 1024
 """Bytes kept. The last data line with usage, Copilot's own billing detail and `[DONE]` take two
@@ -54,8 +49,7 @@ _START = b'"message_start"'
 _DECODER = JSONDecoder()
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one answer, as Copilot counted them; None for a count it did not give."""
 
     prompt: int | None
@@ -131,39 +125,46 @@ class UsageTail:
         return b"".join(self._last)[-TAIL:]
 
 
+def usage_of(answer: bytes) -> Usage | None:
+    """Return the usage of an answer that is here whole, and no stream of Messages."""
+    return _last_usage(answer[-TAIL:])[1]
+
+
 def _last_usage(data: bytes) -> tuple[dict[str, Any], Usage | None]:
     """Return the last usage in it with a count, as it stands there and as it is meant."""
-    return next(_usages(data, _backwards(data)), ({}, None))
+    at = data.rfind(_KEY)  # a pattern takes five times as long
+    while at >= 0:
+        found = _usage_at(data, at)
+        if found is not None:
+            return found
+        at = data.rfind(_KEY, 0, at)
+    return {}, None
 
 
 def _first_usage(data: bytes) -> tuple[dict[str, Any], Usage | None]:
-    return next(_usages(data, reversed(list(_backwards(data)))), ({}, None))
+    at = data.find(_KEY)
+    while at >= 0:
+        found = _usage_at(data, at)
+        if found is not None:
+            return found
+        at = data.find(_KEY, at + 1)
+    return {}, None
 
 
 def _without_null(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _backwards(data: bytes) -> Iterator[int]:
-    """Yield where the key stands, the last place first; a pattern takes five times as long."""
-    at = data.rfind(_KEY)
-    while at >= 0:
-        yield at
-        at = data.rfind(_KEY, 0, at)
-
-
-def _usages(data: bytes, places: Iterable[int]) -> Iterator[tuple[dict[str, Any], Usage]]:
-    for place in places:
-        found = _OBJECT.match(data, place + len(_KEY))
-        if found is None or data[place - 1 : place] == b"\\":
-            continue
-        try:
-            fields, _ = _DECODER.raw_decode(data[found.end() :].decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            continue
-        usage = _usage_of(fields)
-        if usage is not None:
-            yield fields, usage
+def _usage_at(data: bytes, place: int) -> tuple[dict[str, Any], Usage] | None:
+    found = _OBJECT.match(data, place + len(_KEY))
+    if found is None or data[place - 1 : place] == b"\\":
+        return None
+    try:
+        fields, _ = _DECODER.raw_decode(data[found.end() :].decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    usage = _usage_of(fields)
+    return None if usage is None else (fields, usage)
 
 
 def _usage_of(fields: dict[str, Any]) -> Usage | None:
@@ -171,10 +172,10 @@ def _usage_of(fields: dict[str, Any]) -> Usage | None:
         usage = _usage_of_input(fields)
     else:
         usage = Usage(
-            prompt=_count(fields.get("prompt_tokens")),
-            completion=_count(fields.get("completion_tokens")),
-            cached=_cached(fields.get("prompt_tokens_details")),
-            total=_count(fields.get("total_tokens")),
+            _count(fields.get("prompt_tokens")),
+            _count(fields.get("completion_tokens")),
+            _cached(fields.get("prompt_tokens_details")),
+            _count(fields.get("total_tokens")),
         )
     return None if usage == _NOTHING else usage
 
@@ -198,6 +199,4 @@ def _cached(details: Any) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        return None
-    return value
+    return value if type(value) is int and value >= 0 else None  # True is no count

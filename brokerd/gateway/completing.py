@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from brokerd.core.fim import WholeCompletion
 from brokerd.core.refusals import explain_whole
 from brokerd.core.repairs.answering import AnswerRepairs, answer_repairs
 from brokerd.core.unseen_usage import unseen_usage
-from brokerd.core.usage_tail import UsageTail
+from brokerd.core.usage_tail import UsageTail, usage_of
 from brokerd.errors import BrokerError, ErrorClass, Failure
 from brokerd.gateway.changed import Repaired, Untouched
 from brokerd.gateway.collected import Collected
@@ -66,6 +67,11 @@ can be found. Said by us they would be about this machine, and a library that fo
 would take its prompt, and its key to us, to wherever that leads."""
 
 _LENGTH: Final = "content-length"
+
+PASSING_MAX: Final = 256
+"""Names of headers that are remembered; Copilot uses some thirty."""
+
+_passing: set[str] = set()
 JSON: Final = "application/json"
 
 
@@ -75,7 +81,8 @@ class Completing:
     __slots__ = (
         "_account", "_account_used", "_begun", "_body", "_code", "_head_seconds", "_is_over",
         "_is_permitted", "_manner", "_model", "_outlet", "_plan", "_repairs", "_route", "_shop",
-        "_since", "_status", "_task", "_under_way", "_usage", "_wanted", "caller",
+        "_since", "_size", "_status", "_tail", "_task", "_under_way", "_usage", "_wanted",
+        "caller",
     )  # fmt: skip
 
     def __init__(
@@ -99,8 +106,13 @@ class Completing:
         self.caller = caller
         self._account_used = self._model = self._code = ""
         self._status = 0
-        self._usage = UsageTail()
+        self._tail: UsageTail | None = None
+        """Of a stream."""
+        self._usage: Usage | None = None
+        """Of a whole answer."""
         self._head_seconds: float | None = None
+        self._size = 0
+        """Bytes of a whole answer."""
         self._since = monotonic()
         shop.on_begin()
 
@@ -205,13 +217,13 @@ class Completing:
             self._under_way = whole
             whole.start()
             return
-        changed = self._changed()
+        self._tail = UsageTail()
         relay = self._under_way = Relay(
             answer,
             self._outlet,
             self._shop.keepalive,
-            self._usage,
-            changed,
+            self._tail,
+            self._changed(),
             on_end=self._streamed,
             on_refusal=lambda failure: self._shop.proxy.note_refusal(answer.account, failure),
         )
@@ -257,7 +269,7 @@ class Completing:
             self._code = refusal.code
             told, body = self._repairs.whole(answer.status, headers, body, refusal)
             return Reply(answer.status, {**told, ERROR: refusal.code}, body)
-        self._usage.feed(body)
+        self._usage, self._size = usage_of(body), len(body)
         if (failure := explain_whole(body)) is not None:
             self._code = failure.code
             self._shop.proxy.note_refusal(answer.account, failure)
@@ -278,11 +290,7 @@ class Completing:
 
     def _headers(self, answer: Answer) -> dict[str, str]:
         assert self._wanted is not None
-        headers = {
-            name: value
-            for name, value in answer.headers.items()
-            if name != _LENGTH and not name.startswith(_NOT_OURS_TO_PASS)
-        }
+        headers = _passed_on(answer.headers)
         if self._wanted.is_renamed:
             headers[MODEL] = self._model
         if self._wanted.repairs:
@@ -305,7 +313,7 @@ class Completing:
     def _over(self) -> None:
         if not self._is_over:
             self._is_over = True
-            usage = self._usage.usage()
+            usage = self._usage if self._tail is None else self._tail.usage()
             outcome = Outcome(
                 self._route.path,
                 self.caller,
@@ -327,7 +335,19 @@ class Completing:
         was_served = self._head_seconds is not None and self._status < HTTPStatus.MULTIPLE_CHOICES
         if not was_served or not self.caller.peer.key:
             return 0
-        return unseen_usage(self._body, self._usage.size)
+        return unseen_usage(self._body, self._size if self._tail is None else self._tail.size)
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what of upstream's headers is for the caller; which are, is found out once."""
+    passed = dict(headers)
+    passed.pop(_LENGTH, None)
+    if not passed.keys() <= _passing:
+        for name in headers:
+            if name.startswith(_NOT_OURS_TO_PASS):
+                del passed[name]
+        _passing.update(islice(passed, PASSING_MAX - len(_passing)))
+    return passed
 
 
 def _fim_whole(stream: bytes) -> bytes:

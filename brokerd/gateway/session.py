@@ -270,7 +270,8 @@ class Session(Seat):
                 channel.read_on(False)
             self.tell_held()
         else:
-            self._turns.leave(self)
+            if parser.buffer:  # it may stand in the line with that
+                self._turns.leave(self)
             self._take(data)
         self._turns.used(self._turns.clock() - since)
 

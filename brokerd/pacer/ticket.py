@@ -72,7 +72,8 @@ class Ticket:
         lane = self._lane
         if lane is None:
             return
-        self._release(lane)
+        if self._is_held:
+            self._release(lane)
         if not lane.gate.is_quiet or refusal is not None or status >= 500:
             is_probe, self._is_probe = self._is_probe, False
             lane.answered(status, refusal, self._body, round_=self._round, is_probe=is_probe)
@@ -91,13 +92,13 @@ class Ticket:
         if lane is None:
             return
         self._body = b""
-        self._release(lane)
+        if self._is_held:
+            self._release(lane)
         if lane.gate.is_quiet:
             lane.gate.in_flight -= 1
         else:
             lane.closed(is_probe=self._is_probe)
 
     def _release(self, lane: Keeper) -> None:
-        if self._is_held:
-            self._is_held = False
-            lane.gate.release()
+        self._is_held = False
+        lane.gate.release()

@@ -34,6 +34,8 @@ class Hall(ABC, Generic[G]):
     def __init__(self, most: int, buffers: int) -> None:
         """`most` connections, with `buffers` bytes together."""
         self._crowd: Crowd[G] = Crowd(most, buffers)
+        self.session_held = self._crowd.tell_held
+        """Told by a session: so many bytes are kept for it now. Keeps the sum within its bound."""
         self._acceptor = Acceptor(self._crowd, self._admit)
 
     @property
@@ -57,10 +59,6 @@ class Hall(ABC, Generic[G]):
         self._crowd.moved(session)
         if self._acceptor.paused:
             self.session_idle(session)
-
-    def session_held(self, session: G, held: int) -> None:
-        """Keep the sum of what is held within its bound."""
-        self._crowd.tell_held(session, held)
 
     def session_idle(self, session: G) -> None:
         """One more that may be evicted, or one less to wait for."""

@@ -38,8 +38,8 @@ class Seat(ABC):
     """
 
     __slots__ = (
-        "_channel", "_ending", "_held_before", "_holder", "_loop", "_pidfd", "_postponed",
-        "_since", "_turns", "closed", "process",
+        "_channel", "_ending", "_held_before", "_holder", "_is_read", "_loop", "_pidfd",
+        "_postponed", "_since", "_turns", "closed", "process",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Peer, turns: Turns, holder: Holder) -> None:
@@ -52,7 +52,7 @@ class Seat(ABC):
             on_writable=self._on_writable,
             on_lost=self._on_lost,
         )
-        self._postponed = self._ending = False
+        self._postponed = self._ending = self._is_read = False
         self._holder = holder
         self._held_before = 0
         self.closed = False
@@ -97,7 +97,9 @@ class Seat(ABC):
         Else it stands in the line, and is heard no more only when that lasts: most have had their
         turn in the round after, and to tell the kernel twice costs as much as to read.
         """
-        if self._postponed:
+        if self._is_read:
+            self._is_read = False
+        elif self._postponed:
             self._channel.read_on(False)
         elif self._turns.left > 0:
             self._read()
@@ -107,7 +109,9 @@ class Seat(ABC):
 
     def _read_late(self) -> None:
         self._postponed = False
-        self._channel.read_on(True)
+        channel = self._channel
+        self._is_read = channel.reading  # then the loop is about to say so once more
+        channel.read_on(True)
         self._read()
 
     def _on_peer_gone(self) -> None:

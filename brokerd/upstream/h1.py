@@ -277,7 +277,8 @@ class Connection(asyncio.Protocol):
         if not may_keep or transport.is_closing() or transport.get_write_buffer_size():
             transport.abort()
             return
-        self.resume_reading()  # else its end would go unnoticed
+        if self._paused:
+            self.resume_reading()  # else its end would go unnoticed
         if not self._keeper.keep(self):
             transport.abort()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from brokerd.errors import ErrorClass, Failure, TransientError
@@ -38,8 +39,7 @@ MAX_CONNECTIONS = 1024
 BUSY_RETRY_AFTER = 1.0
 
 
-def _boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+_boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 class _Way:

@@ -129,7 +129,8 @@ class H1Reply:
         self._over = True
         self.failure = failure
         self._connection = None
-        self.arrived()
+        if self._on_arrival is not None:
+            self.arrived()
         if self._receiver is not None and not self._paused and not self._held:
             self._end()
 
@@ -163,7 +164,7 @@ class H1Reply:
     def stream_to(self, receiver: Receiver) -> None:
         """Push what has arrived and then what arrives, until the end or `close`."""
         self._take()
-        if self._must_be_done:
+        if self.has_no_end and self._must_be_done:
             receiver = UntilDone(receiver, self._broken_off())
         self._receiver = receiver
         self._flow()

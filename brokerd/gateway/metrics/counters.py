@@ -99,6 +99,8 @@ class Counters:
         """Endpoint → seconds to the end."""
         self.in_flight = 0
         self._list_of = models
+        self._whose: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+        """Account, model and client → their labels; bounded as these are."""
         self._models = _Names(MAX_MODELS)
         self._real: set[tuple[str, str]] = set()
         """Account and model that were found in its list, or answered."""
@@ -128,18 +130,19 @@ class Counters:
         `status` 0: the client left before there was one. `client` is `client_of` its peer.
         """
         self.in_flight -= 1
-        whose = (
-            self._accounts.label(account),
-            self._model(account, model, status),
-            self._clients.label(client),
-        )
+        place = account, model, client
+        whose = self._whose.get(place)
+        if whose is None:
+            whose = self._labels(account, model, client, status)
         self.requests[endpoint, f"{status // 100}xx" if status else "left", *whose] += 1
         if code:
             self.errors[endpoint, self._codes.label(code)] += 1
         if head_seconds is not None:
-            _of(self.heads, endpoint, HEAD_BUCKETS).add(head_seconds)
+            heads = self.heads.get(endpoint) or _of(self.heads, endpoint, HEAD_BUCKETS)
+            heads.add(head_seconds)
         if status:
-            _of(self.wholes, endpoint, WHOLE_BUCKETS).add(seconds)
+            wholes = self.wholes.get(endpoint) or _of(self.wholes, endpoint, WHOLE_BUCKETS)
+            wholes.add(seconds)
         if usage is not None:
             tokens = self.tokens
             if usage.prompt:
@@ -148,6 +151,16 @@ class Counters:
                 tokens["completion", *whose] += usage.completion
             if usage.cached:
                 tokens["cached", *whose] += usage.cached
+
+    def _labels(self, account: str, model: str, client: str, status: int) -> tuple[str, str, str]:
+        whose = (
+            self._accounts.label(account),
+            self._model(account, model, status),
+            self._clients.label(client),
+        )
+        if OTHER not in whose:  # what stands for more than one may have a name of its own later
+            self._whose[account, model, client] = whose
+        return whose
 
     def _model(self, account: str, model: str, status: int) -> str:
         """Return the label of a model: a name of its own for those that there are."""
@@ -170,7 +183,5 @@ def client_of(peer: Peer) -> str:
 
 
 def _of(histograms: dict[str, Histogram], endpoint: str, bounds: tuple[float, ...]) -> Histogram:
-    found = histograms.get(endpoint)
-    if found is None:
-        found = histograms[endpoint] = Histogram(bounds)
-    return found
+    histograms[endpoint] = new = Histogram(bounds)
+    return new
