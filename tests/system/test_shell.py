@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -190,6 +191,21 @@ def test_git_is_answered_for_the_simulated_host_alone(signed_in: Session, github
     for protocol, name in (("https", host), ("https", "github.com"), ("http", "127.0.0.1:9")):
         done = run(signed_in, "dash", ask % ("%s", "%s", protocol, name))
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_kubeconfig_names_a_command_that_answers_as_it_is_asked(signed_in: Session) -> None:
+    (text,) = (each.text for each in examples() if each.language == "yaml")
+    said = dict(re.findall(r"^ +(\w+): (.+)$", text, re.MULTILINE))
+    words = [said["command"], *said["args"].strip("[]").split(", ")]
+    told = {
+        "apiVersion": said["apiVersion"],
+        "kind": "ExecCredential",
+        "spec": {"interactive": False},
+    }
+    script = f"KUBERNETES_EXEC_INFO={shlex.quote(json.dumps(told))} {shlex.join(words)}"
+    answer = json.loads(run(signed_in, "dash", script).stdout)
+    assert (answer["apiVersion"], answer["kind"]) == (said["apiVersion"], "ExecCredential")
+    assert answer["status"]["token"] == signed_in.cred("get", "-n").stdout
 
 
 # -- a key from a command ------------------------------------------------------------------------
