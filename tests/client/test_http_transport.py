@@ -261,7 +261,7 @@ async def test_a_listener_of_another_uid_is_refused_before_a_byte_is_sent(kind, 
             sock.listen(1)
             os._exit(0)
         os.waitpid(child, 0)
-        cause = await refusal(kind, httpx)
+        cause = await refusal(kind, httpx, timeout=PATIENCE)
         assert (cause.code, cause.message) == (
             "untrusted_socket",
             "the listener belongs to uid 65534",
@@ -382,6 +382,7 @@ def full(path: Path) -> Iterator[tuple[socket.socket, list]]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(1)
+        listener.settimeout(PATIENCE)
         waiting = fill(path)
         yield listener, waiting
         for each in waiting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from copilot_broker.calls import DEFAULT_TIMEOUT
 from copilot_broker.http.family import httpx_of, sdk
 from copilot_broker.http.transports import transport
 
@@ -41,9 +42,6 @@ BASE_URLS: Final = {"openai": f"{ROOT}/v1", "anthropic": ROOT}
 
 ACCOUNT_HEADER: Final = "x-copilot-broker-account"
 
-CONNECT_TIMEOUT: Final = 5.0
-"""Seconds; the broker is on this machine, and starts in less."""
-
 SEND_TIMEOUT: Final = 60.0
 """Seconds without any of a body taken: the door has read on long before."""
 
@@ -75,7 +73,7 @@ def http_client(
     headers = httpx.Headers(options.pop("headers", None))
     if account is not None:
         headers[ACCOUNT_HEADER] = account
-    timeout = httpx.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT, write=SEND_TIMEOUT)
+    timeout = httpx.Timeout(ANSWER_TIMEOUT, connect=DEFAULT_TIMEOUT, write=SEND_TIMEOUT)
     defaults = {"base_url": ROOT, "timeout": timeout}
     made: _C = make(transport=way, trust_env=False, headers=headers, **defaults | options)
     return made
