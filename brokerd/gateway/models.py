@@ -36,6 +36,10 @@ __all__ = ["dialect_of", "one_model", "usable", "whole_list"]
 OPERATION: Final = "models.list"
 ANTHROPIC: Final = "anthropic-version"
 
+_CODEX: Final = "client_version="
+"""Codex CLI's question, which wants `models` besides, in a form of its own. An empty list has it
+keep to what it knows; without one it says that it cannot read the answer."""
+
 _DATE: Final = re.compile(r"(20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
 _NAME_SHOWN: Final = 64
 
@@ -56,6 +60,8 @@ async def whole_list(request: Request, caller: Caller, proxy: Proxy) -> Reply:
         page = {"data": data, "has_more": False, "first_id": ends[0], "last_id": ends[1]}
     else:
         page = {"object": "list", "data": [_openai(entry) for entry in entries]}
+        if _CODEX in request.head.query:
+            page["models"] = []
     return _json(page, listed.account)
 
 

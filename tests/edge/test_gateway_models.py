@@ -83,6 +83,13 @@ async def test_anthropics_get_the_few_fields_of_theirs():
     assert ends == ("gpt-4o", "accepted", False)
 
 
+async def test_codex_reads_it_as_a_list_of_its_own_that_is_empty():
+    request = Request(Head("GET", "/v1/models", "client_version=0.169.0", {}), b"")
+    _, page = await listed(request)
+    assert (len(page["data"]), page["models"]) == (4, [])
+    assert "models" not in (await listed())[1]
+
+
 async def test_nothing_to_list_is_a_list():
     assert (await listed(proxy=Proxy([])))[1] == {"object": "list", "data": []}
     page = (await listed(asked(**ANTHROPIC), proxy=Proxy([])))[1]
