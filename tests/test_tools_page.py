@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs/tools.md").read_text(encoding="utf-8")
 ROWS = {
     cells[1].strip("`"): cells
     for line in PAGE.splitlines()
-    if len(cells := [each.strip() for each in line.strip("|").split("|")]) in {3, 4}
+    if len(cells := [each.strip() for each in line.strip("|").split("|")]) == 4
     if line.startswith("| ") and cells[1] != "`--for`"
 }
 

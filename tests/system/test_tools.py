@@ -101,8 +101,10 @@ class Tools:
         if page.once:
             self.session.good(*here, page.once)
         commands = watched(f"{self.session.home}/{RECORD}", *here, text=TEXT)
-        said = self.session.good(*commands, f"{page.shell}\n{page.run}", timeout=150)
-        return said, self.session.good("cat", RECORD)
+        done = self.session.run(*commands, f"{page.shell}\n{page.run}", timeout=150)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        assert "error" not in done.stderr.lower(), done.stderr
+        return done.stdout, self.session.good("cat", RECORD)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ def looked_at(name: str, said: str, record: str) -> None:
     """The right models answered, and nobody else was asked or told."""
     tool = TOOLS[name]
     assert tuple(ANSWER.findall(said)) == tool.models, said
-    assert {each.split(".")[-2] for each in names(record)} == tool.domains
+    assert {each.split(".")[-2] for each in names(record)} <= tool.domains
     if not tool.domains:
         assert outside(record) == []
     assert "execve(" in arguments(record)
@@ -167,6 +169,23 @@ def test_curl_under_exec(tools: Tools) -> None:
     assert '"sim-chat"' in said
     assert outside(record) == []
     assert "cpb_" not in arguments(record)
+
+
+ASKS = r"""
+import socket, sys
+question = b"\0\1\1\0\0\1\0\0\0\0\0\0" b"\6a-name\7example\0" b"\0\1\0\1"
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(question, ("127.0.0.1", 53))
+"""
+
+
+def test_what_a_tool_must_not_do_would_be_seen(tools: Tools) -> None:
+    """Ask for a name, turn to another machine's port, have a key in an argument."""
+    command = watched(RECORD, "/usr/bin/python3", "-c", ASKS, "cpb_key", text=TEXT)
+    tools.session.good(*command)
+    record = tools.session.good("cat", RECORD)
+    assert names(record) == {"a-name.example"}
+    assert outside(record) == ["127.0.0.1:53"]
+    assert "cpb_key" in arguments(record)
 
 
 def test_every_recipe_is_run_or_said_why_not() -> None:

@@ -89,4 +89,4 @@ NOT_RUN = {
     "avante": "in no registry, and wants a newer Neovim than Debian 12 has",
     "copilotchat": "in no registry, and wants a newer Neovim than Debian 12 has",
 }
-"""Whose settings were written after their source alone."""
+"""Those that do not install here, and why."""

@@ -23,11 +23,14 @@ RESPONSES_PATH = "/responses"
 ENDPOINTS = frozenset({CHAT_PATH, MESSAGES_PATH, RESPONSES_PATH})
 """A model that speaks one of these is to be had through each of them: the door translates."""
 
-EXAMPLES = (
-    Model("gpt-4.1", is_default=True, tools=True, endpoints=(CHAT_PATH,)),
-    Model("claude-sonnet-4.5", vendor=CLAUDE, tools=True, endpoints=(CHAT_PATH, MESSAGES_PATH)),
-    Model("claude-haiku-4.5", vendor=CLAUDE, tools=True, endpoints=(CHAT_PATH, MESSAGES_PATH)),
-    Model("gpt-5-codex", tools=True, endpoints=(RESPONSES_PATH,)),
+EXAMPLES = tuple(
+    Model(name, vendor=vendor, type="chat", tools=True, endpoints=endpoints)
+    for name, vendor, endpoints in (
+        ("gpt-4.1", "", (CHAT_PATH,)),
+        ("claude-sonnet-4.5", CLAUDE, (CHAT_PATH, MESSAGES_PATH)),
+        ("claude-haiku-4.5", CLAUDE, (CHAT_PATH, MESSAGES_PATH)),
+        ("gpt-5-codex", "", (RESPONSES_PATH,)),
+    )
 )
 """What is named where nobody can tell what the account has."""
 
@@ -124,8 +127,9 @@ def models_for(
 
 
 def _is_usable(model: Model) -> bool:
-    speaks = not ENDPOINTS.isdisjoint(model.endpoints)
-    return speaks and model.is_for_people and model.is_enabled and is_plain(model.id)
+    """Whether the door lists it, and people are meant to choose it."""
+    is_chat = model.type == "chat" and not ENDPOINTS.isdisjoint(model.endpoints)
+    return is_chat and model.is_for_people and model.is_enabled and is_plain(model.id)
 
 
 def _named(part: str, models: Sequence[Model]) -> Model | None:
