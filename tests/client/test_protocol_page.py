@@ -24,12 +24,15 @@ from brokerd.core.access.key_refusals import (
 )
 from brokerd.core.access.refusals import (
     account_not_granted,
+    budget,
     model_not_granted,
     request_rate,
     scope_too_low,
 )
 from brokerd.core.checks import Check, Verdict
 from brokerd.core.keys import KEYS_MAX
+from brokerd.core.ledger.asked import GROUPS, Asked, Report
+from brokerd.core.ledger.counts import Counts
 from brokerd.core.passing import MINTED_LIFE_MAX, MINTED_MAX, RUNS_MAX, Process
 from brokerd.core.peer import Peer
 from brokerd.core.quota import SOURCES
@@ -258,6 +261,7 @@ def test_scopes_on_the_page_are_those_of_the_gate():
         account_not_granted("work", []),
         model_not_granted("m", []),
         request_rate(1, "", 1.0),
+        budget(1, "", 1.0),
         peer_gone(),
     }
     rows = re.findall(r"^\| `([a-z_]+)` \| ([0-9]) \|", section, re.MULTILINE)
@@ -306,6 +310,26 @@ def test_quota_on_the_page_has_the_keys_of_the_broker():
     assert [each["source"] for each in shown["tried"]] == list(SOURCES)
     (kind,) = shown["kinds"].values()
     assert set(kind) == set(next(iter(quota["kinds"].values()))) == rows_of("quota.get")
+
+
+async def test_usage_on_the_page_is_what_the_broker_shows(tmp_path):
+    shown = result_of("usage.report")
+    asked = next(v[3][0] for v, _ in MESSAGES if v[0] == 0 and v[2] == "usage.report")
+    (row,) = shown["rows"]
+    line = (row["kind"], row["client"], row["label"])
+    counts = Counts(3, 1, 2, 0, 1, 4711, 815, 4096, 250, 0)
+    questions = []
+
+    async def usage(question):
+        questions.append(question)
+        return Report(question.columns, [(line, counts)])
+
+    async with Door(tmp_path / "s", usage=usage) as door:
+        client = await door.knock()
+        assert (await client.call("usage.report", **asked)).result == shown
+    assert questions == [Asked(20_454, 20_454, ("client",))]
+    columns = {column for group in GROUPS.values() for column in group}
+    assert rows_of("usage.report") >= set(row) | columns
 
 
 async def test_keys_on_the_page_are_what_the_broker_shows(tmp_path):
