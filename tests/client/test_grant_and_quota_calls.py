@@ -73,6 +73,34 @@ CALLS = [
         },
     ),
     ("revoke_key", ("ci",), {}, "key.revoke", {"name": "ci"}),
+    ("lease_key", ("aider",), {}, "key.lease", {"label": "aider"}),
+    (
+        "lease_key",
+        ("aider",),
+        {"models": ("gpt-*",), "account": "work", "requests_per_minute": 3, "budget": 9},
+        "key.lease",
+        {
+            "label": "aider",
+            "models": ["gpt-*"],
+            "account": "work",
+            "requests_per_minute": 3,
+            "budget": 9,
+        },
+    ),
+    (
+        "mint_key",
+        ("claude", ("claude-*",)),
+        {"expires_in": 60},
+        "key.mint",
+        {"label": "claude", "models": ["claude-*"], "expires_in": 60.0},
+    ),
+    (
+        "mint_key",
+        ("claude", ["*"]),
+        {"expires_in": 60.5, "account": "work"},
+        "key.mint",
+        {"label": "claude", "models": ["*"], "expires_in": 60.5, "account": "work"},
+    ),
 ]
 METHODS = {method for *_, method, _ in CALLS}
 

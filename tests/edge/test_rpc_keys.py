@@ -145,7 +145,10 @@ async def test_keys_that_cannot_be_read_are_told_of_and_stay(tmp_path):
         assert (await client.call("broker.status")).error is None
 
 
-@pytest.mark.parametrize("method", ["key.create", "key.list", "key.revoke"])
+ALL = ["key.create", "key.lease", "key.list", "key.mint", "key.revoke"]
+
+
+@pytest.mark.parametrize("method", ALL)
 async def test_it_takes_admin(tmp_path, store, method):
     async with Door(tmp_path / "s", gate=Gate([Rule(scope=Scope.TOKEN)], keys=store)) as door:
         client = await door.knock()

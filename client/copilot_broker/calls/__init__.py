@@ -86,15 +86,18 @@ _REPEATABLE: Final = frozenset(
         "broker.status",
         "grant.explain",
         "grant.list",
+        "key.lease",
         "key.list",
+        "key.mint",
         "models.list",
         "quota.get",
         "token.get",
         "usage.report",
     }
 )
-"""Methods that change nothing: asking twice is asking once. A completion costs each time, a
-model's terms are accepted once, and a second logout might meet a new login."""
+"""Methods that change nothing that lasts: asking twice is asking once, and a key that passes and
+that nobody has heard of ends with who asked. A completion costs each time, a model's terms are
+accepted once, and a second logout might meet a new login."""
 
 _LOG_HINT: Final = "Look at: systemctl --user status copilot-broker"
 
@@ -194,8 +197,10 @@ def foreign_stream() -> UsageError:
     return UsageError("forked", message, "Open another one")
 
 
-def protocol_broken(error: ProtocolError) -> InternalError:
-    """Say that what answers speaks something else."""
+def protocol_broken(error: ProtocolError) -> InternalError | ConnectionLost:
+    """Say that what answers speaks something else, or has left in the middle of a message."""
+    if error.code == "cut_off":
+        return ConnectionLost()
     return InternalError(error.code, error.message, _LOG_HINT)
 
 
