@@ -3,7 +3,8 @@
 A client is called by its key, else by its systemd unit, else by its program. A unit whose name is
 made up anew for each start says nothing about the tool in it, and would be a heading of its own
 each time: `app-NAME-RANDOM.scope` is `app-NAME.scope` (systemd.io, Desktop Environment
-Integration), and a login session or what a terminal has spawned is called by its program.
+Integration), and a login session or what a terminal has spawned is called by its program. Nor does
+the number of a key that passes say anything: `run:aider:2` is `run:aider`.
 
 Whatever a caller may think up is bounded: a day has so many headings, and the rest of it is
 counted together.
@@ -65,7 +66,7 @@ class Line(NamedTuple):
 def line_of(peer: Peer, account: str, model: str) -> Line:
     """Return the heading for a completion of that client."""
     if peer.key:
-        kind, client = KEY, peer.key
+        kind, client = KEY, ":".join(peer.key.split(":")[:2])
     else:
         kind, client = UNIT, _tool_of(peer.unit)
         if not client:
