@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 __all__ = ["HEAD", "TAIL", "Usage", "UsageTail", "usage_of"]
 
-TAIL = 8 * 1024
-"""Bytes kept. The last data line with usage, Copilot's own billing detail and `[DONE]` take two
-thousand; a longer one only goes uncounted."""
+TAIL = 4 * 1024
+"""Bytes kept: a thousand streams at once are four megabytes. What stands behind the key `usage`,
+Copilot's own billing detail and `[DONE]` take two thousand; a longer one only goes uncounted."""
 
 HEAD = 2 * 1024
 """Bytes kept of the beginning; `message_start` has some five hundred."""

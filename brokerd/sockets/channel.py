@@ -32,6 +32,11 @@ class Channel:
     It bounds nothing: whoever writes looks at `out` before.
     """
 
+    __slots__ = (
+        "_fd", "_loop", "_on_lost", "_on_readable", "_on_writable", "_sock", "_writing", "out",
+        "reading",
+    )  # fmt: skip
+
     def __init__(
         self,
         sock: socket.socket,

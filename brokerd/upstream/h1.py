@@ -71,6 +71,12 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """Made by `dial`; `send` begins an exchange, its `H1Reply` hears the rest."""
 
+    __slots__ = (
+        "_complete", "_has_head", "_head_size", "_heard", "_keeper", "_loop", "_may_keep",
+        "_parse", "_parser", "_paused", "_pieces", "_poll", "_raw_head", "_reply", "_timeouts",
+        "_timer", "_transport", "_until_eof", "_whole", "new_waiter", "on_body", "origin",
+    )  # fmt: skip
+
     def __init__(self, origin: str, timeouts: StreamTimeouts, keeper: Keeper) -> None:
         self.origin = origin
         self._timeouts = timeouts
