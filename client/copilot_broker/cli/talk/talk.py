@@ -13,7 +13,7 @@ from copilot_broker.cli.asking.request import Image, write_request
 from copilot_broker.cli.asking.spent import tell_spent
 from copilot_broker.cli.display import say, wrapped
 from copilot_broker.cli.output import Text
-from copilot_broker.cli.report import PROGRAM, Refusal, note, printable
+from copilot_broker.cli.report import PROGRAM, Refusal, note, printable, words
 from copilot_broker.cli.talk.commands import help_lines, parse
 from copilot_broker.cli.talk.conversation import Conversation, Exchange, room_of
 from copilot_broker.cli.talk.saved import save
@@ -113,10 +113,12 @@ class Talk:
             spent = self._print(request, heard)
         except KeyboardInterrupt:
             note("stopped; to have it anew: /retry")
-        except CopilotBrokerError:
-            self._spending.add(None, self.model)
+        except CopilotBrokerError as error:
+            if heard:
+                self._spending.add(None, self.model)
+            say("\n".join(words(Refusal.of(error))))
             note("the question is not forgotten; to ask it again: /retry")
-            raise
+            return
         self._spending.add(spent, self.model)
         if spent is not None:
             self._conversation.learn(fitting, spent.usage.prompt)
