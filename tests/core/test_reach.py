@@ -166,6 +166,11 @@ def listening(tcp):
 def test_the_http_door_binds_its_port_and_no_other(tcp, ports):
     found = reach(listening(tcp))
     assert found.bind_ports == ports | {0}
+
+
+def test_runs_that_outlived_the_daemon_before_have_their_ports():
+    found = reach(around=replace(AROUND, run_ports=(40001, 40002)))
+    assert found.bind_ports == {0, 40001, 40002}
     assert found.connect_ports == {443, 53}  # nobody here connects to it
 
 

@@ -307,6 +307,15 @@ def test_one_port_may_be_bound(ports):
     assert outcomes(("connect", ports[0]), bind=[ports[0]]) == ["EACCES"]
 
 
+@needs_abi(4)
+def test_a_port_of_the_kernels_choice_can_be_permitted_alone():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        free = one.getsockname()[1]
+    found = outcomes(("bind", 0), ("bind", free), bind=[0])
+    assert found == ["done", "EACCES"]
+
+
 @needs_abi(6)
 @pytest.mark.parametrize("confined", [True, False])
 def test_nothing_is_executed_and_nobody_outside_is_signalled(confined):

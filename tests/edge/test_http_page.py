@@ -16,6 +16,7 @@ from brokerd.core.dialects.dialect import Dialect
 from brokerd.core.dialects.errors import error_body, status_of
 from brokerd.core.http_guard import SOCKET_HOSTS, hosts_of, refuse
 from brokerd.core.keys import KEYS_MAX
+from brokerd.core.passing import MINTED_MAX, RUNS_MAX
 from brokerd.core.model_choice import way_for
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure
@@ -195,6 +196,8 @@ def test_the_bounds_are_those_of_the_code():
         ),
         "silence of Copilot": f"{upstream.idle:.0f} s",
         "keys": str(KEYS_MAX),
+        "runs (`exec`)": str(RUNS_MAX),
+        "minted keys (`get --model`)": str(MINTED_MAX),
     }
 
 
