@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
@@ -11,6 +13,7 @@ from copilot_broker.cli.http_places import tcp_door
 from copilot_broker.cli.recipes.parts import written
 from copilot_broker.cli.recipes.place import EXAMPLES, Place, is_plain, models_for
 from copilot_broker.cli.recipes.tools import RECIPES, find
+from copilot_broker.cli.recipes.variables import no_proxy
 from copilot_broker.cli.report import PROGRAM, Refusal, words
 from copilot_broker.errors import CopilotBrokerError, ErrorClass
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 
 __all__ = ["add", "env"]
+
+PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+"""What has a tool ask a proxy for a plain http address."""
 
 USUAL = "127.0.0.1:4141"
 """The address that is written where none is served."""
@@ -61,7 +67,14 @@ def add(verbs: Any) -> None:
         epilog=EPILOG,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--for", dest="tool", metavar="TOOL", help="the settings of this tool")
+    what.add_argument(
+        "--for",
+        dest="tool",
+        metavar="TOOL",
+        type=_named,
+        choices=[each.name for each in RECIPES],
+        help="the settings of this tool",
+    )
     what.add_argument("--list", action="store_true", help="name the tools")
     parser.add_argument(
         "--under-exec",
@@ -83,9 +96,7 @@ def env(args: argparse.Namespace) -> int:
             print(f"{each.name.ljust(width)}  {each.title}: {each.about}")
         return 0
     recipe = find(args.tool)
-    if recipe is None:
-        message = f"there are no settings for {args.tool}"
-        raise Refusal(ErrorClass.USAGE, "unknown_tool", message, f"see them: {PROGRAM} env --list")
+    assert recipe is not None  # it is one of the choices
     for what, name in (("account", args.account), ("model", args.model)):
         if name is not None and not is_plain(name):
             hint = f"see them: {PROGRAM} {SEEN[what]}"
@@ -93,8 +104,26 @@ def env(args: argparse.Namespace) -> int:
     place = _place(args)
     print(written(recipe, place, args.under_exec))
     if not args.under_exec:
+        _tell_of_proxies()
         say(f"\nWithout a key and a port: {PROGRAM} env --for {recipe.name} --under-exec")
     return 0
+
+
+def _named(text: str) -> str:
+    """Return the name that is meant."""
+    recipe = find(text)
+    return text if recipe is None else recipe.name
+
+
+def _tell_of_proxies() -> None:
+    """Say how a proxy is kept from seeing requests and keys; `exec` does it by itself."""
+    if not any(os.environ.get(name) for name in PROXIES):
+        return
+    before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    after = no_proxy(before)
+    if after != before:
+        say("\nThere is a proxy. So that it is not asked for what is on this machine:")
+        say(f"  export no_proxy={shlex.quote(after)} NO_PROXY={shlex.quote(after)}")
 
 
 def _place(args: argparse.Namespace) -> Place:

@@ -291,7 +291,7 @@ def test_an_account_that_is_none_is_refused(server):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--for", "cat"], "copilot-cred env --list\n"),
+        (["--for", "cat"], "copilot-cred env --help\n"),
         (["--for", "llm", "--model", "a b"], "copilot-cred models\n"),
         (["--for", "llm", "--account", "$(id)"], "copilot-cred account list\n"),
         ([], "copilot-cred env --help\n"),
@@ -304,6 +304,24 @@ def test_what_cannot_be_meant_is_refused_with_the_command_that_helps(server, arg
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith(told)
     assert server.requests == []
+    assert ("'codecompanion'" in done.stderr) is ("cat" in arguments)
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"http_proxy": "http://proxy:1"}, "  export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1\n"),
+        ({"ALL_PROXY": "x", "NO_PROXY": "a,b"}, "  export no_proxy=a,b,127.0.0.1 NO_PROXY="),
+        ({"ALL_PROXY": "x", "no_proxy": "127.0.0.1"}, None),
+        ({"https_proxy": "x"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_a_proxy_is_kept_away_from_keys(server, variables, told):
+    done = run("env", "--for", "llm", env=server.env | variables)
+    assert told in done.stderr if told else "no_proxy" not in done.stderr
+    assert "no_proxy" not in run("env", "--list", env=server.env | variables).stderr
 
 
 def test_the_list_needs_no_broker():

@@ -9,7 +9,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from copilot_broker.cli.recipes.parts import Recipe, file, kept_key, note, once, run, shell
+from copilot_broker.cli.recipes.parts import (
+    Recipe,
+    file,
+    kept_key,
+    note,
+    once,
+    run,
+    shell,
+    shell_with_key,
+)
 
 
 if TYPE_CHECKING:
@@ -34,10 +43,7 @@ def _json(value: Any) -> str:
 def _aider(place: Place) -> list[Part]:
     return [
         kept_key(place, "aider"),
-        shell(
-            OPENAI_API_BASE=place.v1,
-            OPENAI_API_KEY="$(cat ~/.config/copilot-broker/aider.key)",
-        ),
+        shell_with_key(place, "aider", "OPENAI_API_BASE", "OPENAI_API_KEY"),
         *_aider_files(place),
         run("aider --no-git --message 'Say hello'"),
     ]
@@ -81,14 +87,13 @@ def _litellm_limits(model: Model) -> dict[str, Any]:
 # -- opencode: {env:NAME} in its file is a variable of the environment ---------------------------
 
 
+NO_FETCH = {"OPENCODE_DISABLE_MODELS_FETCH": "1"}
+
+
 def _opencode(place: Place) -> list[Part]:
     return [
         kept_key(place, "opencode"),
-        shell(
-            OPENAI_BASE_URL=place.v1,
-            OPENAI_API_KEY="$(cat ~/.config/copilot-broker/opencode.key)",
-            OPENCODE_DISABLE_MODELS_FETCH="1",
-        ),
+        shell_with_key(place, "opencode", "OPENAI_BASE_URL", "OPENAI_API_KEY", **NO_FETCH),
         _opencode_file(place),
         run("opencode run 'Say hello'"),
     ]
@@ -96,7 +101,7 @@ def _opencode(place: Place) -> list[Part]:
 
 def _opencode_under_exec(place: Place) -> list[Part]:
     return [
-        shell(OPENCODE_DISABLE_MODELS_FETCH="1"),
+        shell(**NO_FETCH),
         _opencode_file(place),
         run(f"{place.run} opencode run 'Say hello'"),
     ]

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from copilot_broker.cli.recipes.parts import Recipe, file, kept_key, note, run, shell
+from copilot_broker.cli.recipes.parts import (
+    Recipe,
+    file,
+    kept_key,
+    note,
+    run,
+    shell,
+    shell_with_key,
+)
 
 
 if TYPE_CHECKING:
@@ -80,10 +88,15 @@ print(claude.invoke("Say hello").text)
 PYTHON = ("hello.py", "python3 hello.py")
 NODE = ("hello.mjs", "node hello.mjs")
 
-OPENAI = {"OPENAI_BASE_URL": "{v1}", "OPENAI_API_KEY": "{key}"}
-ANTHROPIC = {"ANTHROPIC_BASE_URL": "{root}", "ANTHROPIC_AUTH_TOKEN": "{key}"}
+OPENAI = ("OPENAI_BASE_URL", "OPENAI_API_KEY")
+ANTHROPIC = ("ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN")
 LOCAL_PRICES = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 """Else it fetches a list of prices when it is imported."""
+
+
+BY_SOCKET = note(
+    "A Python program needs neither port nor key with copilot_broker.http: docs/sdks.md"
+)
 
 
 def _recipe(
@@ -92,19 +105,16 @@ def _recipe(
     *,
     program: str,
     language: tuple[str, str],
-    variables: dict[str, str],
+    variables: tuple[str, ...],
     others: dict[str, str] | None = None,
 ) -> Recipe:  # `variables`: what `exec` sets as well; `others`: what it does not
     others = others or {}
     written = _program(program, *language)
 
     def by_hand(place: Place) -> list[Part]:
-        key = f"$(cat ~/.config/copilot-broker/{name}.key)"
-        told = {
-            each: value.format(v1=place.v1, root=place.root, key=key)
-            for each, value in variables.items()
-        }
-        return [kept_key(place, name), shell(**told, **others), *written(place, "")]
+        exports = shell_with_key(place, name, *variables, **others)
+        known = [BY_SOCKET] if language is PYTHON else []
+        return [*known, kept_key(place, name), exports, *written(place, "")]
 
     def under_exec(place: Place) -> list[Part]:
         more = [shell(**others)] if others else [note("Nothing more is needed.")]
@@ -127,7 +137,7 @@ LIBRARIES = (
         "litellm",
         program=LITELLM,
         language=PYTHON,
-        variables=OPENAI | ANTHROPIC,
+        variables=(*OPENAI, *ANTHROPIC),
         others=LOCAL_PRICES,
     ),
     _recipe(
@@ -135,7 +145,7 @@ LIBRARIES = (
         "LangChain",
         program=LANGCHAIN,
         language=PYTHON,
-        variables=OPENAI | ANTHROPIC,
+        variables=(*OPENAI, *ANTHROPIC),
     ),
     _recipe(
         "openai-python",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from copilot_broker.cli.recipes.variables import variables
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 __all__ = ["HEADINGS", "Part", "Recipe", "Write", "file", "kept_key", "note", "once", "run"]
-__all__ += ["shell", "written"]
+__all__ += ["shell", "shell_with_key", "written"]
 
 Kind: TypeAlias = Literal["note", "once", "shell", "file", "run"]
 
@@ -68,9 +70,18 @@ def once(*lines: str) -> Part:
     return Part("once", "\n".join(lines))
 
 
-def shell(**variables: str) -> Part:
+def shell(**told: str) -> Part:
     """Set environment variables; the values are a shell's words."""
-    return Part("shell", "\n".join(f"export {name}={value}" for name, value in variables.items()))
+    return Part("shell", "\n".join(f"export {name}={value}" for name, value in told.items()))
+
+
+def shell_with_key(place: Place, tool: str, *names: str, **others: str) -> Part:
+    """Set those of `exec`'s variables that the tool reads, with the key that `kept_key` makes."""
+    all_of_them = variables(place.root, f"$(cat ~/.config/copilot-broker/{tool}.key)")
+    part = shell(**{name: all_of_them[name] for name in names}, **others)
+    if "ANTHROPIC_AUTH_TOKEN" in names:  # one of Anthropic's own would be sent instead
+        return Part("shell", f"unset ANTHROPIC_API_KEY\n{part.text}")
+    return part
 
 
 def file(path: str, text: str) -> Part:
@@ -84,7 +95,7 @@ def run(*lines: str) -> Part:
 
 
 def kept_key(place: Place, name: str) -> Part:
-    """Make a key for this tool and keep it where nobody else reads it; `read_key` reads it."""
+    """Make a key for this tool and keep it where nobody else reads it."""
     command = place.new_key(name)
     return once(
         "mkdir -p ~/.config/copilot-broker",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from copilot_broker.cli.recipes.parts import Recipe, file, kept_key, note, run, shell
+from copilot_broker.cli.recipes.parts import Recipe, file, kept_key, note, run, shell_with_key
 
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["SHELLS"]
 def _llm(place: Place) -> list[Part]:
     return [
         kept_key(place, "llm"),
-        shell(OPENAI_BASE_URL=place.v1, OPENAI_API_KEY="$(cat ~/.config/copilot-broker/llm.key)"),
+        shell_with_key(place, "llm", "OPENAI_BASE_URL", "OPENAI_API_KEY"),
         _llm_file(place),
         run(f"llm -m copilot/{place.chat.id} 'Say hello'"),
     ]
