@@ -147,12 +147,8 @@ class Link(asyncio.Protocol):
             if answer is not None and not answer.done():
                 answer.set_result(event)
         elif isinstance(event, ConnectionEnded):
-            broken = event.error is not None and event.error.code != "cut_off"
-            self._fail(
-                calls.protocol_broken(event.error)
-                if broken and event.error is not None
-                else calls.ConnectionLost()
-            )
+            error = event.error
+            self._fail(calls.ConnectionLost() if error is None else calls.protocol_broken(error))
 
     def _arm(self) -> None:
         """Follow the protocol's deadline for half a message."""

@@ -96,7 +96,7 @@ class Link:
         except OSError:
             raise calls.ConnectionLost from None
         if isinstance(event, ConnectionEnded):
-            if event.error is not None and event.error.code != "cut_off":
+            if event.error is not None:
                 raise calls.protocol_broken(event.error)
             raise calls.ConnectionLost
         return event

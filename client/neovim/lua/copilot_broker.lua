@@ -52,10 +52,13 @@ local REPEATABLE = {
   ['broker.status'] = true,
   ['grant.explain'] = true,
   ['grant.list'] = true,
+  ['key.lease'] = true,
   ['key.list'] = true,
+  ['key.mint'] = true,
   ['models.list'] = true,
   ['quota.get'] = true,
   ['token.get'] = true,
+  ['usage.report'] = true,
 }
 
 -- Errors: one kind for each thing a caller can do about it --------------------------------------
@@ -384,7 +387,9 @@ function Link.new(pipe)
     answers = {}, -- msgid → callback(err, result); false: nobody listens any more
     waiting = 0,
     streams = {}, -- open stream → the next seq
-    events = {}, -- of its stream, that nobody has fetched
+    events = {}, -- of its stream, that nobody has fetched: from `first` to `last`
+    first = 1,
+    last = 0,
     parts = {}, -- bytes that have arrived
     size = 0,
     scan = new_scan(),
@@ -439,7 +444,7 @@ function Link:take(frame)
   local good, message = pcall(unpack_message, frame)
   if not good then
     breach('not_a_message', 'odd keys')
-  elseif message[1] == 1 and #message == 4 and is_count(message[2]) then
+  elseif message[1] == 1 and #message == 4 and is_count(message[2]) and message[2] < 2 ^ 32 then
     self:take_answer(message[2], message[3], message[4])
   elseif message[1] == 2 and #message == 3 and type(message[2]) == 'string' then
     local params = type(message[3]) == 'table' and message[3][1]
@@ -499,7 +504,8 @@ function Link:take_news(method, params, size)
     self.fetcher = nil
     fetcher(nil, event)
   else
-    table.insert(self.events, event)
+    self.last = self.last + 1
+    self.events[self.last] = event
   end
 end
 
@@ -542,10 +548,13 @@ end
 
 --- The next event of its stream: `callback(err, event)`.
 function Link:fetch(callback)
-  if #self.events > 0 then
-    callback(nil, table.remove(self.events, 1))
+  local event = self.events[self.first] -- calls at an end are returned: they take no stack
+  if event then
+    self.events[self.first] = nil
+    self.first = self.first + 1
+    return callback(nil, event)
   elseif self.lost then
-    callback(self.lost)
+    return callback(self.lost)
   else
     self.fetcher = callback
   end
@@ -936,7 +945,7 @@ local function take_chunk(stream, done)
   if stream.closed then
     return done()
   end
-  stream.link:fetch(function(err, event)
+  return stream.link:fetch(function(err, event)
     if err then
       local closed = stream.closed -- by somebody, while we waited
       stream:close()
@@ -958,7 +967,7 @@ local function take_chunk(stream, done)
       stream.link:notify('stream.credit', { stream = stream.id, bytes = stream.used })
       stream.used = 0
     end
-    done(nil, event.chunk)
+    return done(nil, event.chunk)
   end)
 end
 
@@ -966,8 +975,11 @@ end
 local function await_end(stream, done)
   local start = within(LAST_WORD_TIMEOUT, function() end, function(finish)
     local function go_on()
-      take_chunk(stream, function(err, chunk)
-        return (err or chunk == nil) and finish() or go_on()
+      return take_chunk(stream, function(err, chunk)
+        if err or chunk == nil then
+          return finish()
+        end
+        return go_on()
       end)
     end
     go_on()
@@ -1002,7 +1014,7 @@ local function take_event(stream, done)
       done(stream.refusal)
     end)
   end
-  take_chunk(stream, function(err, chunk)
+  return take_chunk(stream, function(err, chunk)
     if err then
       return done(err)
     end
@@ -1013,12 +1025,12 @@ local function take_event(stream, done)
       stream.failed = problem
     end
     stream.ready = found or {}
-    take_event(stream, done)
+    return take_event(stream, done)
   end)
 end
 
 local function take_text(stream, done)
-  take_event(stream, function(err, event)
+  return take_event(stream, function(err, event)
     if err or event == nil then
       return done(err)
     end
@@ -1026,7 +1038,7 @@ local function take_text(stream, done)
     if text == '' then
       return take_text(stream, done)
     end
-    done(nil, text)
+    return done(nil, text)
   end)
 end
 
@@ -1139,31 +1151,32 @@ local function open_link(client, greet, done)
   end)
 end
 
---- The connection that calls share, opened when needed: `done(err, link)`.
+--- The connection that calls share, opened when needed: `done(err, link)`. Returns what takes it
+--- back; when nobody waits for it any more, it is not opened.
 local function usable_link(client, done)
   if client.link and not client.link.lost then
     done(nil, client.link)
     return function() end
   end
-  client.connecting = client.connecting or {}
-  local waits = client.connecting
-  table.insert(waits, done)
-  if #waits == 1 then
-    open_link(client, false, function(err, link)
-      client.connecting = nil
-      client.link = link
-      for _, wait in ipairs(waits) do
-        if wait then
-          wait(err, link)
-        end
+  local opening = client.opening
+  if not opening then
+    opening = { waits = {} }
+    client.opening = opening
+  end
+  opening.waits[done] = true
+  if not opening.cancel then
+    opening.cancel = open_link(client, false, function(err, link)
+      client.opening, client.link = nil, link
+      for wait in pairs(opening.waits) do
+        wait(err, link)
       end
     end)
   end
   return function()
-    for at, wait in ipairs(waits) do
-      if wait == done then
-        waits[at] = function() end
-      end
+    opening.waits[done] = nil
+    if client.opening == opening and next(opening.waits) == nil then
+      client.opening = nil
+      opening.cancel()
     end
   end
 end
@@ -1411,6 +1424,7 @@ local METHODS = {
   quota = { 'quota.get', {}, { 'account', 'fresh', 'pat', 'tier' } },
   set_pat = { 'quota.set_pat', { 'pat' }, { 'account' } },
   forget_pat = { 'quota.forget_pat', {}, { 'account' } },
+  usage_report = { 'usage.report', {}, { 'since', 'until', 'by', 'account' } },
   create_key = {
     'key.create',
     { 'name' },
@@ -1549,10 +1563,17 @@ function Client:close()
     what:close()
   end
   self.apart = {}
-  if self.link then
-    self.link:close()
+  local opening, link = self.opening, self.link
+  self.opening, self.link = nil, nil
+  if opening then
+    opening.cancel()
+    for wait in pairs(opening.waits) do
+      wait(connection_lost())
+    end
   end
-  self.link = nil
+  if link then
+    link:close()
+  end
 end
 
 return M

@@ -32,10 +32,13 @@ const REPEATABLE = new Set([
   "broker.status",
   "grant.explain",
   "grant.list",
+  "key.lease",
   "key.list",
+  "key.mint",
   "models.list",
   "quota.get",
   "token.get",
+  "usage.report",
 ]);
 
 const LOG_HINT = "Look at: systemctl --user status copilot-broker";

@@ -134,6 +134,10 @@ export class Client {
     return await this.#map("quota.forget_pat", optionsOf(options, "account"));
   }
 
+  async usage_report(options) {
+    return await this.#map("usage.report", optionsOf(options, "since", "until", "by", "account"));
+  }
+
   async create_key(name, options) {
     const known = ["models", "account", "requests_per_minute", "budget", "expires_in"];
     return await this.#map("key.create", { ...optionsOf(options, ...known), name });

@@ -22,6 +22,7 @@ LACKS: dict[str, dict[str, str]] = {
     "neovim": {
         "peer_credentials": "as Node",
         "utf8": "Lua's strings are bytes: a text that is no UTF-8 is handed on as it is",
+        "strict_keys": "a table may have any keys: one that is no text is found where it is looked for",
     },
 }
 """Client → what it lacks → why: a method's name, or a word that a test asks for."""

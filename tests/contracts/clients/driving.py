@@ -29,7 +29,7 @@ from typing import Any
 
 __all__ = ["PATIENCE", "Cancelled", "Driver", "Refused", "Stream", "as_bytes", "the_bytes"]
 
-PATIENCE = 30.0
+PATIENCE = 20.0
 """Seconds that a test waits for what should happen at once."""
 
 

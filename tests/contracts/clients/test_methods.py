@@ -12,15 +12,35 @@ from contracts.clients.installing import CLIENTS
 from copilot_broker import Client
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.messages import ErrorInfo
-from fakes.wire_server import WireServer
+from fakes.wire_server import HANG_UP, WireServer
 
 
+TWICE = {
+    "accounts", "doctor", "explain_grant", "grants", "hello", "keys", "lease_key", "mint_key",
+    "model_list", "models", "quota", "status", "token", "usage_report",
+}  # fmt: skip
+"""What changes nothing: asking it twice is asking it once."""
 HOW = {"call", "open_stream", "close"}
 """Methods about how to ask; all others are about what."""
 STREAMS = {"stream", "watch", "login"}
 LOGIN = {"host": "github.com", "client_id": "vscode", "scope": "s", "store": "file", "token": "t"}
-NUMBERS = {"min_valid", "requests_per_minute", "budget", "expires_in", "pid", "uid", "gid", "ttl"}
-OTHERS = {"headers": {"x-initiator": "user"}, "models": ["a*", "b"], "timeout": 20}
+NUMBERS = {
+    "min_valid",
+    "requests_per_minute",
+    "budget",
+    "expires_in",
+    "pid",
+    "uid",
+    "gid",
+    "since",
+    "until",
+}
+OTHERS = {
+    "headers": {"x-initiator": "user"},
+    "models": ["a*", "b"],
+    "by": ["day", "model"],
+    "timeout": 20,
+}
 FLAGS = {"fresh", "revoke"}
 
 
@@ -65,6 +85,13 @@ class Refusing(dict):
         return ErrorInfo(ErrorClass.DENIED, "not_now", "nothing for nobody")
 
 
+class Leaving(dict):
+    """Hangs up, whatever is asked."""
+
+    def get(self, *_):
+        return HANG_UP
+
+
 def test_the_methods_are_the_same(driver):
     wanted = methods().keys() - LACKS[driver.name].keys()
     renamed = RENAMED.get(driver.name, {})
@@ -77,6 +104,7 @@ def test_what_is_lacked_on_purpose_is_known():
         *methods(),
         "cancel",
         "peer_credentials",
+        "strict_keys",
         "utf8",
     }
 
@@ -101,3 +129,21 @@ def test_what_is_given_is_what_is_asked(client, lacks, name, everything):
     asked = server.requests[half - 1][1]
     if everything:
         assert len(asked) >= len(needed) + len(options) - ("timeout" in options)
+
+
+@pytest.mark.parametrize("name", there_to_ask())
+def test_what_changes_nothing_is_asked_again_and_nothing_else(client, name):
+    """Of a broker that hangs up each time; the blocking client says how often is right."""
+    needed, options = given_to(name, everything=False)
+    with WireServer({}) as server:
+        server.answers = Leaving()
+        client.open(server.path)
+        with pytest.raises(Refused, match="connection_lost"):
+            client.do(
+                "begin" if name in STREAMS else "call", method=name, needed=needed, options=options
+            )
+        asked = server.connections
+        with Client(server.path) as reference, pytest.raises(Exception, match="connection_lost"):
+            getattr(reference, name)(*needed, **options)
+    assert asked == server.connections - asked
+    assert asked == (3 if name in TWICE else 1)

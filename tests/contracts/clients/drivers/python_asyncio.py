@@ -24,7 +24,8 @@ class Driver:
             told = {"cancelled": True}
         except Exception as error:
             told = {"error": error_of(error)}
-        print(json.dumps({"id": asked["id"], **told}), flush=True)
+        sys.stdout.write(json.dumps({"id": asked["id"], **told}) + "\n")
+        sys.stdout.flush()
 
     async def do_open(self, asked):
         await self.do_close(asked)

@@ -23,7 +23,8 @@ class Driver:
         except Exception as error:
             told = {"error": error_of(error)}
         with self.lock:
-            print(json.dumps({"id": asked["id"], **told}), flush=True)
+            sys.stdout.write(json.dumps({"id": asked["id"], **told}) + "\n")
+            sys.stdout.flush()
 
     def do_open(self, asked):
         self.do_close(asked)
