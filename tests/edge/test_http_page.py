@@ -16,8 +16,8 @@ from brokerd.core.dialects.dialect import Dialect
 from brokerd.core.dialects.errors import error_body, status_of
 from brokerd.core.http_guard import SOCKET_HOSTS, hosts_of, refuse
 from brokerd.core.keys import KEYS_MAX
-from brokerd.core.passing import MINTED_MAX, RUNS_MAX
 from brokerd.core.model_choice import way_for
+from brokerd.core.passing import MINTED_MAX, RUNS_MAX
 from brokerd.core.peer import Peer
 from brokerd.errors import ErrorClass, Failure
 from brokerd.gate import Gate
