@@ -1,7 +1,8 @@
 """The command line of every verb but `get`: argparse, with errors in our own manner.
 
 Each family of verbs lives in a file of its own and adds itself with `add(verbs)`; the function
-that carries a verb out is the `run` default of its parser and returns the exit code.
+that carries a verb out is the `run` default of its parser and returns the exit code. Of a command
+line that begins with a verb only that verb's file is imported.
 """
 
 from __future__ import annotations
@@ -10,32 +11,9 @@ import argparse
 import io
 import re
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from copilot_broker.cli import (
-    account,
-    api,
-    audit,
-    chat,
-    complete,
-    completion,
-    doctor,
-    env,
-    git_credential,
-    grants,
-    imports,
-    key,
-    lock,
-    login,
-    logout,
-    models,
-    quota,
-    refresh,
-    status,
-    usage,
-    watch,
-)
-from copilot_broker.cli import exec as execution
 from copilot_broker.cli.report import ERROR_FORMATS, PROGRAM, Refusal
 from copilot_broker.errors import CopilotBrokerError, ErrorClass
 
@@ -58,31 +36,33 @@ $XDG_RUNTIME_DIR/copilot-broker/broker.sock unless $COPILOT_BROKER_SOCKET names
 another. Unofficial: not made or endorsed by GitHub. One login is one person.
 """
 
-FAMILIES = (
-    login,
-    imports,
-    logout,
-    status,
-    watch,
-    refresh,
-    lock,
-    account,
-    models,
-    quota,
-    usage,
-    grants,
-    key,
-    execution,
-    env,
-    doctor,
-    audit,
-    complete,
-    chat,
-    api,
-    git_credential,
-    completion,
-)
-"""In the order of `--help`."""
+FAMILIES = {
+    "login": "login",
+    "import": "imports",
+    "logout": "logout",
+    "status": "status",
+    "watch": "watch",
+    "refresh": "refresh",
+    "lock": "lock",
+    "unlock": "lock",
+    "account": "account",
+    "models": "models",
+    "quota": "quota",
+    "usage": "usage",
+    "grants": "grants",
+    "key": "key",
+    "exec": "exec",
+    "env": "env",
+    "doctor": "doctor",
+    "audit": "audit",
+    "complete": "complete",
+    "chat": "chat",
+    "api": "api",
+    "git-credential": "git_credential",
+    "completion": "completion",
+}
+"""Verb → the file it lives in, in the order of `--help`. Only the one that is wanted is imported:
+git and `exec` should not wait for the others."""
 
 _SILENT = frozenset(
     {
@@ -124,8 +104,8 @@ class Parser(argparse.ArgumentParser):
         raise Refusal(ErrorClass.USAGE, "usage", message, hint)
 
 
-def build() -> Parser:
-    """Return the parser of the whole command line."""
+def build(verb: str | None = None) -> Parser:
+    """Return the parser of the whole command line, or of what one verb needs."""
     parser = Parser(
         prog=PROGRAM,
         description="Lend short-lived GitHub Copilot tokens from the copilot-broker daemon.",
@@ -134,8 +114,9 @@ def build() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     verbs.add_parser("get", help="print a token")  # never parsed here: see cli/__init__.py
-    for family in FAMILIES:
-        family.add(verbs)
+    files = [FAMILIES[verb]] if verb in FAMILIES else dict.fromkeys(FAMILIES.values())
+    for file in files:
+        import_module(f"copilot_broker.cli.{file}").add(verbs)
     return parser
 
 
@@ -143,7 +124,7 @@ def run(argv: Sequence[str]) -> int:
     """Carry out one command line; raises `Refusal` for everything that is told to the user."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a C locale
-    parser = build()
+    parser = build(argv[0] if argv else None)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         # With the help of the verb that does not know them, not with the program's.

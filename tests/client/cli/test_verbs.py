@@ -13,6 +13,7 @@ import threading
 import pytest
 
 from client.cli.running import COMMAND, PATIENCE, run
+from copilot_broker.cli.parser import FAMILIES, build
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.messages import ErrorInfo
 from fakes.wire_server import Stream, WireServer
@@ -405,3 +406,20 @@ def test_what_nobody_can_be_told_changes_no_exit_code(server, verb, code, gone):
         os.close(stderr)
     assert done.returncode == code
     assert done.stdout == (b"tid=canary\n" if verb[0] == "get" and code == 0 else b"")
+
+
+def choices(parser):
+    """Return the verbs that a parser knows."""
+    (verbs,) = (each for each in parser._actions if each.dest == "verb")
+    return verbs.choices
+
+
+def test_each_verb_is_found_in_its_own_file():
+    everything = choices(build())
+    assert list(everything) == ["get", *FAMILIES]
+    for verb in FAMILIES:
+        alone = choices(build(verb))
+        assert alone[verb].format_help() == everything[verb].format_help()
+        assert set(alone) - {"get"} == {
+            each for each in FAMILIES if FAMILIES[each] == FAMILIES[verb]
+        }
