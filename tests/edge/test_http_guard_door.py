@@ -13,7 +13,7 @@ from brokerd.core.http_guard import hosts_of
 from brokerd.gateway.door import HttpDoor
 from brokerd.host.peers.peercred import peer_of
 from brokerd.host.peers.tcp import peer_of_tcp
-from brokerd.host.tcp_listener import bind_tcp
+from brokerd.host.tcp_listener import bind_run, bind_tcp
 from fakes.copilot import FakeReply
 from fakes.http_door import HttpClient
 from fakes.http_service import JSON, UID, Stand, a_model
@@ -40,8 +40,11 @@ POSTS = [
 GETS = ["/", "/healthz", "/metrics", "/models", "/v1/models", "/v1/models/m", "/favicon.ico", "*"]
 
 
+LISTENERS = ["http", "http-tcp", "http-run"]
+
+
 class Street:
-    """One door with both of its listeners, and who knocks."""
+    """One door with all of its listeners, and who knocks."""
 
     def __init__(self, path) -> None:
         headers = {**JSON, "access-control-allow-origin": "*"}
@@ -59,11 +62,15 @@ class Street:
         self.address = f"127.0.0.1:{port}"
         self.stand.service._hosts["http-tcp"] = hosts_of(self.address)
         self.tcp, self.unix = bind_tcp(self.address), socket.socket(socket.AF_UNIX)
+        self.run, self.run_address = bind_run()
         self.unix.bind(self.path)
         self.unix.listen()
         await self.door.serve(self.unix, "http", lambda s: replace(peer_of(s), uid=self.uid))
         await self.door.serve(
             self.tcp, "http-tcp", lambda s: replace(peer_of_tcp(s), uid=self.uid)
+        )
+        await self.door.serve(
+            self.run, "http-run", lambda s: replace(peer_of_tcp(s), uid=self.uid)
         )
         return self
 
@@ -71,15 +78,16 @@ class Street:
         for client in self.clients:
             client.close()
         await self.door.drain(0)
-        self.tcp.close()
-        self.unix.close()
+        for sock in (self.tcp, self.run, self.unix):
+            sock.close()
         assert self.stand.gate.connections == 0
 
     def host(self, listener):
-        return "localhost" if listener == "http" else self.address
+        hosts = {"http": "localhost", "http-tcp": self.address, "http-run": self.run_address}
+        return hosts[listener]
 
     def knock(self, listener):
-        sock = self.unix if listener == "http" else self.tcp
+        sock = {"http": self.unix, "http-tcp": self.tcp, "http-run": self.run}[listener]
         client = HttpClient(sock.family, sock.getsockname())
         self.clients.append(client)
         return client
@@ -157,7 +165,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("listener", ["http", "http-tcp"])
+@pytest.mark.parametrize("listener", LISTENERS)
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_every_route_says_the_same_nothing(street, listener, what):
     for answer in await all_told(street, listener, HOSTILE[what]):
@@ -166,7 +174,7 @@ async def test_every_route_says_the_same_nothing(street, listener, what):
     assert street.stand.copilot.models_calls == []
 
 
-@pytest.mark.parametrize("listener", ["http", "http-tcp"])
+@pytest.mark.parametrize("listener", LISTENERS)
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
 )
@@ -180,7 +188,7 @@ async def test_a_form_reaches_nothing(street, listener, kind):
     assert street.stand.copilot.calls == []
 
 
-@pytest.mark.parametrize("listener", ["http", "http-tcp"])
+@pytest.mark.parametrize("listener", LISTENERS)
 @pytest.mark.parametrize("origin", [True, False])
 async def test_a_preflight_is_told_nothing(street, listener, origin):
     headers = [
@@ -195,15 +203,23 @@ async def test_a_preflight_is_told_nothing(street, listener, origin):
         assert BARE.fullmatch(await street.told(listener, "OPTIONS", path, headers))
 
 
+@pytest.mark.parametrize("other", ["http", "http-tcp"])
+async def test_a_run_is_known_by_its_own_address_alone(street, other):
+    for method, path, headers, body in requests_of(street.host(other)):
+        given = [*headers, ("content-length", len(body))] if body else headers
+        assert BARE.fullmatch(await street.told("http-run", method, path, given, body))
+
+
 async def test_no_host_is_for_old_clients_of_the_socket_alone(street):
     answers = {}
-    for listener in ("http", "http-tcp"):
+    for listener in LISTENERS:
         answers[listener] = await street.told(listener, "GET", "/nothing", [], version="1.0")
     assert answers["http"].startswith(b"HTTP/1.1 404 ")
     assert BARE.fullmatch(answers["http-tcp"])
+    assert BARE.fullmatch(answers["http-run"])
 
 
-@pytest.mark.parametrize("listener", ["http", "http-tcp"])
+@pytest.mark.parametrize("listener", LISTENERS)
 async def test_programs_here_pass_and_are_told_of_no_other_origin(street, listener):
     """By TCP they lack a key: a 401, which the guard never says."""
     seen = set()
@@ -225,8 +241,9 @@ async def test_programs_here_pass_and_are_told_of_no_other_origin(street, listen
 
 async def test_another_user_is_turned_away_before_a_byte_is_read(street):
     street.uid = UID + 1
-    client = street.knock("http-tcp")  # says nothing
-    assert await client.rest() == TURNED_AWAY
+    for listener in ("http-tcp", "http-run"):
+        client = street.knock(listener)  # says nothing
+        assert await client.rest() == TURNED_AWAY
     assert await street.knock("http").rest() == b""
 
 
@@ -250,7 +267,7 @@ async def test_a_refusal_is_written_down_with_its_reason(street, caplog):
 HUGE = [("content-length", 10**12), ("content-type", "application/json")]
 
 
-@pytest.mark.parametrize("listener", ["http", "http-tcp"])
+@pytest.mark.parametrize("listener", LISTENERS)
 @pytest.mark.parametrize(
     ("path", "more", "body"),
     [

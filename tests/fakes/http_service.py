@@ -125,7 +125,7 @@ class Stand:
             shop,
             pages or {},
             hosts={"http": SOCKET_HOSTS, "http-tcp": frozenset({"127.0.0.1:4141"})},
-            keyed=frozenset({"http-tcp"}),
+            keyed=frozenset({"http-run", "http-tcp"}),
         )
 
     def caller(self, listener="http", **who):
