@@ -186,16 +186,17 @@ def test_refusals_of_copilot_are_typed(client, daemon):
 
 
 @pytest.mark.parametrize(
-    ("error_class", "code", "method", "needed", "options"),
+    ("error_class", "code", "ask"),
     [
-        (2, "unknown_account", "use", ["nobody"], {}),
-        (4, "login_required", "token", [], {"account": "nobody"}),
-        (2, "path_not_allowed", "complete", [{}], {"path": "/etc"}),
-        (2, "header_not_allowed", "complete", [{}], {"headers": {"cookie": "a=b"}}),
-        (2, "key_not_found", "revoke_key", ["no-such"], {}),
+        (2, "unknown_account", ("use", ["nobody"], {})),
+        (4, "login_required", ("token", [], {"account": "nobody"})),
+        (2, "path_not_allowed", ("complete", [{}], {"path": "/etc"})),
+        (2, "header_not_allowed", ("complete", [{}], {"headers": {"cookie": "a=b"}})),
+        (2, "key_not_found", ("revoke_key", ["no-such"], {})),
     ],
 )
-def test_what_the_broker_refuses_is_typed(client, error_class, code, method, needed, options):
+def test_what_the_broker_refuses_is_typed(client, error_class, code, ask):
+    method, needed, options = ask
     error = client.refused(method, *needed, **options)
     assert (error["class"], error["code"]) == (error_class, code), error
     assert error["hint"]
