@@ -25,6 +25,8 @@ from system.tools.registry import ALL, COMMAND, NOT_RUN, TOOLS
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from system.github import GitHub
     from system.session import Session
 
@@ -108,7 +110,7 @@ class Tools:
 
 
 @pytest.fixture(scope="module")
-def tools(plain_session: Session, simulator: GitHub) -> Tools:
+def tools(plain_session: Session, simulator: GitHub) -> Iterator[Tools]:
     """The daemon runs, is signed in and has a port."""
     simulator.forget()
     start_anew(plain_session, simulator, "file")
@@ -117,7 +119,8 @@ def tools(plain_session: Session, simulator: GitHub) -> Tools:
     plain_session.systemctl("start", *SOCKETS)
     good(plain_session, "login")
     plain_session.good("sh", "-c", "rm -rf tools; mkdir tools")
-    return Tools(plain_session, port)
+    yield Tools(plain_session, port)
+    plain_session.good("rm", "-rf", "tools")  # much to look through at the session's end
 
 
 @pytest.fixture(params=TOOLS)

@@ -185,6 +185,32 @@ def test_every_command_is_one(recipe, under_exec):
             subprocess.run(["bash", "-n"], input=commands[1], text=True, check=True)
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda each: each.name)
+def test_a_key_is_not_lost_when_the_lines_are_run_again(recipe, tmp_path):
+    """There is one of that name already, so none is made."""
+    place = models_for(EXAMPLES, ADDRESS)
+    assert place is not None
+    once = re.search(
+        rf"^## {HEADINGS['once']}\n(.*?)\n\n", written(recipe, place), re.DOTALL | re.MULTILINE
+    )
+    if once is None:
+        return
+    cred = tmp_path / "copilot-cred"
+    cred.write_text('#!/bin/sh\nmkdir "$HOME/made" && echo "cpb_of-$3"\n')
+    cred.chmod(0o755)
+    env = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    for code in (0, 1):
+        done = subprocess.run(["sh", "-c", once[1]], env=env, capture_output=True, check=False)
+        assert done.returncode == code
+        (kept,) = (each for each in tmp_path.rglob("*") if b"cpb_of" in _bytes(each, cred))
+        assert kept.read_text().endswith(f"cpb_of-{recipe.name}\n")
+        assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def _bytes(path, but):
+    return path.read_bytes() if path.is_file() and path != but else b""
+
+
 def test_a_star_that_a_shell_would_see_is_quoted():
     """It is a pattern of models, not of files."""
     place = models_for(EXAMPLES, ADDRESS)
@@ -226,7 +252,7 @@ def test_the_address_and_the_models_are_the_brokers_own(server):
 def test_an_account_is_asked_and_named(server):
     done = run("env", "--for", "aider", "--account", "work", env=server.env)
     assert server.calls("models.list") == [{"account": "work"}]
-    assert "copilot-cred key create aider --account work >" in done.stdout
+    assert "$(copilot-cred key create aider --account work)" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from copilot_broker.cli.recipes.parts import (
     Recipe,
     file,
     kept_key,
+    make_key,
     note,
     once,
     run,
@@ -219,11 +220,10 @@ enabled = false
 
 
 def _continue(place: Place) -> list[Part]:
-    make = f"$({place.new_key('continue')})"
     return [
         once(
             "mkdir -p ~/.continue",
-            f"(umask 077; printf 'COPILOT_BROKER_KEY=%s\\n' \"{make}\" >> ~/.continue/.env)",
+            make_key(place, "continue", '"COPILOT_BROKER_KEY=$key" >>', "~/.continue/.env"),
         ),
         _continue_file(place, place.v1, "${{ secrets.COPILOT_BROKER_KEY }}"),
         note("The editors' extensions read the same two files."),

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from copilot_broker.cli.recipes.place import Place
 
 
-__all__ = ["HEADINGS", "Part", "Recipe", "Write", "file", "kept_key", "note", "once", "run"]
-__all__ += ["shell", "shell_with_key", "written"]
+__all__ = ["HEADINGS", "Part", "Recipe", "Write", "file", "kept_key", "make_key", "note", "once"]
+__all__ += ["run", "shell", "shell_with_key", "written"]
 
 Kind: TypeAlias = Literal["note", "once", "shell", "file", "run"]
 
@@ -96,11 +96,15 @@ def run(*lines: str) -> Part:
 
 def kept_key(place: Place, name: str) -> Part:
     """Make a key for this tool and keep it where nobody else reads it."""
-    command = place.new_key(name)
     return once(
         "mkdir -p ~/.config/copilot-broker",
-        f"(umask 077; {command} > ~/.config/copilot-broker/{name}.key)",
+        make_key(place, name, '"$key" >', f"~/.config/copilot-broker/{name}.key"),
     )
+
+
+def make_key(place: Place, name: str, into: str, path: str) -> str:
+    """Return the line that makes a key; where none is made, nothing happens to the file."""
+    return f"(umask 077; key=$({place.new_key(name)}) && echo {into} {path})"
 
 
 def written(recipe: Recipe, place: Place, under_exec: bool = False) -> str:
