@@ -15,6 +15,7 @@ import re
 import secrets
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -121,7 +122,8 @@ def answer_completion(
         if policy := POLICY_PATH.fullmatch(request.path):
             return _object(world, usual, _policy(world, account, policy[1], body))
         if request.path == EMBEDDINGS_PATH:
-            return _object(world, usual, _embeddings(world, account, body))
+            told = _embeddings(world, account, body)
+            return replace(_object(world, usual, told), usage=told["usage"])
         if engine := ENGINES_PATH.fullmatch(request.path):
             return _fim(world, account, unquote(engine[1]), body, usual)
         return _completion(world, request, account, body, usual)
@@ -196,7 +198,8 @@ def _fim(
         raise refused("invalid_request_body", "prompt: a text is needed")
     if body.get("stream") is not True:
         raise refused("invalid_request_body", "stream: only true is supported")
-    events = fim.events(fim.fill(model["id"], body))
+    filled = fim.fill(model["id"], body)
+    events = fim.events(filled)
     return Outgoing(
         200,
         _headers(world, usual, "text/event-stream", started),
@@ -205,6 +208,7 @@ def _fim(
         interval=settings.chat_interval,
         in_one=settings.chat_events_per_write == 0,
         tcp_split=settings.chat_tcp_split,
+        usage=filled.usage,
     )
 
 
@@ -281,6 +285,7 @@ def _completion(
         interval=settings.chat_interval,
         in_one=settings.chat_events_per_write == 0,
         tcp_split=settings.chat_tcp_split,
+        usage=said.usage,
     )
 
 

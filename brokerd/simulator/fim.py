@@ -35,6 +35,16 @@ class Filled:
     id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex[:24]}")
     created: int = field(default_factory=lambda: int(time.time()))
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """Tokens, a word for one."""
+        spent = len(self.words) * self.choices
+        return {
+            "completion_tokens": spent,
+            "prompt_tokens": self.prompt_tokens,
+            "total_tokens": self.prompt_tokens + spent,
+        }
+
 
 def fill(model: str, body: Mapping[str, Any]) -> Filled:
     """Continue the last line of the prompt."""
@@ -51,16 +61,10 @@ def fill(model: str, body: Mapping[str, Any]) -> Filled:
 
 def events(filled: Filled) -> list[Any]:
     """Give the answer as a stream has it; the last is DONE."""
-    spent = len(filled.words) * filled.choices
-    usage = {
-        "completion_tokens": spent,
-        "prompt_tokens": filled.prompt_tokens,
-        "total_tokens": filled.prompt_tokens + spent,
-    }
     each = range(filled.choices)
     told = [_chunk(filled, index, word, None) for word in filled.words for index in each]
     ends = [_chunk(filled, index, "", "stop") for index in each]
-    ends[-1] |= {"usage": usage}
+    ends[-1] |= {"usage": filled.usage}
     return [*told, *ends, DONE]
 
 

@@ -91,6 +91,9 @@ class RecordedRequest:
     """The whole answer was written."""
     cancelled: bool = False
     """The client left before it was; `sent` says when."""
+    usage: dict[str, int] | None = None
+    """`prompt_tokens` and `completion_tokens`, once all of an answer that tells them was written;
+    what a fault, or a quirk, tells instead is not looked at."""
     account: str = ""
     """Who asked for a completion, as the `tid` of their tokens; empty = not known."""
     model: str = ""

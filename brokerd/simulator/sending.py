@@ -48,6 +48,8 @@ class Outgoing:
     in_one: bool = False
     """Head and body in one single write."""
     tcp_split: int | None = None
+    usage: Mapping[str, int] | None = None
+    """The tokens that it tells at its end."""
     fault: Fault | None = field(default=None, repr=False)
     """For its cuts only."""
 
@@ -94,6 +96,8 @@ async def send(
     elif not connection.gone:
         await _body(wire, head, answer, framing)
     wire.end()
+    if recorded.finished and answer.usage is not None:
+        recorded.usage = dict(answer.usage)
     broken = not recorded.finished or framing == "close"
     if fault is not None and not recorded.finished and not recorded.cancelled:
         await connection.drop(hard=fault.hard)
