@@ -25,6 +25,7 @@ from system.tools.registry import ALL, COMMAND, NOT_RUN, TOOLS
 
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from system.github import GitHub
@@ -93,6 +94,13 @@ class Tools:
 
     def run(self, home: str, page: Page) -> tuple[str, str]:
         """Do as the page says; return what was said, and what was seen of it."""
+        done = self.do(home, page)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        assert "error" not in done.stderr.lower(), done.stderr
+        return done.stdout, self.session.good("cat", RECORD)
+
+    def do(self, home: str, page: Page) -> subprocess.CompletedProcess[str]:
+        """Do as the page says, watched."""
         for path, text in page.files.items():
             self.session.write(
                 f"{path.replace('~', home) if '~' in path else f'{home}/{path}'}", text
@@ -103,10 +111,7 @@ class Tools:
         if page.once:
             self.session.good(*here, page.once)
         commands = watched(f"{self.session.home}/{RECORD}", *here, text=TEXT)
-        done = self.session.run(*commands, f"{page.shell}\n{page.run}", timeout=150)
-        assert done.returncode == 0, (done.stdout, done.stderr)
-        assert "error" not in done.stderr.lower(), done.stderr
-        return done.stdout, self.session.good("cat", RECORD)
+        return self.session.run(*commands, f"{page.shell}\n{page.run}", timeout=150)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +161,26 @@ def test_under_exec(tools: Tools, name: str) -> None:
     looked_at(name, said, record)
     assert loopback(record)
     assert tools.port not in loopback(record)
+
+
+DEAD_FIRST = """#!/bin/sh
+mkdir "$HOME/asked" 2>/dev/null && exec echo {dead}
+exec {cred} "$@"
+"""
+"""Gives a key that is none, and from the second time on one that is good."""
+
+
+@pytest.mark.parametrize("name", ["claude-code", "codex"])
+def test_the_command_for_the_key_is_run_again_after_a_401(tools: Tools, name: str) -> None:
+    """A key that was printed ends, at the latest with the daemon."""
+    home = tools.home(name, "again")
+    cred = f"{tools.session.home}/.local/bin/copilot-cred"
+    stand_in = DEAD_FIRST.format(dead=f"cpb_{'x' * 43}", cred=cred)
+    tools.session.write(f"{home}/bin/copilot-cred", stand_in)
+    tools.session.good("chmod", "+x", f"{home}/bin/copilot-cred")
+    done = tools.do(home, tools.page(name))
+    tools.session.good("test", "-d", f"{home}/asked")
+    assert tuple(ANSWER.findall(done.stdout)) == TOOLS[name].models, done
 
 
 def test_curl_by_hand(tools: Tools) -> None:
