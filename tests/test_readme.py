@@ -19,7 +19,7 @@ MAP = PAGE.partition("```\nclient/copilot_broker/ ")[2].partition("```")[0]
 
 def test_the_commands_it_names_exist():
     usage = build().format_help()
-    verbs = set(re.findall(r"copilot-cred (\w+)", PAGE))
+    verbs = set(re.findall(r"copilot-cred (\w[\w-]*)", PAGE))
     assert {"get", "login", "key", "doctor"} <= verbs
     for verb in verbs:
         assert re.search(rf"^    {verb}\b", usage, re.MULTILINE), verb
@@ -67,6 +67,5 @@ def test_the_configuration_that_it_shows_is_one(start, path):
 
 def test_the_addresses_that_it_shows_are_served():
     paths = re.findall(r"http://localhost(/[\w/]+)", PAGE)
-    assert len(paths) == 2
     found = [find(path) for path in paths]
-    assert [route and route.endpoint for route in found] == [Endpoint.MODELS, Endpoint.COMPLETION]
+    assert [route and route.endpoint for route in found] == [Endpoint.COMPLETION]
