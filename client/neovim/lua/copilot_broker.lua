@@ -26,6 +26,7 @@ local JSON_TIMEOUT = 600 -- until a completion is there as a whole
 local UNLOCK_TIMEOUT = 15 -- a wrong passphrase is answered after up to ten
 local LAST_WORD_TIMEOUT = 1 -- for the end of a stream whose [DONE] has come
 local FRAME_TIMEOUT = 10 -- from a message's first byte to its last; idle is free
+local WAIT_SLICE = 0.2 -- a person's Ctrl-C is heard so soon
 local BUSY_PAUSE = 0.01 -- between two tries while the listener's queue is full
 
 -- Bytes, unless said otherwise.
@@ -605,10 +606,13 @@ local function run(start, callback)
   local cancel = start(function(...)
     finished, err, value = true, ...
   end)
-  if not finished then
-    vim.wait(2 ^ 31 - 1, function()
+  local interrupted = false
+  while not (finished or interrupted) do
+    -- a slice at a time: Neovim 0.7 tells of Ctrl-C only at the end of one
+    local _, why = vim.wait(WAIT_SLICE * 1000, function()
       return finished
     end, 20)
+    interrupted = why == -2
   end
   if not finished then
     cancel()
