@@ -153,6 +153,8 @@ def error_format(argv: Sequence[str]) -> str:
     """Return the `--error-format` asked for, found even in an argv that does not parse."""
     found = "human"
     for here, word in enumerate(argv):
+        if word == "--":  # what follows are another command's words
+            break
         if word == "--error-format":
             found = argv[here + 1] if here + 1 < len(argv) else found
         elif word.startswith("--error-format="):

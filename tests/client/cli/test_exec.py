@@ -292,8 +292,9 @@ def test_an_answer_that_is_no_run_starts_nothing(tmp_path, answer):
 
 def test_without_a_broker_nothing_is_started(tmp_path):
     env = {**os.environ, "COPILOT_BROKER_SOCKET": str(tmp_path / "none")}
-    done = run("exec", "--", "touch", str(tmp_path / "started"), env=env)
+    done = run("exec", "--", "touch", str(tmp_path / "started"), "--error-format=json", env=env)
     assert done.returncode == 3
+    assert done.stderr.startswith("copilot-cred: "), "the command's words are not ours"
     assert not (tmp_path / "started").exists()
 
 
