@@ -6,13 +6,14 @@ Never shows a token, only its id: eight hex digits that mean nothing outside thi
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
 from copilot_broker.cli.account_view import print_accounts
 from copilot_broker.cli.display import wrapped
 from copilot_broker.cli.http_places import http_lines
-from copilot_broker.cli.report import PROGRAM, Refusal, printable
+from copilot_broker.cli.report import PROGRAM, Refusal, printable, words
 from copilot_broker.cli.times import duration
 from copilot_broker.errors import ErrorClass
 
@@ -77,8 +78,18 @@ def status(args: argparse.Namespace) -> int:
         print(wrapped(f"configuration not reloaded: {answer['config_problem']}"))
     for line in http_lines(answer):
         print(line)
+    _print_usage(answer)
     print_accounts(answer.get("accounts") or [])
     return 0
+
+
+def _print_usage(answer: Mapping[str, Any]) -> None:
+    """Tell what is in the way of the ledger, if anything is."""
+    usage = answer.get("usage")
+    error = Refusal.from_map(usage.get("error")) if isinstance(usage, Mapping) else None
+    if error is not None:
+        for line in words(error, "usage is not kept"):
+            print(wrapped(line, hanging="  "))
 
 
 def _only(accounts: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
