@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from contracts.clients.installing import DRIVERS, NODE_CLIENT, ROOT, node, packed
+from contracts.clients.installing import DRIVERS, NODE_CLIENT, ROOT, node, npm, packed
 from copilot_broker import __all__ as python_names
 from fakes.wire_server import SILENCE, Stream, WireServer
 
@@ -38,6 +38,16 @@ def test_the_package_holds_the_library_and_nothing_else(folder):
     found = {str(file.relative_to(installed)) for file in installed.rglob("*") if file.is_file()}
     library = {str(file.relative_to(NODE_CLIENT)) for file in NODE_CLIENT.glob("lib/**/*.js")}
     assert found == library | {"package.json", "index.d.ts", "README.md"}
+
+
+def test_the_command_that_its_readme_names_installs_it(tmp_path):
+    """As its user would say it in the checkout, here with a folder of its own to install to."""
+    [command] = re.findall(r"`(npm install [^`]*)`", (NODE_CLIENT / "README.md").read_text())
+    there = ["--prefix", tmp_path, "--prefer-offline", "--no-audit", "--no-fund"]
+    arguments = command.split()[1:]
+    subprocess.run([*npm(), *arguments, *there], cwd=ROOT, check=True, timeout=PATIENCE)
+    program = 'const { Client } = await import("copilot-broker"); console.log(typeof Client);'
+    assert run(tmp_path, program) == "function\n"
 
 
 def test_it_depends_on_a_msgpack_library_alone():
