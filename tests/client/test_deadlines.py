@@ -37,6 +37,16 @@ def arguments_of(function):
     return ARGUMENTS.get(function.__name__, words)
 
 
+def keywords_of(function):
+    """What it cannot be called without, and takes by name alone: times, all of them."""
+    parameters = inspect.signature(function).parameters.values()
+    return {
+        each.name: 60.0
+        for each in parameters
+        if each.default is each.empty and each.kind is each.KEYWORD_ONLY
+    }
+
+
 class Mute(dict):
     """Says nothing, whatever it is asked."""
 
@@ -65,9 +75,10 @@ def test_there_is_something_to_ask():
 @pytest.mark.parametrize("method", methods(Client))
 def test_a_silent_broker_is_given_up(mute, method):
     began = time.monotonic()
+    function = getattr(Client, method)
     with Client(mute.path, timeout=DEADLINE) as client:
         with pytest.raises((BrokerUnreachable, Temporary)):
-            getattr(client, method)(*arguments_of(getattr(Client, method)))
+            function(client, *arguments_of(function), **keywords_of(function))
         assert time.monotonic() - began < LATE
 
 
@@ -83,7 +94,7 @@ async def done(asked):
 async def test_a_silent_broker_is_given_up_without_threads_too(mute, method):
     began = time.monotonic()
     async with AsyncClient(mute.path, timeout=DEADLINE) as client:
-        asks = getattr(client, method)
+        asks = getattr(AsyncClient, method)
         with pytest.raises((BrokerUnreachable, Temporary)):
-            await done(asks(*arguments_of(getattr(AsyncClient, method))))
+            await done(asks(client, *arguments_of(asks), **keywords_of(asks)))
         assert time.monotonic() - began < LATE
