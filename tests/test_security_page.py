@@ -14,7 +14,7 @@ from copilot_broker.cli.parser import build
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "SECURITY.md").read_text()
-NUMBERS = range(1, 52)
+NUMBERS = range(1, 59)
 WIDTH = 140
 """Characters of a line of prose; a row of a table is one line, however long."""
 
