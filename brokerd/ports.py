@@ -194,12 +194,16 @@ class CopilotApi(Protocol):
         ...
 
     async def open(
-        self, call: UpstreamCall, still_wanted: Callable[[], None] | None = None
+        self,
+        call: UpstreamCall,
+        still_wanted: Callable[[], None] | None = None,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Send it, once, and return when the head of the answer (any status) is there.
 
         `still_wanted` is asked right before it is sent when a connection had to be made, which
-        takes a while; what it raises is raised, and nothing is sent.
+        takes a while; what it raises is raised, and nothing is sent. `on_sent` is called once it
+        is on its way.
 
         Cancelling it cuts the connection. Raises TransientError where there is no answer,
         PermanentError (DENIED) for a base that a credential may not go to.

@@ -121,7 +121,7 @@ class UsageSide:
                 premium = price
         usage = outcome.usage
         if usage is None:
-            is_untold = outcome.head_seconds is None or outcome.was_served
+            is_untold = not outcome.answered or outcome.was_served
             prompt = completion = cached = 0
         else:
             is_untold = False

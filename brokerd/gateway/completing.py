@@ -24,11 +24,11 @@ from brokerd.errors import BrokerError, ErrorClass, Failure
 from brokerd.gateway.changed import Repaired, Untouched
 from brokerd.gateway.collected import Collected
 from brokerd.gateway.messages import Reply
-from brokerd.gateway.outcome import Outcome
 from brokerd.gateway.plan import ACCOUNT
 from brokerd.gateway.relay import Relay
 from brokerd.gateway.replies import ERROR, defect, refused
 from brokerd.gateway.wanted import FIM, Asked, account_of, permit, wanted, wanted_fim
+from brokerd.proxy.outcome import Outcome
 
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class Completing:
     """`Work` of one request; what it is waiting for, or what the answer flows through."""
 
     __slots__ = (
-        "_account", "_account_used", "_begun", "_body", "_code", "_head_seconds", "_is_over",
+        "_account", "_account_used", "_answered", "_begun", "_body", "_code", "_head_seconds",
+        "_initiator", "_is_over",
         "_is_permitted", "_manner", "_model", "_outlet", "_plan", "_repairs", "_route", "_shop",
         "_since", "_size", "_status", "_tail", "_task", "_under_way", "_usage", "_wanted",
         "caller",
@@ -104,8 +105,8 @@ class Completing:
         self._repairs: AnswerRepairs | None = None
         self._is_over = self._is_permitted = False
         self.caller = caller
-        self._account_used = self._model = self._code = ""
-        self._status = 0
+        self._account_used = self._initiator = self._model = self._code = ""
+        self._status = self._answered = 0
         self._tail: UsageTail | None = None
         """Of a stream."""
         self._usage: Usage | None = None
@@ -146,6 +147,7 @@ class Completing:
         if self._task is not None:
             self._task.cancel()
         if self._begun is not None:
+            self._note_sent(self._begun)
             self._begun.close()
         if self._under_way is not None:
             self._under_way.close()
@@ -182,7 +184,9 @@ class Completing:
             self._reply(defect(plan.dialect))
 
     def _arrived(self, outcome: Answer | BaseException) -> None:
-        self._begun = None
+        begun, self._begun = self._begun, None
+        if begun is not None and isinstance(outcome, BaseException):
+            self._note_sent(begun)
         if isinstance(outcome, BrokerError):
             self._refuse(outcome.failure)
         elif isinstance(outcome, BaseException):
@@ -190,7 +194,7 @@ class Completing:
             self._reply(defect(self._plan.dialect))
         else:
             self._head_seconds = monotonic() - self._since
-            self._account_used = outcome.account
+            self._account_used, self._initiator = outcome.account, outcome.initiator
             self.caller.complete(outcome.account)
             try:
                 self._answer(outcome)
@@ -199,11 +203,16 @@ class Completing:
                 outcome.close()
                 self._reply(defect(self._plan.dialect))
 
+    def _note_sent(self, begun: Begun) -> None:
+        """Know whose login it cost, though there was no answer."""
+        if begun.sent is not None:
+            self._account_used, self._initiator = begun.sent
+
     # -- the answer ---------------------------------------------------------------------------
 
     def _answer(self, answer: Answer) -> None:
         assert self._wanted is not None
-        self._status = answer.status
+        self._status = self._answered = answer.status
         request = self._wanted.request
         self._repairs = answer_repairs(
             request.path, self._manner.repairs, request.body, self._plan.dialect
@@ -225,7 +234,7 @@ class Completing:
             self._tail,
             self._changed(),
             on_end=self._streamed,
-            on_refusal=lambda failure: self._shop.proxy.note_refusal(answer.account, failure),
+            on_refusal=self._refused_within,
         )
         self._outlet.start(answer.status, self._headers(answer))
         relay.start()
@@ -237,6 +246,10 @@ class Completing:
         translation = self._wanted.translation
         told = Untouched(self._plan.dialect) if translation is None else translation.stream()
         return told if repairs is None else Repaired(repairs, told)
+
+    def _refused_within(self, failure: Failure) -> None:
+        self._code = failure.code
+        self._shop.proxy.note_refusal(self._account_used, failure)
 
     def _streamed(self, failure: Failure | None) -> None:
         self._under_way = None
@@ -307,8 +320,8 @@ class Completing:
 
     def _reply(self, reply: Reply) -> None:
         self._status = reply.status
+        self._over()  # before anybody has it
         self._outlet.reply(reply)
-        self._over()
 
     def _over(self) -> None:
         if not self._is_over:
@@ -325,15 +338,17 @@ class Completing:
                 self._head_seconds,
                 usage,
                 self._spent(usage),
+                self._initiator,
+                self._answered,
             )
             self._shop.on_end(outcome)
 
     def _spent(self, usage: Usage | None) -> int:
-        """Return the tokens that a key's budget is charged; who hangs up early pays as well."""
+        """Return the tokens that a budget is charged; who hangs up early pays as well."""
         if usage is not None and usage.total:
             return usage.total
         was_served = self._head_seconds is not None and self._status < HTTPStatus.MULTIPLE_CHOICES
-        if not was_served or not self.caller.peer.key:
+        if not was_served or not self.caller.has_budget:
             return 0
         return unseen_usage(self._body, self._size if self._tail is None else self._tail.size)
 

@@ -103,11 +103,13 @@ class Relay:
         if failure is not None and self._usage.is_done:
             failure = None  # all of it is here, only its framing has no end
         if failure is None:
-            self._pass(self._changed.feed(self._held) if self._held else b"")
-            self._pass(self._changed.end())
+            last = self._changed.feed(self._held) if self._held else b""
+            last += self._changed.end()
         else:
-            self._pass(self._changed.broken(failure))
+            last = self._changed.broken(failure)
         self._held = b""
+        self._tell(failure)  # before anybody has its end
+        self._pass(last)
         if not self._closed:
             self._outlet.end()
             self._finish(failure)
@@ -146,6 +148,9 @@ class Relay:
         self._closed = True
         self._keepalive.forget(self)
         self._answer.close()
+        self._tell(failure)
+
+    def _tell(self, failure: Failure | None) -> None:
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(failure)

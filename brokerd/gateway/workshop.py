@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from brokerd.gateway.catalogue import Catalogue
     from brokerd.gateway.collected import Held
     from brokerd.gateway.keepalive import Keepalive
-    from brokerd.gateway.outcome import Outcome
     from brokerd.proxy import Proxy
+    from brokerd.proxy.outcome import Outcome
 
 
 __all__ = ["Workshop"]

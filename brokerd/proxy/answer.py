@@ -35,10 +35,16 @@ class Answer:
     It counts as under way until it is closed: whoever holds it closes it, at its end too.
     """
 
-    __slots__ = ("account", "headers", "refusal", "reply", "status", "ticket")
+    __slots__ = ("account", "headers", "initiator", "refusal", "reply", "status", "ticket")
 
     def __init__(
-        self, reply: Reply, account: str, ticket: Ticket, refusal: Failure | None = None
+        self,
+        reply: Reply,
+        account: str,
+        ticket: Ticket,
+        refusal: Failure | None = None,
+        *,
+        initiator: str = "",
     ) -> None:
         self.reply = reply
         """For the proxy."""
@@ -48,6 +54,8 @@ class Answer:
         """Name of the account it was had with."""
         self.refusal = refusal
         """What a status of 300 or above means; None below."""
+        self.initiator = initiator
+        """Who began the turn, as upstream was told; "" where it was not told."""
         self.status = reply.status
         self.headers: Mapping[str, str] = {**reply.headers, ACCOUNT_HEADER: account}
 
@@ -87,7 +95,13 @@ class WatchedAnswer(Answer):
         monotonic: Callable[[], float],
     ) -> None:
         """Take the place of `answer`."""
-        super().__init__(answer.reply, answer.account, answer.ticket, answer.refusal)
+        super().__init__(
+            answer.reply,
+            answer.account,
+            answer.ticket,
+            answer.refusal,
+            initiator=answer.initiator,
+        )
         self._turn = turn
         self._began_at = began_at
         self._monotonic = monotonic

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from brokerd.proxy.answer import Answer
 
 
-__all__ = ["Begun", "Listener"]
+__all__ = ["Begun", "Listener", "Sent"]
 
 Listener: TypeAlias = "Callable[[Answer | BaseException], None]"
 """Takes the answer, or why there is none: a BrokerError, or else a defect."""
+
+Sent: TypeAlias = "tuple[str, str]"
+"""The account that a request was sent with, and the initiator that upstream was told, or ""."""
 
 
 class Begun:
     """Tells its listener once how it went, or nothing after `close`."""
 
-    __slots__ = ("_exchange", "_listener", "_task", "_ticket")
+    __slots__ = ("_exchange", "_listener", "_task", "_ticket", "sent")
 
     def __init__(self, listener: Listener, ticket: Ticket | None = None) -> None:
         """`ticket` is closed if no answer comes of it; an answer closes it itself."""
@@ -31,6 +34,8 @@ class Begun:
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[Answer] | None = None
         self._ticket = ticket
+        self.sent: Sent | None = None
+        """Known from the moment on that it is sent, for who counts what has no answer."""
 
     def close(self) -> None:
         """Want no answer: upstream is cut at once; twice is no error."""
@@ -45,6 +50,10 @@ class Begun:
             ticket.close()
 
     # For the proxy.
+
+    def note_sent(self, account: str, initiator: str) -> None:
+        """Know that it is on its way."""
+        self.sent = account, initiator
 
     def wait_on(self, exchange: Exchange) -> None:
         """Remember what brings the answer."""

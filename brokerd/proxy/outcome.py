@@ -41,8 +41,10 @@ class Outcome(NamedTuple):
     """Tokens that a budget is charged: those of `usage`, or about as many where it is not told."""
     initiator: str = ""
     """Who began the turn, as upstream was told: `user` or `agent`; "" for nobody's turn."""
+    answered: int = 0
+    """Status of upstream's answer; 0: there was none."""
 
     @property
     def was_served(self) -> bool:
         """Whether upstream has begun to answer, and not with a refusal."""
-        return self.head_seconds is not None and 200 <= self.status < 300
+        return 200 <= self.answered < 300

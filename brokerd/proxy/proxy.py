@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from brokerd.core.answers import REFUSED_FROM, Action, action_for
 from brokerd.core.completions import ENGINES, UpstreamCall
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from brokerd.proxy.lender import Lender
     from brokerd.views import LeasedToken, ModelList, PacingView
 
+    OnSent: TypeAlias = Callable[[str, str], None]
+
 
 __all__ = ["Proxy"]
 
@@ -58,6 +60,8 @@ log = logging.getLogger(__name__)
 _NOT_SENT = frozenset({"upstream_busy", "cooling_down"})
 """Codes of the TransientErrors without an answer that are not upstream's fault: nothing was sent,
 for we have as many connections as we may, or others were refused while one was made."""
+
+INITIATOR = "x-initiator"
 
 _boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
@@ -95,7 +99,9 @@ class Proxy:
 
     # -- completions --------------------------------------------------------------------------
 
-    async def open(self, request: CompletionRequest) -> Answer:
+    async def open(
+        self, request: CompletionRequest, on_sent: OnSent = lambda _account, _initiator: None
+    ) -> Answer:
         """Send it and return the answer, whatever its status, once its head is there.
 
         A refusal is there once it was read. The headers name the account
@@ -114,7 +120,7 @@ class Proxy:
                 lease = await self._broker.lease(lease.account, min_valid=MIN_VALID)
                 ticket.again()
             headers, reason = self._turns.of(request, lease.account)
-            answer = await self._answer(request, lease, headers, ticket)
+            answer = await self._answer(request, lease, headers, ticket, on_sent)
         except BaseException:
             if ticket is not None:
                 ticket.close()
@@ -147,7 +153,7 @@ class Proxy:
                     ticket.close()
                     raise
         begun = Begun(listener)
-        begun.wait_for(self._track(self.open(request)))
+        begun.wait_for(self._track(self.open(request, begun.note_sent)))
         return begun
 
     def _begin_with(
@@ -161,16 +167,19 @@ class Proxy:
                 _tell_lost(ticket, outcome)
                 begun.tell(outcome)
             elif outcome.status >= REFUSED_FROM:
-                work = self._settled(outcome, request, lease, headers, ticket)
+                note = begun.note_sent
+                work = self._settled(outcome, request, lease, headers, ticket, on_sent=note)
                 begun.wait_for(self._track(work))
             else:
-                begun.tell(self._passed(outcome, lease.account, ticket))
+                begun.tell(self._passed(outcome, lease.account, ticket, headers))
 
         exchange = self._copilot().begin(_call(request, lease, headers), arrived)
         if exchange is not None:
+            begun.sent = lease.account, headers.get(INITIATOR, "")
             begun.wait_on(exchange)
         else:  # a connection has to be made first; what was read of the body stands
-            begun.wait_for(self._track(self._answer(request, lease, headers, ticket)))
+            work = self._answer(request, lease, headers, ticket, begun.note_sent)
+            begun.wait_for(self._track(work))
         return begun
 
     def _track(self, work: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
@@ -185,12 +194,13 @@ class Proxy:
         lease: LeasedToken,
         headers: Mapping[str, str],
         ticket: Ticket,
+        on_sent: OnSent,
     ) -> Answer:
         """Send it, do what the answer makes us do, and return the answer to pass on."""
-        reply = await self._send(request, lease, headers, ticket)
+        reply = await self._send(request, lease, headers, ticket, on_sent)
         if reply.status >= REFUSED_FROM:
-            return await self._settled(reply, request, lease, headers, ticket)
-        return self._passed(reply, lease.account, ticket)
+            return await self._settled(reply, request, lease, headers, ticket, on_sent=on_sent)
+        return self._passed(reply, lease.account, ticket, headers)
 
     async def _send(
         self,
@@ -198,18 +208,22 @@ class Proxy:
         lease: LeasedToken,
         headers: Mapping[str, str],
         ticket: Ticket,
+        on_sent: OnSent,
     ) -> Reply:
+        sent = partial(on_sent, lease.account, headers.get(INITIATOR, ""))
         try:
             # A connection that has to be made takes a while.
-            return await self._copilot().open(_call(request, lease, headers), ticket.again)
+            return await self._copilot().open(_call(request, lease, headers), ticket.again, sent)
         except BrokerError as error:
             _tell_lost(ticket, error)
             raise
 
-    def _passed(self, reply: Reply, account: str, ticket: Ticket) -> Answer:
+    def _passed(
+        self, reply: Reply, account: str, ticket: Ticket, headers: Mapping[str, str]
+    ) -> Answer:
         ticket.answered(reply.status, None)
         self._seen.headers(account, reply.headers)
-        return Answer(reply, account, ticket)
+        return Answer(reply, account, ticket, initiator=headers.get(INITIATOR, ""))
 
     # -- refusals -----------------------------------------------------------------------------
 
@@ -220,6 +234,8 @@ class Proxy:
         lease: LeasedToken,
         headers: Mapping[str, str],
         ticket: Ticket,
+        *,
+        on_sent: OnSent,
     ) -> Answer:
         """Do what the table says of a refusal; return the answer to pass on, explained."""
         peeked = await _peeked(reply, ticket)
@@ -234,9 +250,9 @@ class Proxy:
                     peeked.close()
                     lease = fresh
                     # The same headers: a request sent again keeps its x-request-id.
-                    reply = await self._send(request, lease, headers, ticket)
+                    reply = await self._send(request, lease, headers, ticket, on_sent)
                     if reply.status < REFUSED_FROM:
-                        return self._passed(reply, lease.account, ticket)
+                        return self._passed(reply, lease.account, ticket, headers)
                     peeked = await _peeked(reply, ticket)
                     body = peeked.body
                     action = action_for(reply.status, is_replay=True)
@@ -251,7 +267,8 @@ class Proxy:
         except BaseException:
             peeked.close()
             raise
-        return Answer(peeked, lease.account, ticket, refusal.failure)
+        initiator = headers.get(INITIATOR, "")
+        return Answer(peeked, lease.account, ticket, refusal.failure, initiator=initiator)
 
     def _explained(
         self, reply: Reply, body: bytes, request: CompletionRequest, account: str

@@ -90,7 +90,7 @@ class Completions:
         request = completion_request(params, self._caller.peer.pid)
         tally = Tally(self._caller, request, self._on_end)
         listener = partial(self._arrived, msgid, request.stream)
-        self._asked[msgid] = self._proxy.begin(request, listener)
+        self._asked[msgid] = tally.begun = self._proxy.begin(request, listener)
         self._tallies[msgid] = tally
         self._prompts[msgid] = tally.prompt_bytes
 

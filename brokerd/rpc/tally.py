@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brokerd.core.completions import CompletionRequest
     from brokerd.gate import Caller
     from brokerd.proxy import Answer
+    from brokerd.proxy.begun import Begun
 
 
 __all__ = ["Tally"]
@@ -26,8 +27,8 @@ class Tally:
     """See the module's docstring. It holds nothing of the request's body but its size."""
 
     __slots__ = (
-        "_account", "_caller", "_head_seconds", "_is_over", "_model", "_on_end", "_path", "_since",
-        "_status", "_unseen_prompt", "prompt_bytes", "tail",
+        "_account", "_caller", "_head_seconds", "_initiator", "_is_over", "_model", "_on_end",
+        "_path", "_since", "_status", "_unseen_prompt", "begun", "prompt_bytes", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -38,8 +39,10 @@ class Tally:
         self._path = request.path
         self._model = model_of(request.naming)
         self._unseen_prompt = unseen_prompt(request.body) if caller.has_budget else 0
-        self._account = ""
+        self._account = self._initiator = ""
         self._status = 0
+        self.begun: Begun | None = None
+        """Set while there is no answer."""
         self._head_seconds: float | None = None
         self._is_over = False
         self._since = monotonic()
@@ -52,13 +55,17 @@ class Tally:
         """Know that the head is there."""
         self._head_seconds = monotonic() - self._since
         self._status = answer.status
-        self._account = account
+        self._account, self._initiator = account, answer.initiator
+        self.begun = None
 
     def over(self, code: str = "") -> None:
         """Tell what became of it; `code` is that of the error, "" for none. Twice is no error."""
         if self._is_over:
             return
         self._is_over = True
+        begun, self.begun = self.begun, None
+        if begun is not None and begun.sent is not None:
+            self._account, self._initiator = begun.sent
         usage = self.tail.usage()
         outcome = Outcome(
             self._path,
@@ -71,6 +78,8 @@ class Tally:
             self._head_seconds,
             usage,
             0,
+            self._initiator,
+            self._status,
         )
         spent = 0
         if usage is not None and usage.total:

@@ -87,11 +87,15 @@ class Copilot:
         self._targets.clear()
 
     async def open(
-        self, call: UpstreamCall, still_wanted: Callable[[], None] | None = None
+        self,
+        call: UpstreamCall,
+        still_wanted: Callable[[], None] | None = None,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> H1Reply:
         """Send it, once, and return when the head of the answer (any status) is there.
 
-        `still_wanted` is asked right before it is sent over a new connection, and may raise.
+        `still_wanted` is asked right before it is sent over a new connection, and may raise;
+        `on_sent` is called once it is on its way.
 
         Cancelling it cuts the connection. Raises TransientError where there is no answer,
         PermanentError (DENIED) for a base that a credential may not go to.
@@ -111,6 +115,7 @@ class Copilot:
         waiter = connection.new_waiter()
         reply = H1Reply(connection, partial(wake, waiter))
         connection.send(reply, head, call.body)
+        on_sent()
         try:
             await waiter
         except BaseException:

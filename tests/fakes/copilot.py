@@ -144,12 +144,13 @@ class FakeCopilot:
     def begin(self, call, listener):
         return _Begun(self.open(call), listener) if self.has_connection else None
 
-    async def open(self, call, still_wanted=None):
+    async def open(self, call, still_wanted=None, on_sent=lambda: None):
         if self.connecting is not None:
             await self.connecting.wait()
             if still_wanted is not None:
                 still_wanted()
         self.calls.append(call)
+        on_sent()
         answer = self.answers.pop(0) if self.answers else FakeReply(chunks=[b"{}"])
         self.asked.set()
         try:

@@ -16,10 +16,10 @@ class CountedCopilot:
     def __init__(self, day, inner):
         self._day, self._inner = day, inner
 
-    async def open(self, call, still_wanted=None):
+    async def open(self, call, still_wanted=None, on_sent=lambda: None):
         self._day.under_way += 1
         try:
-            return await self._inner.open(call, still_wanted)
+            return await self._inner.open(call, still_wanted, on_sent)
         finally:
             self._day.under_way -= 1
 

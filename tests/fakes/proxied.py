@@ -64,9 +64,9 @@ def each_way(request):
 class Asked(Proxy):
     """The proxy, asked in the way of the test."""
 
-    async def open(self, request):
+    async def open(self, request, *more):
         if WAY.now == "open" or asyncio.current_task() in self._tasks:  # its own long way
-            return await super().open(request)
+            return await super().open(request, *more)
         told = asyncio.get_running_loop().create_future()
 
         def listener(outcome):

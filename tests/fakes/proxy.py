@@ -38,8 +38,16 @@ class FakeReply:
     """A reply whose body comes when the test calls `feed`, `end` and `cut`."""
 
     def __init__(
-        self, body=b"", *, status=200, account="default", refusal=None, **headers
+        self,
+        body=b"",
+        *,
+        status=200,
+        account="default",
+        refusal=None,
+        initiator="",
+        **headers,
     ) -> None:
+        self.initiator = initiator
         self.status = status
         self.account = account
         self.refusal = refusal
