@@ -30,7 +30,7 @@ OF_THE_PROCESS = {
 }  # fmt: skip
 ALL = OF_THE_PROCESS | {
     "broker", "version", "memory", "configuration", "login-store", "account-default", "lock",
-    "grants", "audit", "http", "http-keys", "sockets", "environment", "other-logins",
+    "grants", "audit", "http", "usage", "http-keys", "sockets", "environment", "other-logins",
     "login-kind-default", "entitlement-default", "quota-source-default",
 }  # fmt: skip
 OF_THE_MACHINE = {
