@@ -16,7 +16,7 @@ import pytest
 
 from system.conftest import START_ANEW, configuration
 from system.http_door import address_of, completions, free_port, new_key
-from system.scripted import CONFIG, good
+from system.scripted import CONFIG, JSON_ERRORS, good
 from system.session import SERVICE, SOCKETS, eventually
 
 
@@ -167,7 +167,7 @@ def door(plain_session: Session, github: GitHub, installed: Path) -> Iterator[Do
 
 def a_request(client: Client, kind: int, name: str, *, stream: bool) -> list[Any]:
     """One of each kind; the prompt's length makes the tokens different."""
-    prompt = "count " * (1 + kind % 9) + name
+    prompt = "sesame " * (1 + kind % 9) + name
     messages = [{"role": "user", "content": prompt}]
     v1 = "" if client.is_rpc else "/v1"
     more: dict[str, str] = {}
@@ -359,6 +359,7 @@ def test_totals_are_upstreams_to_the_token_whoever_is_killed(door: Door) -> None
     assert told() == expected
     session.systemctl("restart", SERVICE)
     assert told() == expected
+    assert session.run("grep", "-ra", "sesame", ".local/state/copilot-broker").returncode == 1
     by_account = rows(session, "account")
     assert by_account["work",]["prompt_tokens"] == expected["key", "work"]["prompt_tokens"]
 
@@ -422,8 +423,8 @@ def test_who_is_over_a_rules_budget_or_rate_gets_a_429_and_upstream_nothing(
     script = REFUSED_BY_RPC
     argv = ["systemd-run", "--user", "--pipe", "--wait", "--collect", "--quiet"]
     argv += ["--unit=usage-agent", door.python, "-c", script]
-    *refused, retry_after = json.loads(session.good(*argv))
-    assert refused == ["Temporary", code]
+    *told, retry_after = json.loads(session.good(*argv))
+    assert told == ["Temporary", code]
     assert 0 < retry_after <= longest
     assert completions(github) == []
     if code == "budget":  # which is the day's, and not the daemon's
@@ -431,6 +432,33 @@ def test_who_is_over_a_rules_budget_or_rate_gets_a_429_and_upstream_nothing(
         assert json.loads(session.good(*argv))[1] == code
         assert completions(github) == []
     assert session.status()["usage"] == {"keep": 400, "error": None}
+
+
+def test_a_broken_ledger_costs_a_warning_and_no_request(door: Door) -> None:
+    session, home = door.session, CLIENTS[3]
+    place = ".local/state/copilot-broker/usage.db"
+
+    def ask(label: str) -> None:
+        name = f"home.{label}.0"
+        assert seen(running(door, home, [a_request(home, 6, name, stream=False)])) == {name}
+
+    ask("before")
+    assert rows(session, "client")[home.line]["requests"] == 1
+    session.write(place, "no database " * 999)
+    ask("meanwhile")
+    done = session.cred(*JSON_ERRORS, "usage")
+    assert (done.returncode, json.loads(done.stderr)["code"]) == (9, "usage_broken")
+    shown = session.status()["usage"]["error"]
+    assert shown["code"] == "usage_broken"
+    assert f"usage is not kept: {shown['message']}"[:40] in session.cred("status").stdout
+    assert "usage" in session.cred("doctor").stdout.partition("warning")[2]
+    ask("later")
+    warned = [each for each in session.journal() if each["MESSAGE"].startswith("usage not kept")]
+    assert len(warned) == 1
+    mend = shown["hint"].rpartition(": ")[2]
+    session.good("sh", "-c", mend)
+    assert rows(session, "client")[home.line]["requests"] == 2, "all since it broke"
+    assert session.status()["usage"]["error"] is None
 
 
 ASK_ONCE = """
