@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -430,17 +429,3 @@ async def test_a_caller_that_leaves_takes_no_fold_with_it(book):
         await asyncio.sleep(0)
     asking.cancel()
     assert await book.requests() == 3
-
-
-async def test_counting_is_a_matter_of_microseconds(book):
-    """Nobody pays for it who can tell; the bound is wide, as the machine is shared."""
-    line = a_line()
-    heading = heading_of(line)
-    book.count(1)
-    best = 1.0
-    for _ in range(20):
-        since = time.perf_counter()
-        for _ in range(100):
-            book.ledger.count(line, heading, *ONE)
-        best = min(best, (time.perf_counter() - since) / 100)
-    assert best < 15e-6
