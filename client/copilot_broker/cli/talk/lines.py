@@ -1,18 +1,13 @@
-"""Reading what a person types: edited with prompt_toolkit, or as the terminal gives it."""
+"""What a person types, as the terminal gives it, and how a question of several lines is told."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from copilot_broker.cli.report import note
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-
-__all__ = ["PROMPT", "Lines", "PlainLines", "is_open", "open_lines", "unquoted"]
+__all__ = ["CONTINUATION", "PROMPT", "Lines", "PlainLines", "is_open", "unquoted"]
 
 PROMPT = "> "
 CONTINUATION = ". "
@@ -24,23 +19,6 @@ class Lines(Protocol):
 
     def read(self) -> str:
         """Return the next, of one line or more. Raises EOFError, KeyboardInterrupt."""
-
-
-def open_lines(models: Callable[[], Sequence[str]], *, is_kept: bool) -> Lines:
-    """Return the best that this terminal and this installation have.
-
-    `models` names those that `/model` completes; `is_kept`: questions are kept in a file.
-    """
-    if os.environ.get("TERM", "dumb") != "dumb":
-        try:
-            from copilot_broker.cli.talk.editor import open_editor  # noqa: PLC0415
-        except ImportError:
-            pass
-        else:
-            return open_editor(models, is_kept=is_kept)
-    if is_kept:
-        note("nothing is kept: --history needs prompt_toolkit (the extra [cli]), and a terminal")
-    return PlainLines()
 
 
 class PlainLines:

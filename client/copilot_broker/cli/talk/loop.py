@@ -10,7 +10,7 @@ from copilot_broker.cli.asking.choosing import chosen, offered
 from copilot_broker.cli.asking.options import manner_of
 from copilot_broker.cli.display import say, wrapped
 from copilot_broker.cli.report import PROGRAM, Refusal, words
-from copilot_broker.cli.talk.lines import open_lines
+from copilot_broker.cli.talk.opening import open_lines
 from copilot_broker.cli.talk.talk import Talk
 from copilot_broker.errors import CopilotBrokerError
 
