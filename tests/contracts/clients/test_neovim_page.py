@@ -12,7 +12,6 @@ import shutil
 import struct
 import subprocess
 import termios
-from pathlib import Path
 
 import pytest
 
@@ -24,6 +23,8 @@ from fakes.wire_server import SILENCE, Stream, WireServer
 
 PATIENCE = 60
 PAGE = ROOT / "docs" / "neovim.md"
+LIBRARY = ROOT / "client" / "neovim"
+ON_THE_PATH = ("--clean", "--cmd", f"set runtimepath+={LIBRARY}")
 SSE = {"content-type": "text/event-stream"}
 TOKEN = {
     "token": "tid=canary",
@@ -48,19 +49,18 @@ def server():
 
 
 def neovim(tmp_path, *options: str) -> list[str]:
-    """Return the command that runs `program.lua` there, with the library to be found."""
+    """Return the command that runs `program.lua` there."""
     if shutil.which("nvim") is None:
         missing("Neovim", "sudo apt-get install neovim")
-    library = f"set rtp+={ROOT / 'client' / 'neovim'}"
-    return ["nvim", *options, "--cmd", library, "-c", f"luafile {tmp_path / 'program.lua'}"]
+    return ["nvim", *options, "-c", f"luafile {tmp_path / 'program.lua'}"]
 
 
-def run(server, tmp_path, script: str) -> str:
+def run(server, tmp_path, script: str, options=("--headless", *ON_THE_PATH)) -> str:
     """Run Lua in Neovim; return what it wrote on either stream."""
     (tmp_path / "program.lua").write_text(script)
     done = subprocess.run(
-        [*neovim(tmp_path, "--headless", "--clean"), "-c", "qall!"],
-        env=server.env | {"HOME": str(tmp_path)},
+        [*neovim(tmp_path, *options), "-c", "qall!"],
+        env=server.env | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / ".config")},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -81,6 +81,15 @@ def test_a_token_is_lent(server, tmp_path):
     said = run(server, tmp_path, examples()[0])
     assert "1440.5" in said
     assert "canary" not in said
+
+
+def test_the_folder_is_found_in_a_persons_own_lua_folder(server, tmp_path):
+    own = tmp_path / ".config/nvim/lua/copilot_broker"
+    shutil.copytree(LIBRARY / "lua/copilot_broker", own)
+    where = "io.stdout:write(debug.getinfo(require('copilot_broker').Client.new).source)"
+    said = run(server, tmp_path, examples()[0] + where, options=["--headless"])
+    assert "1440.5" in said
+    assert f"@{own}/client.lua" in said
 
 
 def test_an_error_is_one_line_that_ends_in_what_mends_it(server, tmp_path):
@@ -115,8 +124,8 @@ def test_by_hand(server, tmp_path):
 
 
 def test_the_tables_names_are_there():
-    """What the page names is in the file."""
-    library = Path(ROOT / "client/neovim/lua/copilot_broker.lua").read_text()
+    """What the page says a stream can do is there."""
+    library = (LIBRARY / "lua/copilot_broker/stream.lua").read_text()
     for name in ("chunks", "events", "text", "read", "each", "close", "raise_for_status"):
         assert re.search(rf"function Stream:{name}\(", library), name
 
@@ -141,7 +150,7 @@ def test_what_waits_can_be_interrupted(server, tmp_path):
 
     server.answers["token.get"] = press
     env = server.env | {"HOME": str(tmp_path), "TERM": "xterm"}
-    command = neovim(tmp_path, "--clean")
+    command = neovim(tmp_path, *ON_THE_PATH)
     with subprocess.Popen(
         command, env=env, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
     ) as child:
