@@ -81,8 +81,11 @@ class KeyedCaller(Caller):
         return True
 
     def redecide(self, policy: Policy) -> None:
-        """Hold to new rules, unless the key does not hold any more at all."""
-        if self._revoked is None:
+        """Hold to new rules, unless the key does not hold any more at all.
+
+        One that has expired may be forgotten by now: what was begun in time is not cut for that.
+        """
+        if self._revoked is None and not self.key.is_expired(self._ring.wall()):
             self.decided(policy.decide(self.peer, self.listener))
 
     def close(self) -> None:

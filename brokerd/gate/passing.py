@@ -228,10 +228,18 @@ class PassingKeys:
         return name
 
     def _sweep(self) -> None:
-        """Forget the minted keys whose time is over."""
+        """Forget the minted keys whose time is over.
+
+        Nobody who uses one is closed: an answer that was begun in time may end, as with a kept
+        key, and each further request is refused on that connection (`KeyedCaller.prove_valid`).
+        """
         now = self.wall()
-        for key in [h.key for h in self._by_digest.values() if h.key.is_expired(now)]:
-            self.end(key, "expired")
+        over = [h.key for h in self._by_digest.values() if h.key.is_expired(now)]
+        for key in over:
+            del self._by_digest[key.digest]
+            self._purse.all.pop(key.name, None)
+        if over:
+            self._on_change()
 
 
 def _is_wanted(key: PassingKey, wanted: Passing) -> bool:

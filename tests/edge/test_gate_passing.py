@@ -261,6 +261,21 @@ def test_who_asks_the_same_gets_the_same_key_for_half_of_its_life(bench):
     assert first[0] not in [key for key, _ in bench.gate.list_keys()]
 
 
+@pytest.mark.parametrize("rules", [(), (Rule(uid=1000, scope=Scope.COMPLETE),)])
+def test_what_was_begun_with_a_minted_key_outlives_it_whoever_mints_next(bench, caplog, rules):
+    _, text = bench.mint(lasts=60)
+    caller, closed = bench.connect("http-tcp"), []
+    caller.on_revoked = lambda: closed.append(1)
+    bench.gate.with_key(caller, text)
+    bench.wall += 60
+    bench.mint(Passing("other", models=("*",)))
+    bench.gate.regrant(rules)
+    assert closed == [], "an answer that is under way is not cut"
+    assert bench.code(caller, text) == "key_expired"
+    assert bench.code(bench.connect("http-tcp"), text) == "key_unknown"
+    assert "peer-denied" not in [name for name, _ in records(caplog)]
+
+
 def test_a_minted_key_is_for_its_models_alone(bench):
     _, text = bench.mint()
     caller = bench.gate.with_key(bench.connect("http"), text)
