@@ -89,7 +89,7 @@ class Runs:
             undo.pop_all()
         await self._serve(_Run(key, pidfd, sock))
         try:
-            self._file.save(list(self._gate.passing.runs))
+            self._save()
         except BrokerError as error:  # it is served all the same
             log.warning("run not written down", extra={"REASON": error.failure.message})
         return key, text
@@ -137,7 +137,7 @@ class Runs:
     def _revoked(self, name: str) -> None:
         """Close the address of a run whose key a person has ended."""
         self._drop(self._runs.pop(name))
-        self._file.save(list(self._gate.passing.runs))  # or the next daemon would serve it
+        self._save()  # or the next daemon would serve it
 
     def _drop(self, run: _Run) -> None:
         asyncio.get_running_loop().remove_reader(run.pidfd.fileno())
@@ -155,9 +155,13 @@ class Runs:
             self._writing.cancel()
             self._writing = None
         try:
-            self._file.save(list(self._gate.passing.runs))
+            self._save()
         except BrokerError as error:
             log.warning("runs not written down", extra={"REASON": error.failure.message})
+
+    def _save(self) -> None:
+        if left_out := self._file.save(list(self._gate.passing.runs)):
+            log.warning("runs without room to be written down", extra={"COUNT": left_out})
 
 
 def _tell_lost(key: PassingKey, reason: str) -> None:

@@ -29,6 +29,9 @@ FILE_NAME: Final = "runs.json"
 VERSION: Final = 1
 """Of the file; one of another version is not read."""
 
+_FRAME: Final = 64
+"""Bytes around the runs, and more."""
+
 _BOOT_ID_LENGTH: Final = 36
 """Characters of a boot id: a UUID (random(4))."""
 
@@ -49,13 +52,26 @@ class RunFile:
         except (NotAllowedError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return []
 
-    def save(self, runs: list[KeptRun]) -> None:
-        """Replace the file; without runs there is none."""
+    def save(self, runs: list[KeptRun]) -> int:
+        """Replace the file; without runs there is none. Return how many are left out.
+
+        A file that is too large is not read again, and would lose all of them. So what has no more
+        room, with its patterns for models, is left out.
+        """
         if not runs:
             private_files.remove(self._path)
-            return
-        record = {"version": VERSION, "runs": [_record(run) for run in runs]}
-        private_files.replace(self._path, (json.dumps(record, indent=1) + "\n").encode())
+            return 0
+        written, room = [], private_files.MAX_BYTES - _FRAME
+        for run in runs:
+            text = json.dumps(_record(run), ensure_ascii=False)
+            size = len(text.encode()) + len(",\n")
+            if size <= room:
+                written.append(text)
+                room -= size
+        lines = ",\n".join(written)
+        data = f'{{"version": {VERSION}, "runs": [\n{lines}\n]}}\n'
+        private_files.replace(self._path, data.encode())
+        return len(runs) - len(written)
 
 
 def _record(run: KeptRun) -> dict[str, Any]:

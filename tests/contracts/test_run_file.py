@@ -47,6 +47,14 @@ def test_what_is_saved_comes_back(file, tmp_path):
     assert file.load() == []
 
 
+def test_more_than_is_read_again_is_not_written(file):
+    patterns = tuple(f"{number:03}" + "\N{GRINNING FACE}" * 253 for number in range(100))
+    large = replace(LIMITED, models=patterns)
+    runs = [replace(each, name=f"run:c:{n + 1}") for n in range(3) for each in (large, PLAIN)]
+    assert file.save([KeptRun(key) for key in runs]) == 1
+    assert [run.key for run in file.load()] == [*runs[:4], runs[5]]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

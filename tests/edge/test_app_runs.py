@@ -126,7 +126,7 @@ async def test_many_that_end_at_once_are_written_down_once(bench, file, monkeypa
             children.append(process)
             await bench.lease(process.pid)
         save = file.save
-        monkeypatch.setattr(file, "save", lambda kept: (saves.append(len(kept)), save(kept)))
+        monkeypatch.setattr(file, "save", lambda kept: saves.append(len(kept)) or save(kept))
         for process in children:
             process.kill()
             process.wait()
