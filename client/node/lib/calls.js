@@ -1,10 +1,8 @@
-// What may be asked how: options, patience, retries, and the errors that are this side's own.
-// Times are seconds, as everywhere on the wire.
+// What may be asked how: options, patience, retries. Times are seconds, as everywhere on the wire.
 
-import { BrokerUnreachable, InternalError, Temporary } from "./errors.js";
-import { START_HINT } from "./wire/address.js";
+import { Temporary } from "./errors.js";
+import { timedOut } from "./failures.js";
 import { STREAM_WINDOW } from "./wire/limits.js";
-import { isCount, isMap } from "./wire/messages.js";
 
 /** For one call, connecting included. The broker itself gives up waiting after four. */
 export const DEFAULT_TIMEOUT = 5;
@@ -41,8 +39,6 @@ const REPEATABLE = new Set([
   "usage.report",
 ]);
 
-const LOG_HINT = "Look at: systemctl --user status copilot-broker";
-
 /**
  * Check that options are among those `known`: a misspelt one would otherwise be ignored in silence.
  * Returns them.
@@ -77,6 +73,11 @@ export class Patience {
     this.greet = greet; // whether the broker is asked for a hello, which it answers at once
   }
 
+  /** The same for both, and no hello. */
+  static even(seconds) {
+    return new Patience(seconds, seconds, false);
+  }
+
   /** Take a given timeout literally; else brokers answer at once and models in `usual`. */
   static forCompletion(timeout, usual) {
     return timeout == null
@@ -105,49 +106,4 @@ export class Credit {
     this.#used = 0;
     return granted;
   }
-}
-
-export const noBroker = ({ code, message, hint }) => new BrokerUnreachable(code, message, hint);
-
-export const connectionLost = () =>
-  new BrokerUnreachable("connection_lost", "the broker hung up before it answered", START_HINT);
-
-export const busy = () =>
-  new Temporary("busy", "the broker accepts no connection", LOG_HINT, { retry_after: 1 });
-
-export function timedOut(timeout) {
-  const message = `the broker did not answer within ${timeout} s`;
-  return new Temporary("timeout", message, LOG_HINT, { retry_after: 1 });
-}
-
-export const protocolBroken = ({ code, message }) => new InternalError(code, message, LOG_HINT);
-
-const badAnswer = (message) => new InternalError("bad_answer", message, LOG_HINT);
-
-/** The result, if it is that of a method that streams. */
-export function checkedStream(method, result) {
-  if (!isMap(result) || !isCount(result.stream)) throw badAnswer(`${method} does not stream`);
-  return result;
-}
-
-/** The result of a method whose answers are maps. */
-export function mapOf(result, method) {
-  if (!isMap(result)) throw badAnswer(`the answer to ${method} is no map`);
-  return result;
-}
-
-/** A list of maps out of a result. */
-export function mapsOf(result, key, method) {
-  const found = isMap(result) ? result[key] : null;
-  if (!Array.isArray(found) || !found.every(isMap)) {
-    throw badAnswer(`the answer to ${method} holds no ${key}`);
-  }
-  return found;
-}
-
-/** A text out of a result. */
-export function textOf(result, key, method) {
-  const found = isMap(result) ? result[key] : null;
-  if (typeof found !== "string") throw badAnswer(`the answer to ${method} holds no ${key}`);
-  return found;
 }

@@ -4,33 +4,33 @@
 // names it has in Python, and `signal`, an AbortSignal. Each stream and each completion has a
 // connection of its own; aborting one closes that, and so cuts upstream.
 
-import { Bound, Room } from "./bound.js";
-import * as calls from "./calls.js";
-import { bodyOf, Completion } from "./completion.js";
-import { CopilotBrokerError } from "./errors.js";
-import { connect } from "./link.js";
+import { Asker } from "./asker.js";
+import { bodyOf } from "./body.js";
+import {
+  DEFAULT_TIMEOUT,
+  FIRST_BYTE_TIMEOUT,
+  JSON_TIMEOUT,
+  optionsOf,
+  paramsOf,
+  Patience,
+  UNLOCK_TIMEOUT,
+} from "./calls.js";
+import { Completion } from "./completion.js";
+import { CompletionStream } from "./completion_stream.js";
 import { ModelList } from "./models.js";
-import { CompletionStream, Stream } from "./stream.js";
+import { mapOf, mapsOf, textOf } from "./reading.js";
+import { Stream } from "./stream.js";
 import { Token } from "./token.js";
-import { REQUESTS_IN_FLIGHT } from "./wire/limits.js";
-
-const { given, mapOf, optionsOf, paramsOf } = calls;
 
 export class Client {
-  #path;
   #timeout;
-  #name;
-  #link = null;
-  #connecting = null;
-  #room = new Room(REQUESTS_IN_FLIGHT - 1);
-  #apart = new Set(); // streams, and links of completions
+  #asker;
 
   /** Nothing is opened yet. `path`, `timeout` (seconds) and `name` are those of Python's. */
   constructor(options) {
     const { path = null, timeout = null, name = null } = optionsOf(options, "path", "timeout", "name");
-    this.#path = path;
     this.#timeout = timeout;
-    this.#name = name;
+    this.#asker = new Asker(path, name);
   }
 
   // -- what can be asked --------------------------------------------------------------------------
@@ -42,18 +42,16 @@ export class Client {
 
   async complete(body, options) {
     const { timeout, signal, ...more } = completionOptions(options);
-    const patience = this.#patience(timeout, calls.JSON_TIMEOUT);
+    const patience = this.#patience(timeout, JSON_TIMEOUT);
     const params = { ...more, body: bodyOf(body) };
-    const { link, result } = await this.#askApart("completion.create", params, patience, signal);
-    link.close();
-    return new Completion(result);
+    return new Completion(await this.#asker.alone("completion.create", params, patience, signal));
   }
 
   async stream(body, options) {
     const { timeout, signal, ...more } = completionOptions(options);
-    const patience = this.#patience(timeout, calls.FIRST_BYTE_TIMEOUT);
+    const patience = this.#patience(timeout, FIRST_BYTE_TIMEOUT);
     const params = { ...more, body: bodyOf(body), stream: true };
-    return await this.#begin(CompletionStream, "completion.create", params, patience, signal);
+    return await this.#asker.begin(CompletionStream, "completion.create", params, patience, signal);
   }
 
   async models(options) {
@@ -69,7 +67,7 @@ export class Client {
   async enable_model(model, options) {
     const { account } = optionsOf(options, "account");
     const result = await this.call("models.enable", { model, account }, options);
-    return calls.textOf(result, "state", "models.enable");
+    return textOf(result, "state", "models.enable");
   }
 
   async status(options) {
@@ -101,10 +99,8 @@ export class Client {
 
   async unlock(options) {
     const { passphrase, signal } = optionsOf(options, "passphrase");
-    const seconds = this.#timeout ?? calls.UNLOCK_TIMEOUT;
-    const patience = new calls.Patience(seconds, seconds, false);
-    const { link, result } = await this.#askApart("broker.unlock", { passphrase }, patience, signal);
-    link.close();
+    const patience = Patience.even(this.#timeout ?? UNLOCK_TIMEOUT);
+    const result = await this.#asker.alone("broker.unlock", { passphrase }, patience, signal);
     return Boolean(mapOf(result, "broker.unlock").changed);
   }
 
@@ -144,7 +140,7 @@ export class Client {
   }
 
   async keys(options) {
-    return calls.mapsOf(await this.call("key.list", {}, optionsOf(options)), "keys", "key.list");
+    return mapsOf(await this.call("key.list", {}, optionsOf(options)), "keys", "key.list");
   }
 
   async lease_key(label, options) {
@@ -162,7 +158,7 @@ export class Client {
   }
 
   async hello(options) {
-    return await this.#map("broker.hello", { ...optionsOf(options), ...this.#introduction });
+    return await this.#map("broker.hello", { ...optionsOf(options), ...this.#asker.introduction });
   }
 
   async watch(options) {
@@ -178,123 +174,26 @@ export class Client {
 
   /** Ask and return the result; parameters that are null or undefined are left out. */
   async call(method, params = {}, { signal } = {}) {
-    const seconds = this.#timeout ?? calls.DEFAULT_TIMEOUT;
-    const bound = new Bound(seconds, () => calls.timedOut(seconds), signal);
-    try {
-      await this.#room.enter(bound);
-      try {
-        return await this.#callWithin(bound, method, given(params));
-      } finally {
-        this.#room.leave();
-      }
-    } finally {
-      bound.done();
-    }
-  }
-
-  async #callWithin(bound, method, params) {
-    for (let tries = 1; ; tries++) {
-      let link;
-      try {
-        link = await this.#usableLink(bound);
-        return await bound.race(link.ask(method, params));
-      } catch (error) {
-        if (!(error instanceof CopilotBrokerError) || !calls.mayRepeat(method, error, tries)) {
-          throw error;
-        }
-        link?.close(); // a broker that shuts down answers nothing more on it
-      }
-    }
+    return await this.#asker.call(method, params, this.#timeout ?? DEFAULT_TIMEOUT, signal);
   }
 
   /** Ask for a stream, on a connection of its own; returns once it has begun. */
   async open_stream(method, params = {}, { signal } = {}) {
-    const seconds = this.#timeout ?? calls.DEFAULT_TIMEOUT;
-    const patience = new calls.Patience(seconds, seconds, false);
-    return await this.#begin(Stream, method, params, patience, signal);
+    const patience = Patience.even(this.#timeout ?? DEFAULT_TIMEOUT);
+    return await this.#asker.begin(Stream, method, params, patience, signal);
   }
 
   /** Close all connections and streams; the client may be used again. */
   async close() {
-    for (const what of [...this.#apart]) what.close();
-    this.#apart.clear();
-    this.#link?.close();
-    this.#link = null;
+    this.#asker.close();
   }
 
   async #map(method, options) {
     return mapOf(await this.call(method, paramsOf(options), options), method);
   }
 
-  get #introduction() {
-    return given({ protocol: 1, client: this.#name });
-  }
-
   #patience(timeout, usual) {
-    return calls.Patience.forCompletion(timeout ?? this.#timeout, usual);
-  }
-
-  async #usableLink(bound) {
-    for (;;) {
-      if (this.#link !== null && this.#link.lost === null) return this.#link;
-      if (this.#connecting === null) {
-        this.#connecting = this.#connect(bound);
-        try {
-          return (this.#link = await this.#connecting);
-        } finally {
-          this.#connecting = null;
-        }
-      }
-      await bound.race(this.#connecting.catch(() => {})); // then look again: its time is not ours
-    }
-  }
-
-  async #connect(bound, greet = false) {
-    const link = await connect(this.#path, bound);
-    if (greet || this.#name !== null) {
-      // goes out with the first request; its answer changes nothing
-      link.ask("broker.hello", this.#introduction).catch(() => {});
-    }
-    return link;
-  }
-
-  async #begin(kind, method, params, patience, signal) {
-    const { link, result } = await this.#askApart(method, params, patience, signal);
-    try {
-      const stream = new kind(link, calls.checkedStream(method, result), signal);
-      this.#keepWhileOpen(stream, link);
-      return stream;
-    } catch (error) {
-      link.close();
-      throw error;
-    }
-  }
-
-  /** Ask on a new connection, once; return that and the result. */
-  async #askApart(method, params, patience, signal) {
-    let link = null;
-    const late = () => patience.exhausted(link !== null && link.answered);
-    const begun = performance.now();
-    const bound = new Bound(patience.broker, late, signal);
-    try {
-      link = await this.#connect(bound, patience.greet);
-      this.#keepWhileOpen(link, link);
-      const answer = link.ask(method, given(params));
-      await bound.race(Promise.race([answer, link.news])); // anything at all
-      bound.extend(patience.answer - (performance.now() - begun) / 1000, late);
-      return { link, result: await bound.race(answer) };
-    } catch (error) {
-      link?.close();
-      throw error;
-    } finally {
-      if (link !== null) this.#apart.delete(link);
-      bound.done();
-    }
-  }
-
-  #keepWhileOpen(what, link) {
-    this.#apart.add(what);
-    link.onLost(() => this.#apart.delete(what));
+    return Patience.forCompletion(timeout ?? this.#timeout, usual);
   }
 }
 

@@ -4,12 +4,8 @@
 // CR, a colon begins a comment, several `data` lines make one payload, an empty line ends the
 // event. OpenAI's convention on top of it: a payload is a JSON object, the last one is `[DONE]`.
 
-import { InternalError } from "./errors.js";
-
-export const LOOK_HINT = "Ask again, or look at what comes: copilot-cred api";
-
-/** Bytes of one event: as much as the wire lets a whole answer have. */
-const MAX_EVENT = 32 * 1024 * 1024;
+import { unreadable } from "./failures.js";
+import { MAX_FRAME } from "./wire/limits.js";
 
 const CR = 13;
 const LF = 10;
@@ -36,8 +32,9 @@ export class EventDecoder {
       start = at + 1;
     }
     this.#hold(chunk.subarray(start));
-    if (this.#held > MAX_EVENT) {
-      throw new InternalError("event_too_long", `one event has more than ${MAX_EVENT} bytes`, LOOK_HINT);
+    // as much as the wire lets a whole answer have
+    if (this.#held > MAX_FRAME) {
+      throw unreadable("event_too_long", `one event has more than ${MAX_FRAME} bytes`);
     }
     return found;
   }
@@ -121,7 +118,7 @@ export class EventReader {
         if (!text) continue;
         value = JSON.parse(text);
       } catch {
-        throw new InternalError("bad_event", "an event of the answer is not JSON", LOOK_HINT);
+        throw unreadable("bad_event", "an event of the answer is not JSON");
       }
       if (typeof value === "object" && value !== null && !Array.isArray(value)) found.push(value);
     }

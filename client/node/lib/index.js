@@ -2,6 +2,7 @@
 
 export { Client } from "./client.js";
 export { Completion } from "./completion.js";
+export { CompletionStream } from "./completion_stream.js";
 export {
   BrokerUnreachable,
   CopilotBrokerError,
@@ -17,5 +18,5 @@ export {
   UsageError,
 } from "./errors.js";
 export { ModelList } from "./models.js";
-export { CompletionStream, Stream } from "./stream.js";
+export { Stream } from "./stream.js";
 export { Token } from "./token.js";

@@ -5,8 +5,8 @@
 
 import { setTimeout as pause } from "node:timers/promises";
 
-import { connectionLost, noBroker, protocolBroken } from "./calls.js";
 import { errorFrom, UsageError } from "./errors.js";
+import { connectionLost, noBroker, protocolBroken } from "./failures.js";
 import { BUSY_PAUSE, connectOnce, NoBroker, socketPath } from "./wire/address.js";
 import { Connection } from "./wire/connection.js";
 import { FRAME_TIMEOUT } from "./wire/limits.js";

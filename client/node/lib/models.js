@@ -1,7 +1,7 @@
 // The models that Copilot offers an account, as the broker tells them.
 
-import { errorFrom, InternalError } from "./errors.js";
-import { RESTART_HINT } from "./token.js";
+import { errorFrom } from "./errors.js";
+import { otherVersion } from "./failures.js";
 import { isMap } from "./wire/messages.js";
 
 export class ModelList {
@@ -9,8 +9,7 @@ export class ModelList {
   constructor(result) {
     const { models, account = "", age, error = null } = isMap(result) ? result : {};
     if (!Array.isArray(models) || !models.every(isMap)) {
-      const message = "the answer to models.list holds no models";
-      throw new InternalError("bad_answer", message, RESTART_HINT);
+      throw otherVersion("the answer to models.list holds no models");
     }
     this.models = models;
     this.account = String(account);

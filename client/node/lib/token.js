@@ -2,22 +2,15 @@
 
 import { inspect } from "node:util";
 
-import { InternalError } from "./errors.js";
-
-export const RESTART_HINT = "Run: systemctl --user restart copilot-broker";
-
-const badAnswer = () => {
-  const message = "the broker's answer lacks what a token needs";
-  return new InternalError("bad_answer", message, RESTART_HINT);
-};
+import { lacking } from "./failures.js";
 
 const asNumber = (value) => {
-  if (typeof value !== "number") throw badAnswer();
+  if (typeof value !== "number") throw lacking("token");
   return value;
 };
 
 const asText = (value) => {
-  if (value === undefined || value === null) throw badAnswer();
+  if (value === undefined || value === null) throw lacking("token");
   return String(value);
 };
 
@@ -27,7 +20,7 @@ export class Token {
 
   /** Read the result of `token.get`. Throws InternalError when something is missing. */
   constructor(result) {
-    if (typeof result !== "object" || result === null) throw badAnswer();
+    if (typeof result !== "object" || result === null) throw lacking("token");
     this.#token = asText(result.token);
     this.expires_at = asNumber(result.expires_at);
     this.expires_in = asNumber(result.expires_in);

@@ -4,6 +4,9 @@
 /** Anything a broker answers: a whole completion is one message. */
 export const MAX_FRAME = 32 * 1024 * 1024;
 
+/** A body that we send: room is left for everything beside it. */
+export const MAX_BODY = MAX_FRAME - 64 * 1024;
+
 /** Nesting; ours is six deep, and the decoder recurses. */
 export const MAX_DEPTH = 32;
 
