@@ -135,9 +135,16 @@ class Runs:
         self._write_soon()
 
     def _revoked(self, name: str) -> None:
-        """Close the address of a run whose key a person has ended."""
+        """Close the address of a run whose key a person has ended.
+
+        Raises BrokerError where the next daemon would serve it all the same.
+        """
         self._drop(self._runs.pop(name))
-        self._save()  # or the next daemon would serve it
+        try:
+            self._save()
+        except BrokerError as error:
+            self._file.save([])  # that needs no room on the disk; others are not to be revived
+            log.warning("runs not written down", extra={"REASON": error.failure.message})
 
     def _drop(self, run: _Run) -> None:
         asyncio.get_running_loop().remove_reader(run.pidfd.fileno())

@@ -22,6 +22,7 @@ from brokerd.errors import ErrorClass, Failure, PermanentError, TransientError
 from brokerd.gate import Gate
 from brokerd.host.peers.peercred import peer_by_pid
 from brokerd.host.tcp_listener import bind_run
+from brokerd.stores import private_files
 from brokerd.stores.runs import RunFile
 from fakes.key_store import FakeKeyStore
 
@@ -211,6 +212,24 @@ async def test_a_run_that_a_person_ends_is_gone_here_and_for_the_next_daemon(ben
     assert bench.http.served == set()
     assert file.load() == []
     assert child.poll() is None
+
+
+async def test_on_a_full_disk_what_a_person_ends_is_not_revived(
+    bench, child, file, monkeypatch, caplog
+):
+    key, _ = await bench.lease(child.pid)
+    await bench.lease(child.pid)
+
+    def full(_path, _data):
+        raise TransientError(FULL)
+
+    monkeypatch.setattr(private_files, "replace", full)
+    bench.gate.revoke_key(key.name)
+    assert file.load() == []
+    assert "runs not written down" in caplog.text
+    monkeypatch.undo()
+    bench.runs.close()
+    assert [run.key for run in file.load()] == list(bench.gate.passing.keys), "when there is room"
 
 
 @pytest.mark.parametrize("fails", ["port", "room", "process"])
