@@ -133,9 +133,9 @@ def environment(given: Mapping[str, str], run: Mapping[str, Any]) -> dict[str, s
     if not (isinstance(name, str) and isinstance(key, str) and isinstance(address, str)):
         hint = "Look at: systemctl --user status copilot-broker"
         raise InternalError("bad_answer", "the answer to key.lease holds no run", hint)
-    child = {each: value for each, value in given.items() if not is_scrubbed(each, value)}
-    proxied = next((given[each] for each in _PROXY_VARIABLES if given.get(each)), "")
-    child |= dict.fromkeys(_PROXY_VARIABLES, no_proxy(proxied))
+    # One without a name (`=C:=…`, of Windows' subsystems) could not be handed on (os.execve).
+    child = {n: value for n, value in given.items() if n and not is_scrubbed(n, value)}
+    child |= dict.fromkeys(_PROXY_VARIABLES, no_proxy(*map(given.get, _PROXY_VARIABLES)))
     return child | variables(f"http://{address}", key) | {MARK: name}
 
 

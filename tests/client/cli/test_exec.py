@@ -81,6 +81,7 @@ def test_what_is_a_login_by_its_name_is_taken_away(server, name):
         "ghr_" + "A" * 36,
         "github_pat_" + "A" * 82,
         "https://x:ghp_" + "A" * 36 + "@github.com/a/b",
+        "https://x%3Aghp_" + "A" * 36 + "%40github.com/a/b",
         "Authorization: token gho_" + "A" * 36,
         f"tid={HEX};exp=1790000000;sku=x;8kp=1:{HEX}",
         f"Bearer tid={HEX};exp=1790000000:{HEX}",
@@ -117,7 +118,9 @@ def test_what_only_looks_a_little_like_one_stays(value):
         ({"NO_PROXY": "corp"}, "corp,127.0.0.1"),
         ({"no_proxy": " a , b "}, "a,b,127.0.0.1"),
         ({"NO_PROXY": "", "no_proxy": "b"}, "b,127.0.0.1"),
+        ({"NO_PROXY": "a, b", "no_proxy": "b,c"}, "a,b,c,127.0.0.1"),
         ({"NO_PROXY": "*"}, "*"),
+        ({"NO_PROXY": "a", "no_proxy": "*"}, "*"),
         ({"NO_PROXY": "127.0.0.1,x"}, "127.0.0.1,x"),
     ],
     ids=str,
@@ -126,6 +129,12 @@ def test_no_proxy_sees_the_key(given, wanted):
     child = execution.environment(given, RUN)
     assert (child["NO_PROXY"], child["no_proxy"]) == (wanted, wanted)
     assert no_proxy(wanted) == wanted
+
+
+def test_a_variable_without_a_name_keeps_nothing_from_starting():
+    child = execution.environment({"": "C:=C:\\", "KEPT": "x"}, RUN)
+    assert child["KEPT"] == "x"
+    assert "" not in child
 
 
 def test_what_it_sets_is_nothing_that_it_takes_away():

@@ -42,7 +42,8 @@ the broker or tell it who somebody is elsewhere. Anthropic's tools prefer `ANTHR
 ask about it, where both that and `ANTHROPIC_AUTH_TOKEN` are set."""
 
 _TOKEN = re.compile(
-    r"(?<![A-Za-z0-9])(?:gh[a-z]_|github_pat_)[A-Za-z0-9_.-]{16,}"  # GitHub's token formats
+    r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))"  # in a URL what stands before may be escaped
+    r"(?:gh[a-z]_|github_pat_)[A-Za-z0-9_.-]{16,}"  # GitHub's token formats
     r"|(?<![A-Za-z0-9])tid=[^;\s]+;[^\s]*"  # a Copilot token
 )
 
@@ -72,12 +73,14 @@ def is_scrubbed(name: str, value: str) -> bool:
     return any(fnmatchcase(name, each) for each in SCRUBBED) or bool(_TOKEN.search(value))
 
 
-def no_proxy(before: str) -> str:
+def no_proxy(*before: str | None) -> str:
     """Return `NO_PROXY` with loopback's address in it besides what was there: no proxy sees keys.
 
-    `*` excludes everything already (curl(1), NO_PROXY).
+    `before` are its spellings, which are united: tools differ in which one they read. `*` excludes
+    everything already (curl(1), NO_PROXY).
     """
-    hosts = [host.strip() for host in before.split(",") if host.strip()]
-    if "*" in hosts or _LOOPBACK in hosts:
-        return before
-    return ",".join((*hosts, _LOOPBACK))
+    given = dict.fromkeys(each for each in before if each)
+    hosts = [host.strip() for each in given for host in each.split(",") if host.strip()]
+    if len(given) == 1 and ("*" in hosts or _LOOPBACK in hosts):
+        return next(iter(given))
+    return "*" if "*" in hosts else ",".join(dict.fromkeys((*hosts, _LOOPBACK)))
