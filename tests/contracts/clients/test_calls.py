@@ -8,6 +8,7 @@ import pytest
 
 from contracts.clients.driving import PATIENCE, Cancelled
 from copilot_broker.wire.codes import ErrorClass
+from copilot_broker.wire.limits import REQUESTS_IN_FLIGHT
 from copilot_broker.wire.messages import ErrorInfo
 from fakes.wire_server import HANG_UP, HELLO, SILENCE, WireServer
 
@@ -271,6 +272,24 @@ def test_a_call_can_be_taken_back(client, server, lacks, method):
     else:
         server.answers[wire] = {"pid": 2}
         assert client.call("status") == {"pid": 2}  # the connection is whole
+
+
+def test_calls_that_are_taken_back_leave_room_for_others(client, server, lacks):
+    """As many as are let out at once, and two that wait in line."""
+    if "cancel" in lacks:
+        return
+    heard = threading.Semaphore(0)
+    server.answers["broker.status"] = lambda _: heard.release() or SILENCE
+    client.open(server.path, timeout=PATIENCE)
+    calls = [client.later("status") for _ in range(REQUESTS_IN_FLIGHT + 1)]
+    for _ in range(REQUESTS_IN_FLIGHT - 1):
+        assert heard.acquire(timeout=PATIENCE)
+    for number, future in reversed(calls):
+        client.cancel(number)
+        with pytest.raises(Cancelled):
+            future.result(PATIENCE)
+    server.answers["broker.status"] = {"pid": 2}
+    assert client.call("status") == {"pid": 2}
 
 
 def test_an_option_that_is_not_there_is_refused(client, server):
