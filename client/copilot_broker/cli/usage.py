@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
 from copilot_broker.cli.display import print_bars, print_table, say, wrapped
-from copilot_broker.cli.report import PROGRAM
+from copilot_broker.cli.report import PROGRAM, Refusal
 from copilot_broker.cli.usage_view import GROUPS, bars, columns, print_csv, rows_of, summary
+from copilot_broker.errors import ErrorClass
 
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ program; what was asked by token (copilot-cred get) nobody here can count.
 turns are those that a person began, and after the + those of an agent.
 untold counts answers whose tokens Copilot never told, as of who hung up.
 premium is an estimate: the multiplier that Copilot's list gives a model, for
-each turn of a person's that succeeded; copilot-cred quota knows what was billed.
-A + behind it: of some models the multiplier was not known.
+each turn of a person's that succeeded; copilot-cred quota knows what was
+billed. A + behind it: of some models the multiplier was not known.
 
 Days are days in UTC. Counted is what was sent to Copilot, and never any words:
 no prompt and no answer is in the ledger. How long it is kept says [usage] keep
@@ -65,7 +66,10 @@ def add(verbs: Any) -> None:
         help="a day (2026-01-31), or how long ago: 1d is today (default: 7d)",
     )
     parser.add_argument(
-        "--until", type=_until, metavar="DAY", help="the last day, likewise (default: today)"
+        "--until",
+        type=_until,
+        metavar="WHEN",
+        help="the last day; 1d is yesterday (default: today)",
     )
     parser.add_argument(
         "--by",
@@ -82,6 +86,7 @@ def add(verbs: Any) -> None:
 
 def usage(args: argparse.Namespace) -> int:
     """Print it on stdout."""
+    _check_order(args.since, args.until)
     by = list(dict.fromkeys(args.by or ["client"]))
     with Client(name=PROGRAM, timeout=TIMEOUT) as client:
         answer = client.usage_report(args.since, args.until, by, args.account)
@@ -108,6 +113,17 @@ def _print(answer: Mapping[str, Any], by: list[str], rows: list[Mapping[str, Any
     print()
     print("tokens")
     print_bars(bars(by, rows))
+
+
+def _check_order(since: float | None, until: float | None) -> None:
+    """Raise Refusal for a last day before the first; a day alone is all right."""
+    from copilot_broker.cli.times import DAY  # noqa: PLC0415 - beside its like
+
+    last = time.time() if until is None else until
+    if since is not None and since // DAY > last // DAY:
+        message = "the day of --since is after that of --until (or of today)"
+        hint = f"see what they take: {PROGRAM} usage --help"
+        raise Refusal(ErrorClass.USAGE, "usage", message, hint)
 
 
 def _span(answer: Mapping[str, Any]) -> str:

@@ -148,6 +148,29 @@ def test_other_words_are_refused(server, option, words):
     assert server.requests == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--since", "2026-02-01", "--until", "2026-01-31"],
+        ["--since", "2d", "--until", "2d"],
+        ["--since", "9999-12-31"],
+    ],
+    ids=" ".join,
+)
+def test_a_last_day_before_the_first_is_a_usage_error(server, options):
+    done = run("usage", *options, env=server.env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--since is after" in done.stderr
+    assert done.stderr.endswith("copilot-cred usage --help\n")
+    assert server.requests == []
+
+
+def test_one_day_may_be_the_first_and_the_last(server):
+    done = run("usage", "--since", "2026-01-31T12:00", "--until", "2026-01-31", env=server.env)
+    assert done.returncode == 0
+    assert asked(server)["since"] > asked(server)["until"]
+
+
 def test_nothing_and_too_much_are_told(server):
     server.answers["usage.report"] = {**ANSWER, "rows": [], "more": True}
     done = run("usage", env=server.env)
