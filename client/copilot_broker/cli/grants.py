@@ -28,8 +28,8 @@ decides once for each connection, and again when the rules change.
 The socket that a program comes through (the listener) says how much it may do
 at most: rpc everything (admin), http completions (complete), any further one
 only the status. Rules in config.toml ([[grant]]) take away from that, by unit,
-label, sandbox, user, group or key; a rule that names nothing but a listener sets
-what that one gives. Rights are what is left after all rules that apply, so
+label, sandbox, user, group or key; a rule that names nothing but a listener
+sets what that one gives. Rights are what is left after all rules that apply, so
 their order plays no part.
 
 scopes, each with all before it:

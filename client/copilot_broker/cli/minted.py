@@ -46,6 +46,9 @@ def rendered_key(options: Mapping[str, str]) -> str:
     for option in OF_TOKENS:
         if option in options:
             raise _usage(f"{option} is about a token; --model asks for a key")
+    for option in ("--model", "--label"):
+        if not options.get(option, "").replace("\n", "").isprintable():
+            raise _usage(f"{option} takes text that can be printed")
     lasts = span(options.get("--ttl", LIFE))
     if not lasts:
         raise _usage("--ttl takes a length of time, like 15min or 1h")

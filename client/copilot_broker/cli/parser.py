@@ -81,6 +81,9 @@ _SILENT = frozenset(
 )
 """Verbs and actions that print nothing on stdout, and so need none."""
 
+_BYTES = frozenset({"attach", "schema", "command"})
+"""Arguments that may hold any bytes, as names of files do; `exec` hands its words on."""
+
 _TOKENS = re.compile(r"(gh[a-z]_|github_pat_|cpb_|tid=)[^\s'\"]+")
 
 
@@ -131,6 +134,7 @@ def run(argv: Sequence[str]) -> int:
         chosen = (args.verb, getattr(args, "action", None))
         parser.prog = " ".join([PROGRAM, *filter(None, chosen)])
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    _check_text(parser, args)
     if args.version:
         from importlib.metadata import version  # noqa: PLC0415  # slow, and only wanted here
 
@@ -148,3 +152,17 @@ def run(argv: Sequence[str]) -> int:
     except CopilotBrokerError as error:
         raise Refusal.of(error) from error
     return code
+
+
+def _check_text(parser: Parser, args: argparse.Namespace) -> None:
+    """Refuse words that are not UTF-8: they come as lone surrogates (PEP 383), and go nowhere."""
+    for name, value in vars(args).items():
+        words = value if isinstance(value, list) else [value]
+        if name not in _BYTES and any(_is_broken(word) for word in words):
+            if args.verb is not None:
+                parser.prog = f"{PROGRAM} {args.verb}"
+            parser.error(f"argument {name}: not UTF-8 text")
+
+
+def _is_broken(word: object) -> bool:
+    return isinstance(word, str) and word.encode(errors="ignore").decode() != word

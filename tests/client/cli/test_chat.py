@@ -152,8 +152,11 @@ def test_a_terminal_is_read_only_when_asked_to(server):
         ([], b"x" * (8 * 1024 * 1024 + 1), "more than 8 MiB"),
         (["--temperature", "3", "x"], b"", "from 0 to 2"),
         (["--temperature", "nan", "x"], b"", "from 0 to 2"),
-        (["--max-tokens", "0", "x"], b"", "1 or more"),
-        (["--max-tokens", "many", "x"], b"", "--max-tokens"),
+        (["--temperature", "warm", "x"], b"", "takes a number from 0 to 2"),
+        (["--max-tokens", "0", "x"], b"", "from 1 up"),
+        (["--max-tokens", "many", "x"], b"", "from 1 up"),
+        (["--system", b"\xff", "x"], b"", "system: not UTF-8"),
+        (["--stop", "a", "--stop", b"\xff", "x"], b"", "stop: not UTF-8"),
     ],
     ids=str,
 )
@@ -466,10 +469,21 @@ def test_help_is_worth_reading(verb):
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-@pytest.mark.parametrize("said", [b"<html>welcome to our network</html>", b"", b": ping\n\n"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"<html>welcome to our network</html>",
+        b"",
+        b": ping\n\n",
+        b"data: {bent\n\n",
+        b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n',
+    ],
+)
 def test_what_is_no_answer_of_copilots_is_no_success(server, said, options):
     for way, answer in ((), streamed(said)), (("--no-stream",), whole(said)):
         server.answers["completion.create"] = answer
         ended = chat(server, "--model", "m", *way, *options, "--error-format", "json", PROMPT)
         assert (ended.returncode, ended.stdout) == (7, "")
-        assert json.loads(ended.stderr)["code"] == "bad_answer"
+        error = json.loads(ended.stderr)
+        assert error["code"] == "bad_answer"
+        assert error["hint"].endswith(": copilot-cred doctor")

@@ -255,7 +255,7 @@ def test_every_verb_without_a_broker_exits_3_and_names_the_command(verb, tmp_pat
     assert (shown["class"], shown["code"]) == (3, "not_running")
 
 
-HELPS = [[], *(verb[:1] for verb in VERBS), ["account", "list"], ["account", "use"]]
+HELPS = [[], ["get"], *([verb] for verb in FAMILIES), ["account", "list"], ["account", "use"]]
 HELPS += [["models", "enable"], ["key", "create"], ["key", "list"], ["key", "revoke"]]
 
 
@@ -291,6 +291,24 @@ def test_usage_errors_are_2_and_name_the_help(arguments):
     assert done.stderr.startswith("copilot-cred: ")
     assert done.stderr.endswith(" --help\n")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["usage", "--account", b"\xff"],
+        ["key", "create", b"\xff"],
+        ["exec", "--model", "a", "--model", b"\xff", "--", "true"],
+        ["get", "--model", b"\xff"],
+        ["get", "--model", "a", "--label", b"\xff"],
+        ["get", "--account", b"\xff"],
+    ],
+    ids=str,
+)
+def test_words_that_are_no_text_are_usage_errors_and_reach_nobody(arguments):
+    done = run(*arguments, env={})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(" --help\n")
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,14 @@ def warn_of_ending(spent: Spent, verb: str) -> None:
 def _events(answer: CompletionStream) -> Iterator[dict[str, Any]]:
     """Yield what Copilot says; UpstreamRefused for what is no answer of its, as a web page is."""
     came = False
-    for event in answer.events():
-        came = True
-        yield event
+    try:
+        for event in answer.events():
+            came = True
+            yield event
+    except InternalError as error:
+        if error.code != "bad_event":
+            raise
+        raise _no_answer(answer.status) from None
     if not came:
         raise _no_answer(answer.status)
 
@@ -122,5 +127,6 @@ def _no_answer(status: int) -> UpstreamRefused:
         ErrorClass.TEMPORARY,
         "bad_answer",
         "what came is no answer of GitHub Copilot's",
-        f"A proxy or firewall may have answered in its place. Ask again: {PROGRAM} chat",
+        "A proxy or firewall may have answered in its place, or changed it. Ask again; whether "
+        f"the way is clear: {PROGRAM} doctor",
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from typing import Any
 
 from copilot_broker.cli.asking.attachments import read_bounded, unusable
 from copilot_broker.cli.asking.request import Manner
+from copilot_broker.cli.limits import count
 from copilot_broker.cli.stdin import MIB
 
 
@@ -41,9 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=_temperature, metavar="T", help="0 (steady) to 2 (wild)"
     )
-    parser.add_argument(
-        "--max-tokens", type=_positive, metavar="N", help="how long the answer may be"
-    )
+    parser.add_argument("--max-tokens", type=count, metavar="N", help="how long the answer may be")
     parser.add_argument(
         "--stop",
         action="append",
@@ -86,14 +86,7 @@ def _schema(name: str) -> dict[str, Any]:
 
 
 def _temperature(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 2:
-        raise argparse.ArgumentTypeError("from 0 to 2")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("1 or more")
-    return value
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) <= 2:
+            return value
+    raise argparse.ArgumentTypeError("takes a number from 0 to 2")

@@ -32,10 +32,6 @@ def read_question(words: Sequence[str], attached: Sequence[str], verb: str) -> T
     prompt = "\n\n".join(part for part in parts if part.strip())
     if not prompt:
         raise _usage("no_prompt", "there is no question: neither PROMPT nor stdin holds one", verb)
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:  # argv that is not UTF-8 comes as lone surrogates
-        raise _unusable("PROMPT is not UTF-8 text", verb) from None
     return question_of(prompt, [read_attachment(name) for name in attached])
 
 

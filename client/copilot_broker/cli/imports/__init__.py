@@ -32,8 +32,8 @@ take that one: it is shown first, and a terminal asks.
 
 Files are only read, and nothing is renewed there. Those that belong to others,
 or that others may change, are not used. No token is shown. Nothing else of
-copilot-broker looks into these places, but copilot-cred doctor, which says which
-tools use a login of their own.
+copilot-broker looks into these places, but copilot-cred doctor, which says
+which tools use a login of their own.
 
 The token goes to the broker, which asks GitHub whose it is. It stays with the
 other tool as well, and ends there and here together: to have one of the
