@@ -19,7 +19,7 @@ from fakes.wire_server import HANG_UP, Stream, WireServer
 
 EVENTS = {"content-type": "text/event-stream"}
 PNG = b"\x89PNG\r\n\x1a\npng"
-ENTER, ALT_ENTER, CTRL_C, CTRL_D, UP = "\r", "\x1b\r", "\x03", "\x04", "\x1b[A"
+ENTER, ALT_ENTER, CTRL_C, CTRL_D, CTRL_Z, UP = "\r", "\x1b\r", "\x03", "\x04", "\x1a", "\x1b[A"
 
 _NO_EDITOR = "import sys; sys.modules['prompt_toolkit'] = None"
 _MAIN = "from copilot_broker.cli import main; sys.exit(main())"
@@ -200,6 +200,7 @@ def test_ctrl_c_before_an_answer_begins(door, command):
         door.answers["completion.create"] = answer
         talk.say("two", "answer 2")
         assert talk.leave() == 0
+        assert "^Ccopilot" not in talk.shown
     assert door.texts[-1] == ["two"]
 
 
@@ -211,6 +212,29 @@ def test_ctrl_c_clears_the_line(door, command):
         talk.say("right", "answer 1")
         assert talk.exit("/exit") == 0
     assert door.texts == [["right"]]
+
+
+def test_a_line_that_the_terminal_cut_is_not_asked(door):
+    with Talk(door, command=WITHOUT_EDITOR) as talk:
+        for _ in range(10):
+            talk.press("x" * 500)
+        talk.press(ENTER)
+        talk.wait_for("(?s)fewer than 4095 bytes.*\n?> ")
+        talk.say("short", "answer 1")
+        assert talk.leave() == 0
+    assert door.texts == [["short"]]
+
+
+def test_ctrl_z_stops_the_process_at_the_prompt_too(door):
+    shell = ["bash", "--norc", "-i", "-c", '"$@"; echo "code $?"; fg', "-", *COMMAND]
+    with Talk(door, command=shell) as talk:
+        talk.press("half")
+        talk.wait_for("half")
+        talk.press(CTRL_Z)
+        talk.wait_for("(?s)code 148.*half")  # 128 + SIGTSTP; drawn anew
+        talk.say(" a question", "answer 1")
+        assert talk.leave() == 0
+    assert door.texts == [["half a question"]]
 
 
 def test_a_question_of_several_lines(door, command):

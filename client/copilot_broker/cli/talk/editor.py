@@ -59,6 +59,7 @@ class EditedLines:
             completer=_Commands(models),
             complete_while_typing=True,
             history=history,
+            enable_suspend=True,  # else Ctrl-Z would be a letter
             prompt_continuation=CONTINUATION,
         )
 

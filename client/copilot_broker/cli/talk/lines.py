@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 from copilot_broker.cli.report import note
@@ -13,6 +14,9 @@ PROMPT = "> "
 CONTINUATION = ". "
 QUOTES = '"""'
 
+LINE_MAX = 4095
+"""Bytes; a terminal drops what a line has beyond them, and tells nobody (termios(3))."""
+
 
 class Lines(Protocol):
     """Where questions come from."""
@@ -22,7 +26,7 @@ class Lines(Protocol):
 
 
 class PlainLines:
-    """As the terminal gives them: it edits one line, of at most 4095 bytes (termios(3))."""
+    """As the terminal gives them: it edits one line."""
 
     def read(self) -> str:
         """Return the next. Raises EOFError, KeyboardInterrupt."""
@@ -35,9 +39,15 @@ class PlainLines:
     def _line(prompt: str) -> str:
         while True:
             try:
-                return input(prompt)
+                line = input(prompt)
             except UnicodeDecodeError:
                 note("that line was no text in this terminal's encoding; type it again")
+            else:
+                if len(os.fsencode(line)) < LINE_MAX:
+                    return line
+                note(
+                    f"a line takes fewer than {LINE_MAX} bytes here; what is longer: /attach FILE"
+                )
 
 
 def is_open(text: str) -> bool:

@@ -112,6 +112,8 @@ class Talk:
         try:
             spent = self._print(request, heard)
         except KeyboardInterrupt:
+            if not heard:
+                say()  # ends the line in which the terminal shows ^C
             note("stopped; to have it anew: /retry")
         except CopilotBrokerError as error:
             if heard:
