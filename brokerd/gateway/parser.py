@@ -103,6 +103,7 @@ class Parser:
     __slots__ = (
         "_body",
         "_checked",
+        "_end",
         "_head",
         "_is_behind",
         "_is_known",
@@ -141,6 +142,8 @@ class Parser:
         """What chunks have brought."""
         self._left = self.size = self._overhead = 0
         self._is_whole = self._is_behind = False
+        self._end = 0
+        """How many pieces there were when it became whole."""
         self.in_body = False
         """A head has been read whose body is not here yet."""
         self.keep_alive = True
@@ -334,6 +337,8 @@ class Parser:
         assert self._head is not None
         self._is_whole = self._is_behind = False
         self._feed(data)
+        if self._is_whole:
+            del pieces[self._end :]  # the body of a request behind it
         body += b"".join(pieces)
         pieces.clear()
         self._raw.clear()  # trailers are nobody's
@@ -341,7 +346,7 @@ class Parser:
         self.size = len(body)
         if self.size > self._max_body:
             raise RefusedError(413, "body_too_large", self._head.path)
-        if self._overhead > 8 * self.size + MAX_OVERHEAD:
+        if not self._is_behind and self._overhead > 8 * self.size + MAX_OVERHEAD:
             raise RefusedError(400, "bad_chunks")
         if self._is_whole:
             self.in_body = False
@@ -373,7 +378,8 @@ class Parser:
 
     def on_message_complete(self) -> None:
         """Notice the end of the body."""
-        self._is_whole = True
+        if not self._is_whole:
+            self._is_whole, self._end = True, len(self._pieces)
 
 
 def _refuse_odd(part: bytes) -> None:

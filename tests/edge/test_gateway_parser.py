@@ -105,6 +105,28 @@ def test_behind_the_last_chunk_the_connection_ends():
 
 
 @pytest.mark.parametrize(
+    "behind",
+    [
+        POST + b"Content-Length: 5\r\n\r\nother",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nother\r\n0\r\n\r\n",
+        POST + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000,
+        (POST + b"Content-Length: 1\r\n\r\nb") * 3,
+    ],
+    ids=["length", "chunked", "large", "several"],
+)
+@pytest.mark.parametrize("cut", [0, 5], ids=["at-once", "late"])
+def test_the_body_behind_the_last_chunk_is_no_part_of_the_one_before(behind, cut):
+    parser = Parser()
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
+    if cut:
+        assert not parser.receive(chunked[:-cut])
+        chunked = chunked[-cut:]
+    assert parser.receive(chunked + behind)
+    assert parser.take().body == b"a"
+    assert not parser.keep_alive
+
+
+@pytest.mark.parametrize(
     ("lines", "keep_alive"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", True),
