@@ -105,11 +105,11 @@ def print_csv(out: TextIO, by: Sequence[str], rows: Iterable[Mapping[str, Any]])
 
 
 def short(number: float) -> str:
-    """Return a number of tokens as people say it: `812`, `12.3k`, `4.56M`."""
+    """Return a number of tokens as people say it: `812`, `12.3k`, `4.6M`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            value = number / size
-            return f"{value:.0f}{unit}" if value >= ALL else f"{value:.1f}{unit}"
+        value = number / size
+        if value >= 0.9995:  # what rounds to 1000 of the unit below is 1.0 of this one
+            return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.1f}{unit}"
     return f"{number:.0f}"
 
 

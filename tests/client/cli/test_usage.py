@@ -10,6 +10,7 @@ import time
 import pytest
 
 from client.cli.running import COMMAND, WITHOUT_RICH, Terminal, run
+from copilot_broker.cli.usage_view import short
 from copilot_broker.wire.codes import ErrorClass
 from copilot_broker.wire.messages import ErrorInfo
 from fakes.wire_server import WireServer
@@ -197,3 +198,24 @@ def test_a_ledger_that_cannot_be_read_says_what_mends_it(server):
     done = run("status", env=server.env)
     assert "usage is not kept: it is broken" in done.stdout
     assert "hint: mv a b" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (0, "0"),
+        (812, "812"),
+        (999, "999"),
+        (1000, "1.0k"),
+        (12_345, "12.3k"),
+        (99_949, "99.9k"),
+        (99_950, "100k"),
+        (999_499, "999k"),
+        (999_950, "1.0M"),
+        (4_560_000, "4.6M"),
+        (999_950_000, "1.0G"),
+        (10**12, "1000G"),
+    ],
+)
+def test_a_number_of_tokens_is_short(number, said):
+    assert short(number) == said
