@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CHAT_PATH",
     "MESSAGES_PATH",
+    "MODELS_TIMEOUT",
     "RESPONSES_PATH",
     "Model",
     "Vision",
     "default_model",
     "read_models",
 ]
+
+MODELS_TIMEOUT = 30.0
+"""Seconds: the broker asks Copilot for its list, perhaps after it has fetched a token."""
 
 CHAT_PATH = "/chat/completions"
 """What a model for chat speaks that names no endpoints."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_broker import Client
 from copilot_broker.cli import model_policy
-from copilot_broker.cli.catalogue import default_model, read_models
+from copilot_broker.cli.catalogue import MODELS_TIMEOUT, default_model, read_models
 from copilot_broker.cli.display import print_table, say
 from copilot_broker.cli.report import PROGRAM, Refusal, words
 from copilot_broker.cli.times import duration
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from copilot_broker.cli.catalogue import Model
 
 
-__all__ = ["MODELS_TIMEOUT", "add", "models"]
-
-MODELS_TIMEOUT = 30.0
-"""Seconds: the broker asks Copilot, perhaps after it has fetched a token."""
+__all__ = ["add", "models"]
 
 NEW_ENOUGH = 60.0
 """Seconds: how old a list may be without a word about it."""

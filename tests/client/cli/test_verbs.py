@@ -255,6 +255,26 @@ def test_every_verb_without_a_broker_exits_3_and_names_the_command(verb, tmp_pat
     assert (shown["class"], shown["code"]) == (3, "not_running")
 
 
+def test_a_question_of_a_script_waits_for_no_other_verb():
+    script = (
+        "import sys; from copilot_broker.cli.parser import build; build('complete');"
+        "import copilot_broker.cli.asking.once; print(*sys.modules)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(shown.stdout.split())
+    assert "copilot_broker.cli.asking.choosing" in loaded
+    assert not loaded & {
+        "asyncio",
+        "copilot_broker.cli.models",
+        "copilot_broker.cli.prompt",
+        "prompt_toolkit",
+        "rich",
+        "subprocess",
+    }
+
+
 HELPS = [[], ["get"], *([verb] for verb in FAMILIES), ["account", "list"], ["account", "use"]]
 HELPS += [["models", "enable"], ["key", "create"], ["key", "list"], ["key", "revoke"]]
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from copilot_broker import Client
-from copilot_broker.cli.catalogue import CHAT_PATH, Model, Vision, default_model, read_models
-from copilot_broker.cli.models import MODELS_TIMEOUT
+from copilot_broker.cli.catalogue import (
+    CHAT_PATH,
+    MODELS_TIMEOUT,
+    Model,
+    Vision,
+    default_model,
+    read_models,
+)
 from copilot_broker.cli.report import PROGRAM, Refusal
 from copilot_broker.errors import ErrorClass, Temporary
 
