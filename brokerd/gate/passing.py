@@ -170,7 +170,8 @@ class PassingKeys:
         now = self.wall()
         for held in self._by_digest.values():
             key = held.key
-            if key.expires is None or (key.expires - now) * 2 <= lasts:
+            left = 0 if key.expires is None else key.expires - now
+            if not lasts / 2 < left <= lasts:  # more, where the clock was set back
                 continue
             if replace(key, expires=key.created + lasts) == key and _is_wanted(key, wanted):
                 return key, held.text

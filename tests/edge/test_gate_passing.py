@@ -261,6 +261,14 @@ def test_who_asks_the_same_gets_the_same_key_for_half_of_its_life(bench):
     assert first[0] not in [key for key, _ in bench.gate.list_keys()]
 
 
+def test_after_the_clock_was_set_back_nobody_gets_a_key_for_longer_than_asked(bench):
+    first = bench.mint()
+    bench.wall -= 7200
+    second = bench.mint()
+    assert second[1] != first[1]
+    assert second[0].expires == bench.wall + 3600
+
+
 @pytest.mark.parametrize("rules", [(), (Rule(uid=1000, scope=Scope.COMPLETE),)])
 def test_what_was_begun_with_a_minted_key_outlives_it_whoever_mints_next(bench, caplog, rules):
     _, text = bench.mint(lasts=60)
