@@ -93,6 +93,20 @@ def test_what_is_a_token_by_its_look_is_taken_away(value):
 
 
 @pytest.mark.parametrize(
+    ("value", "goes"),
+    [
+        ("Authorization: Bearer sk-canary", True),
+        ("X-Team: a\nx-api-key : canary", True),
+        ("X-Team: a\nX-Cookie-Law: authorization: none", False),
+    ],
+)
+def test_headers_that_would_replace_the_runs_key_are_taken_out(value, goes):
+    for name in ("OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS"):
+        assert is_scrubbed(name, value) is goes
+    assert not is_scrubbed("NOTES", value)
+
+
+@pytest.mark.parametrize(
     "value",
     [
         "",

@@ -47,6 +47,11 @@ _TOKEN = re.compile(
     r"|(?<![A-Za-z0-9])tid=[^;\s]+;[^\s]*"  # a Copilot token
 )
 
+_HEADERS = "*_CUSTOM_HEADERS"
+_CREDENTIAL = re.compile(r"(?im)^\s*(?:proxy-)?(?:authorization|x-api-key|api-key|cookie)\s*:")
+"""What OpenAI's and Anthropic's libraries take headers from, and those that would take the place
+of the run's key."""
+
 _LOOPBACK = "127.0.0.1"
 
 
@@ -70,6 +75,8 @@ def is_scrubbed(name: str, value: str) -> bool:
 
     The token may stand anywhere in it: `https://ghp_…@host/`, `Authorization: token gho_…`.
     """
+    if fnmatchcase(name, _HEADERS) and _CREDENTIAL.search(value):
+        return True
     return any(fnmatchcase(name, each) for each in SCRUBBED) or bool(_TOKEN.search(value))
 
 
