@@ -92,7 +92,7 @@ def door(plain_session: Session, simulator: GitHub) -> Iterator[Door]:
     keys = {
         "good": new_key(plain_session, "good"),
         "revoked": new_key(plain_session, "revoked"),
-        "expired": new_key(plain_session, "expired", "--expires", "1s"),
+        "expired": new_key(plain_session, "short-lived", "--expires", "1s"),
         "model": new_key(plain_session, "model", "--models", "gpt-*", "o4*"),
         "account": new_key(plain_session, "account", "--account", "work"),
         "rate": new_key(plain_session, "rate", "--rpm", "1"),
@@ -104,7 +104,7 @@ def door(plain_session: Session, simulator: GitHub) -> Iterator[Door]:
     door = Door(plain_session, simulator, address_of(port), keys)
     for name in ("rate", "budget"):  # the one that they are good for
         assert ask(plain_session, WAYS["chat"].asked(**bearer(keys[name]))).status == 200
-    eventually(lambda: "expired" in listed(plain_session))
+    eventually(lambda: "expired" in listed(plain_session))  # which is no key's name
     yield door
     simulator.forget()
 
