@@ -173,7 +173,7 @@ class PassingKeys:
             left = 0 if key.expires is None else key.expires - now
             if not lasts / 2 < left <= lasts:  # more, where the clock was set back
                 continue
-            if replace(key, expires=key.created + lasts) == key and _is_wanted(key, wanted):
+            if key.expires == key.created + lasts and _is_wanted(key, wanted):
                 return key, held.text
         minted = [h.key.expires for h in self._by_digest.values() if h.key.expires is not None]
         if len(minted) >= MINTED_MAX:

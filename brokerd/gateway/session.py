@@ -109,12 +109,13 @@ class Session(Seat):
         "_leaving",
         "_limits",
         "_linger",
-        "_owner",
         "_parser",
         "_phase",
         "_phase_end",
         "_unread_since",
     )
+
+    _owner: Owner
 
     def __init__(
         self,
@@ -131,7 +132,6 @@ class Session(Seat):
         super().__init__(sock, caller.peer, turns, owner)
         self._caller = caller
         self._handler = handler
-        self._owner = owner
         self._limits = limits
         self._parser = Parser(limits.max_body, heads)
         self._answer: Answering | None = None

@@ -97,6 +97,8 @@ class Owner(Holder, Protocol):
 class Session(Seat):
     """See the module's docstring; created for an admitted, non-blocking socket."""
 
+    _owner: Owner
+
     def __init__(
         self,
         sock: socket.socket,
@@ -111,7 +113,6 @@ class Session(Seat):
         super().__init__(sock, caller.peer, turns, owner)
         self._caller = caller
         self._express = express
-        self._owner = owner
         self._wire = Connection(Role.SERVER, limits=limits)
         self._requests = InFlight(self._wire, caller, methods, self)
         self._timer: asyncio.TimerHandle | None = None

@@ -38,11 +38,11 @@ class Seat(ABC):
     """
 
     __slots__ = (
-        "_channel", "_ending", "_held_before", "_holder", "_is_read", "_loop", "_pidfd",
+        "_channel", "_ending", "_held_before", "_is_read", "_loop", "_owner", "_pidfd",
         "_postponed", "_since", "_turns", "closed", "process",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, peer: Peer, turns: Turns, holder: Holder) -> None:
+    def __init__(self, sock: socket.socket, peer: Peer, turns: Turns, owner: Holder) -> None:
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._turns = turns
@@ -53,7 +53,7 @@ class Seat(ABC):
             on_lost=self._on_lost,
         )
         self._postponed = self._ending = self._is_read = False
-        self._holder = holder
+        self._owner = owner
         self._held_before = 0
         self.closed = False
         """It is over; nothing can be told any more."""
@@ -77,7 +77,7 @@ class Seat(ABC):
         held = self.held
         if held != self._held_before:
             self._held_before = held
-            self._holder.session_held(self, held)
+            self._owner.session_held(self, held)
 
     @abstractmethod
     def _read(self) -> None:
