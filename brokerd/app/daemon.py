@@ -49,6 +49,7 @@ from brokerd.pacer import Pacer
 from brokerd.proxy import Proxy
 from brokerd.rpc.failures import error_of
 from brokerd.rpc.server import RpcServer
+from brokerd.sockets.rounds import RoundLoop, rounds_of
 from brokerd.sockets.turns import Turns
 from brokerd.stores.file import FileStore
 from brokerd.stores.index import AccountIndex
@@ -92,7 +93,8 @@ RPC, HTTP = "rpc", "http"
 
 def run(setup: Setup) -> int:
     """Serve until told to stop. Raises BrokerError when it cannot start."""
-    return asyncio.run(_Daemon(setup).serve())
+    with asyncio.Runner(loop_factory=RoundLoop) as runner:
+        return runner.run(_Daemon(setup).serve())
 
 
 class _Daemon:
@@ -155,7 +157,10 @@ class _Daemon:
         )
         quotas.watch_headers(proxy.quota)
         self._usage = usage = UsageSide(
-            setup.state_dir, config=lambda: self._config, models=proxy.peek_models
+            setup.state_dir,
+            config=lambda: self._config,
+            models=proxy.peek_models,
+            put_off=lambda late: rounds_of(asyncio.get_running_loop()).first(late),
         )
         turns = Turns()  # both doors' busy callers wait in one line
         self._rpc = RpcServer(

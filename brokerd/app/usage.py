@@ -48,11 +48,15 @@ class UsageSide:
         *,
         config: Callable[[], Config],
         models: Callable[[str], Sequence[Mapping[str, Any]]],
+        put_off: Callable[[Callable[[], bool]], None],
     ) -> None:
-        """`config` is the one of the moment; `models` what is known of an account's list."""
+        """`config` is the one of the moment; `models` what is known of an account's list.
+
+        `put_off`: see `Ledger`.
+        """
         self._config = config
         self._models = models
-        self._ledger = Ledger(folder, keep=lambda: config().usage.keep)
+        self._ledger = Ledger(folder, keep=lambda: config().usage.keep, put_off=put_off)
         self._lines: dict[tuple[str, ...], tuple[Line, bytes]] = {}
         self._prices: dict[tuple[str, str], tuple[object, int | None]] = {}
         """Account and model → the list that told, and thousandths of a premium request."""

@@ -1,7 +1,7 @@
 """The answer to one request, on its way into the socket: `messages.Outlet`.
 
-What upstream's one read brought is one send. The head waits for the first chunk, but not beyond
-this turn of the loop.
+What upstream's one read brought is one chunk; the channel sends it with the head, where both come
+in one round of the loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from brokerd.gateway.rendering import has_body, head_of
 
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Mapping
 
     from brokerd.gateway.messages import Head, Reply, Work
@@ -48,13 +47,11 @@ class Answering:
 
     __slots__ = (
         "_channel",
-        "_head",
         "_is_bare",
         "_is_chunked",
         "_is_head",
         "_left",
         "_line",
-        "_loop",
         "_version",
         "closes",
         "has_begun",
@@ -67,18 +64,14 @@ class Answering:
         self,
         line: Line,
         channel: Channel,
-        loop: AbstractEventLoop,
         head: Head,
         *,
         keep_alive: bool,
     ) -> None:
         self._line = line
         self._channel = channel
-        self._loop = loop
         self._is_head = head.method == "HEAD"
         self._version = head.version
-        self._head = b""
-        """What was not written yet of the head."""
         self._is_chunked = self._is_bare = False
         self._left: int | None = None
         """Bytes that are missing of an announced length."""
@@ -96,8 +89,7 @@ class Answering:
         if self.is_over or self.has_begun:
             return
         body = reply.body
-        self._begin(reply.status, reply.headers, len(body))
-        head, self._head = self._head, b""
+        head = self._begin(reply.status, reply.headers, len(body))
         self.is_over = True
         self._write(head if self._is_bare else head + body)
         self._line.answered(self)
@@ -106,24 +98,23 @@ class Answering:
         """See `Outlet.start`."""
         if self.is_over or self.has_begun:
             return
-        self._begin(status, headers, length)
+        head = self._begin(status, headers, length)
         self._left = None if self._is_bare else length
-        self._loop.call_soon(self._send_head)
+        self._write(head)
 
     def send(self, chunk: bytes) -> bool:
         """See `Outlet.send`."""
         if self.is_over or self._is_bare or not chunk:
             return True
         if self._is_chunked:
-            data = b"%b%x\r\n%b\r\n" % (self._head, len(chunk), chunk)
+            data = b"%x\r\n%b\r\n" % (len(chunk), chunk)
         else:
-            data = self._head + chunk if self._head else chunk
+            data = chunk
             if self._left is not None:
                 self._left -= len(chunk)
                 if self._left < 0:  # a defect: the client would take it for another answer
                     self.cut()
                     return True
-        self._head = b""
         channel = self._channel
         channel.write(data)
         if not channel.out:
@@ -139,19 +130,15 @@ class Answering:
         if self._left or not self.has_begun:
             self.cut()
             return
-        head, self._head = self._head, b""
         self.is_over = True
         if self._is_chunked and not self._is_bare:
-            self._write(head + _END)
-        elif head:
-            self._write(head)
+            self._write(_END)
         self._line.answered(self)
 
     def cut(self) -> None:
         """See `Outlet.cut`."""
         if self.is_over:
             return
-        self._send_head()
         self.is_over = self.closes = True
         self._line.answered(self)
 
@@ -160,13 +147,13 @@ class Answering:
     def abandon(self) -> Work | None:
         """Let nothing more through: the client has gone. Return who still works at it."""
         self.is_over = True
-        self._head = b""
         work, self.work = self.work, None
         return work
 
     # -- the rest -----------------------------------------------------------------------------
 
-    def _begin(self, status: int, headers: Mapping[str, str], length: int | None) -> None:
+    def _begin(self, status: int, headers: Mapping[str, str], length: int | None) -> bytes:
+        """Return the head."""
         self.has_begun = True
         self._is_bare = not has_body(status, is_head=self._is_head)
         framing = ""
@@ -183,12 +170,7 @@ class Answering:
             framing += "connection: close\r\n"
         elif self._version == "1.0":
             framing += "connection: keep-alive\r\n"
-        self._head = head_of(status, headers, framing)
-
-    def _send_head(self) -> None:
-        if self._head and not self.is_over:
-            head, self._head = self._head, b""
-            self._write(head)
+        return head_of(status, headers, framing)
 
     def _write(self, data: bytes) -> None:
         self._channel.write(data)

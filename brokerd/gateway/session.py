@@ -313,7 +313,7 @@ class Session(Seat):
         self._asked, self._linger = True, False
         self._kept = len(request.body)
         answer = self._answer = Answering(
-            self, self._channel, self._loop, request.head, keep_alive=parser.keep_alive
+            self, self._channel, request.head, keep_alive=parser.keep_alive
         )
         try:
             work = self._handler.begin(request, answer, self._caller)
@@ -374,6 +374,10 @@ class Session(Seat):
             if not self.closed:
                 self._owner.session_idle(self)
 
+    def _on_behind(self) -> None:
+        if not self.closed and self._channel.out:
+            self.behind()
+
     # -- the end ------------------------------------------------------------------------------
 
     def _on_lost(self) -> None:
@@ -394,6 +398,7 @@ class Session(Seat):
         if self.closed or self._leaving:
             return
         self._leaving = True
+        self._channel.flush()
         self._turns.leave(self)
         self._channel.read_on(False)
         self._alarm.clear()

@@ -279,6 +279,10 @@ class Session(Seat):
         if not ends and not self._channel.reading and self._may_answer:
             self._turns.join(self, self._turn, of=self._caller.peer.pid)
 
+    def _on_behind(self) -> None:
+        if not self.closed:
+            self.tell_held()
+
     def _on_timer(self) -> None:
         self._timer_at = None
         try:

@@ -1,5 +1,8 @@
 """One non-blocking socket in the event loop, and the bytes that it has not taken yet.
 
+What is written in a round of the loop goes out at its end (`rounds`): in one piece, and together
+with what others were told in it.
+
 No file descriptor comes in with them (unix(7), SCM_RIGHTS). Reading leaves no room for ancillary
 data, so that the kernel itself drops what was sent along and says MSG_CTRUNC (recvmsg(2)); who
 sends some is breaking the protocol. Listening sockets refuse them besides, where the kernel can.
@@ -8,8 +11,11 @@ sends some is breaking the protocol. Listening sockets refuse them besides, wher
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from brokerd.sockets.rounds import rounds_of
 
 
 if TYPE_CHECKING:
@@ -22,19 +28,23 @@ _CUT = int(socket.MSG_CTRUNC)
 """As a plain number: `enum` takes longer for one `&` than the kernel for all it does here."""
 
 
+PUT_OFF_MAX: Final = 64 * 1024
+"""Bytes that are put off before more of them go out at once: who does not read is found out."""
+
+
 class DescriptorsRefusedError(Exception):
     """A file descriptor was sent along; the connection is of no further use."""
 
 
 class Channel:
-    """Reads when asked to, writes what it can at once and the rest when the socket takes it.
+    """Reads when asked to, writes what it can in this round and the rest when the socket takes it.
 
     It bounds nothing: whoever writes looks at `out` before.
     """
 
     __slots__ = (
-        "_fd", "_loop", "_on_lost", "_on_readable", "_on_writable", "_sock", "_writing", "out",
-        "reading",
+        "_fd", "_loop", "_on_behind", "_on_lost", "_on_readable", "_on_writable",
+        "_put_off", "_put_off_size", "_rounds", "_sock", "_writing", "out", "reading",
     )  # fmt: skip
 
     def __init__(
@@ -43,20 +53,27 @@ class Channel:
         *,
         on_readable: Callable[[], None],
         on_writable: Callable[[], None],
+        on_behind: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
         """`on_writable` is called after some of what waited was written, `on_lost` on any error.
 
-        Nothing is read or called before `read_on`.
+        `on_behind` is called when the end of a round has left something in `out`: soon, and not
+        within the call that has written it. Nothing is read or called before `read_on`.
         """
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._fd = sock.fileno()  # the loop is slower where it is given the socket itself
         self._on_readable = on_readable
         self._on_writable = on_writable
+        self._on_behind = on_behind
         self._on_lost = on_lost
+        self._rounds = rounds_of(self._loop)
+        self._put_off: list[bytes] = []
+        """What goes out at the end of this round."""
+        self._put_off_size = 0
         self.out = bytearray()
-        """What waits for the socket; for others to look at."""
+        """What the socket has not taken; for others to look at."""
         self._writing = False
         self.reading = False
         """Whether `on_readable` is called."""
@@ -89,17 +106,31 @@ class Channel:
         if self.out:
             self.out += data
             return
+        rounds, put_off = self._rounds, self._put_off
+        size = len(data)
+        put_off.append(data)
+        if len(put_off) == 1:
+            self._put_off_size = size
+            if size <= rounds.room:
+                rounds.room -= size
+                rounds.then(self._end_round)
+                return
+        else:
+            self._put_off_size += size
+            if size <= rounds.room and self._put_off_size <= PUT_OFF_MAX:
+                rounds.room -= size
+                return
+        self.flush()
+
+    def flush(self) -> None:
+        """Write now what was put off to the end of this round: for who is about to close."""
+        if not self._put_off:
+            return
+        self._rounds.run_first()
         try:
-            sent = self._sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
+            self._send_put_off()
         except OSError:
             self._on_lost()
-            return
-        if sent < len(data):
-            with memoryview(data) as whole:
-                self.out += whole[sent:]
-            self._watch_writing(True)
 
     def read_on(self, wanted: bool) -> None:
         """Begin or cease to call `on_readable`."""
@@ -110,7 +141,11 @@ class Channel:
         self.reading = wanted
 
     def close(self) -> None:
-        """Close the socket; what was not written is lost."""
+        """Close the socket; what it has not taken is lost."""
+        if self._put_off:
+            self._rounds.run_first()
+            with contextlib.suppress(OSError):
+                self._send_put_off()
         self.read_on(False)
         self._watch_writing(False)
         self.out.clear()
@@ -118,12 +153,39 @@ class Channel:
 
     def let_go(self) -> socket.socket:
         """Watch the socket no more and return it, open; call nothing afterwards."""
+        self.flush()
         self.read_on(False)
         self._watch_writing(False)
         self.out.clear()
         return self._sock
 
-    def _flush(self) -> None:
+    def _end_round(self) -> bool:
+        if not self._put_off:  # it could not wait
+            return False
+        try:
+            self._send_put_off()
+        except OSError:
+            self._loop.call_soon(self._on_lost)
+            return True
+        if self.out:
+            self._loop.call_soon(self._on_behind)
+            return True
+        return False
+
+    def _send_put_off(self) -> None:
+        put_off = self._put_off
+        data = put_off[0] if len(put_off) == 1 else b"".join(put_off)
+        put_off.clear()
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent < len(data):
+            with memoryview(data) as whole:
+                self.out += whole[sent:]
+            self._watch_writing(True)
+
+    def _write_on(self) -> None:
         try:
             while self.out:
                 del self.out[: self._sock.send(self.out)]
@@ -138,7 +200,7 @@ class Channel:
 
     def _watch_writing(self, wanted: bool) -> None:
         if wanted and not self._writing:
-            self._loop.add_writer(self._fd, self._flush)
+            self._loop.add_writer(self._fd, self._write_on)
         elif self._writing and not wanted:
             self._loop.remove_writer(self._fd)
         self._writing = wanted

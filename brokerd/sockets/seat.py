@@ -50,6 +50,7 @@ class Seat(ABC):
             sock,
             on_readable=self._on_readable,
             on_writable=self._on_writable,
+            on_behind=self._on_behind,
             on_lost=self._on_lost,
         )
         self._postponed = self._ending = self._is_read = False
@@ -86,6 +87,10 @@ class Seat(ABC):
     @abstractmethod
     def _on_writable(self) -> None:
         """Go on: some of what waited was written."""
+
+    @abstractmethod
+    def _on_behind(self) -> None:
+        """Note that the socket takes no more for now; it may be closed already."""
 
     @abstractmethod
     def _on_lost(self) -> None:

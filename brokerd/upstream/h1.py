@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
+from brokerd.sockets.rounds import rounds_of
 from brokerd.upstream import network_errors
 from brokerd.upstream.heads import BadHeadError, read_head
 from brokerd.upstream.reply import upstream_failure
@@ -72,9 +73,31 @@ class Connection(asyncio.Protocol):
     """Made by `dial`; `send` begins an exchange, its `H1Reply` hears the rest."""
 
     __slots__ = (
-        "_complete", "_has_head", "_head_size", "_heard", "_keeper", "_loop", "_may_keep",
-        "_parse", "_parser", "_paused", "_pieces", "_poll", "_raw_head", "_reply", "_timeouts",
-        "_timer", "_transport", "_until_eof", "_whole", "new_waiter", "on_body", "origin",
+        "_complete",
+        "_has_head",
+        "_head_size",
+        "_heard",
+        "_is_tls",
+        "_keeper",
+        "_loop",
+        "_may_keep",
+        "_parse",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_poll",
+        "_raw_head",
+        "_reply",
+        "_request",
+        "_rounds",
+        "_timeouts",
+        "_timer",
+        "_transport",
+        "_until_eof",
+        "_whole",
+        "new_waiter",
+        "on_body",
+        "origin",
     )  # fmt: skip
 
     def __init__(self, origin: str, timeouts: StreamTimeouts, keeper: Keeper) -> None:
@@ -84,6 +107,9 @@ class Connection(asyncio.Protocol):
         self._loop = loop = asyncio.get_running_loop()
         self.new_waiter: Callable[[], asyncio.Future[None]] = loop.create_future
         """A future of the connection's loop; to ask for that loop is a system call each time."""
+        self._rounds = rounds_of(loop)
+        self._request = b""
+        """What is sent at the end of this round."""
         self._reply: H1Reply | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = 0.0
@@ -126,7 +152,8 @@ class Connection(asyncio.Protocol):
             first = min(self._timeouts.head, self._timeouts.idle)
             self._timer = self._loop.call_later(first, self._look_at_the_clock)
         if len(body) <= JOINED:
-            self._transport.write(head + body)
+            self._request = head + body
+            self._rounds.then(self._send_request)
         else:
             self._transport.write(head)
             self._transport.write(body)
@@ -148,6 +175,7 @@ class Connection(asyncio.Protocol):
     def cut(self) -> None:
         """Close at once; who waits for an answer hears nothing."""
         self._reply = None
+        self._request = b""
         self._transport.abort()
 
     def abandon(self) -> None:
@@ -160,6 +188,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Get ready for the first request."""
         self._transport = cast("asyncio.Transport", transport)
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
         poll = select.poll()
         poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._poll = poll.poll
@@ -247,6 +276,13 @@ class Connection(asyncio.Protocol):
 
     # The rest.
 
+    def _send_request(self) -> bool:
+        data, self._request = self._request, b""
+        if data:
+            self._transport.write(data)
+        # What asyncio and its TLS call into the loop is theirs; a refused write is told that way.
+        return self._is_tls or self._transport.is_closing()
+
     def _first_or_last(self, reply: H1Reply, *, broken: bool, is_first: bool) -> None:
         if not self._has_head:
             if broken:
@@ -317,7 +353,7 @@ class Connection(asyncio.Protocol):
         asyncio gives a connection up at the first refused write, with what has arrived unread.
         """
         transport = self._transport
-        if transport.get_extra_info("ssl_object") is not None:
+        if self._is_tls:
             return
         try:
             fd = transport.get_extra_info("socket").fileno()

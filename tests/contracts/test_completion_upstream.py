@@ -986,22 +986,34 @@ async def test_begun_and_no_answer_is_told_once(how):
 
 
 async def test_begun_and_closed_is_cut_at_once_and_told_of_nothing():
-    left = asyncio.Event()
+    came, left = asyncio.Event(), asyncio.Event()
 
     async def answer(exchange):
         if exchange.body == b"first":
             await exchange.answer()
         else:
+            came.set()
             await exchange.wait_until_client_leaves()
             left.set()
 
     async with talking(answer) as (it, copilot):
         told = Told()
         exchange = await begin(copilot, it.url, told)
-        exchange.close()
-        exchange.close()
         async with asyncio.timeout(PATIENCE):
+            await came.wait()
+            exchange.close()
+            exchange.close()
             await left.wait()
+        assert told.outcomes == []
+
+
+async def test_begun_and_closed_in_one_round_is_not_sent():
+    async with talking(Exchange.answer) as (it, copilot):
+        told = Told()
+        exchange = await begin(copilot, it.url, told, b"second")
+        exchange.close()
+        await fetch(copilot, it.url, b"third")
+        assert [exchange.body for exchange in it.exchanges] == [b"first", b"third"]
         assert told.outcomes == []
 
 

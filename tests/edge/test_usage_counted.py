@@ -17,6 +17,7 @@ from brokerd.core.usage_tail import Usage
 from brokerd.errors import BrokerError
 from brokerd.gate import Gate
 from brokerd.proxy.outcome import Outcome
+from brokerd.sockets.rounds import rounds_of
 from copilot_broker.wire.connection import Connection
 from fakes.copilot import FakeReply as UpstreamReply
 from fakes.http_service import JSON, Outlet, Stand, streamed
@@ -205,7 +206,10 @@ class Side:
         self.config = Config(usage=UsageSettings(keep=keep))
         self.models = MODELS
         self.side = UsageSide(
-            tmp_path / "state", config=lambda: self.config, models=lambda _account: self.models
+            tmp_path / "state",
+            config=lambda: self.config,
+            models=lambda _account: self.models,
+            put_off=lambda late: rounds_of(asyncio.get_running_loop()).first(late),
         )
         gate = Gate([Rule(where="r", budget=100)], own_uid=1000)
         self.caller = gate.admit(Peer(1, 1000, 1000, unit="editor.service"), "rpc")
@@ -295,6 +299,7 @@ async def test_doctor_and_status_say_what_is_in_the_way(side, tmp_path):
     assert side.side.status() == {"keep": 30, "error": None}
     (tmp_path / "state").write_text("in the way")
     side.side.over(side.outcome())
+    await asyncio.sleep(0)  # it is written when the round is over
     check, shown = side.side.check(), side.side.status()["error"]
     assert not check.holds
     assert check.mend == shown["hint"]

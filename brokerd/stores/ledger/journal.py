@@ -1,4 +1,4 @@
-"""The journal of the ledger: a file that only grows, by one write(2) for each request.
+"""The journal of the ledger: a file that only grows, by one write(2) for what is told at once.
 
 What the kernel has taken outlives a killed process. It is not fsynced: a machine that loses its
 power may forget the last seconds.
@@ -91,17 +91,17 @@ class Journal:
         """All that was written so far."""
         return Part(self._generation, self.size, self._fd)
 
-    def append(self, record: bytes) -> None:
-        """Write it, whole or not at all. Raises OSError."""
-        written = os.write(self._fd, record)
-        if written != len(record):
+    def append(self, records: bytes) -> None:
+        """Write them, all or none. Raises OSError."""
+        written = os.write(self._fd, records)
+        if written != len(records):
             try:
-                _write(self._fd, record[written:])
+                _write(self._fd, records[written:])
             except OSError:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, self.size)
                 raise
-        self.size += len(record)
+        self.size += len(records)
 
     def forget(self, until: int, instead: bytes = b"") -> None:
         """Begin a new generation with `instead`, and what is there from `until` on.

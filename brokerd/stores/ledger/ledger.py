@@ -1,6 +1,7 @@
 """The ledger of one broker: counts on the loop, folds and reads in a thread.
 
-A count is one write(2) before the answer's end is passed on. Some time later, when there is much
+What a round of the loop has counted is one write(2), before the ends of its answers are passed on.
+Some time later, when there is much
 of it, when somebody wants to see it, at a stop and at a start, a thread takes the journal into the
 database. Where the database cannot be had the journal waits for it, and is added up when it grows
 too long; where not even the journal can be written, sums are kept in memory. Requests go on in
@@ -58,12 +59,20 @@ class Ledger:
         *,
         keep: Callable[[], int],
         wall: Callable[[], float] = time.time,
+        put_off: Callable[[Callable[[], bool]], None] | None = None,
     ) -> None:
-        """`keep` says for how many days, 0: nothing is counted; `wall` gives Unix seconds."""
+        """`keep` says for how many days, 0: nothing is counted; `wall` gives Unix seconds.
+
+        `put_off` has what it is given called before an answer's end is passed on
+        (`sockets.rounds`); without it each count is written at once.
+        """
         self._path = folder / "usage.db"
         self._journal_path = folder / "usage.journal"
         self._keep = keep
         self._wall = wall
+        self._put_off = put_off
+        self._counted: list[tuple[int, Line, Heading, tuple[int, ...]]] = []
+        """What is put off."""
         self._journal: Journal | None = None
         self._owed = Totals()
         """What the journal could not be told."""
@@ -94,29 +103,20 @@ class Ledger:
     def count(self, line: Line, heading: Heading, *counts: int) -> None:
         """Count a completion, given in the order of `Counts`; never raises.
 
-        `heading` is that of `line`, which whoever calls may keep. When this returns the kernel has
-        it, or else, as `failure` says then, we do.
+        `heading` is that of `line`, which whoever calls may keep. Before an answer's end is passed
+        on the kernel has it, or else, as `failure` says then, we do.
         """
-        day = day_of(self._wall())
-        journal = self._journal
-        if journal is None or self._owed:
-            self._count_slowly(day, line, counts)
-            return
-        try:
-            journal.append(record_of(day, heading, *counts))
-        except OSError as error:
-            self._fell(self._unwritten(error))
-            self._count_slowly(day, line, counts)
-            return
-        if self._timer is None:
-            self._arm(FOLD_EVERY)
-        if journal.size > self._fold_size:
-            self._fold_soon()
+        self._counted.append((day_of(self._wall()), line, heading, counts))
+        if self._put_off is None:
+            self._write()
+        elif len(self._counted) == 1:
+            self._put_off(self._write)
 
     async def report(self, asked: Asked) -> Report:
         """Answer a question about all that was counted until now. Raises BrokerError."""
         from brokerd.stores.ledger import database  # noqa: PLC0415 - with SQLite, when wanted
 
+        self._write()
         if self._task is not None:  # it may have begun before the last count
             await asyncio.shield(self._task)
         await asyncio.shield(self._fold_soon())
@@ -126,6 +126,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Take in what is in the journal, and let go of it; nothing is counted after that."""
+        self._write()
         while self._task is not None:
             await asyncio.shield(self._task)
         if self._owed or not (self._journal is None or self._journal.is_empty):
@@ -139,6 +140,33 @@ class Ledger:
             self._journal = None
 
     # -- the journal --------------------------------------------------------------------------
+
+    def _write(self) -> bool:
+        """Write what was counted; return whether a clock was set."""
+        counted, self._counted = self._counted, []
+        if not counted:
+            return False
+        journal, has_clock = self._journal, self._timer is not None
+        if journal is None or self._owed:
+            self._owe(counted)
+            return True
+        records = [record_of(day, heading, *counts) for day, _, heading, counts in counted]
+        try:
+            journal.append(records[0] if len(records) == 1 else b"".join(records))
+        except OSError as error:
+            self._fell(self._unwritten(error))
+            self._owe(counted)
+            return True
+        if not has_clock:
+            self._arm(FOLD_EVERY)
+        if journal.size > self._fold_size:
+            self._fold_soon()
+            return True
+        return not has_clock
+
+    def _owe(self, counted: list[tuple[int, Line, Heading, tuple[int, ...]]]) -> None:
+        for day, line, _, counts in counted:
+            self._count_slowly(day, line, counts)
 
     def _count_slowly(self, day: int, line: Line, counts: tuple[int, ...]) -> None:
         if len(self._owed) < OWED_MAX:
