@@ -152,6 +152,13 @@ class Reply(Protocol):
         """Return the whole body; TransientError when it is cut or longer than `limit` bytes."""
         ...
 
+    def take_whole(self) -> bytes | None:
+        """Return the body if all of it came with the head, else None: then it is still to be had.
+
+        That is one read's worth at most.
+        """
+        ...
+
     def stream_to(self, receiver: Receiver) -> None:
         """Push what has arrived and then what arrives, until the end or `close`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from time import monotonic
@@ -32,7 +33,7 @@ from brokerd.proxy.outcome import Outcome
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from brokerd.core.usage_tail import Usage
@@ -68,10 +69,13 @@ would take its prompt, and its key to us, to wherever that leads."""
 
 _LENGTH: Final = "content-length"
 
-PASSING_MAX: Final = 256
+NAMES_MAX: Final = 256
 """Names of headers that are remembered; Copilot uses some thirty."""
 
-_passing: set[str] = set()
+_seen: set[str] = set()
+_kept_back: set[str] = {_LENGTH}
+"""Those of them that are not passed on."""
+
 JSON: Final = "application/json"
 
 
@@ -222,9 +226,14 @@ class Completing:
         if answer.headers.get("content-encoding", "identity") != "identity":
             is_stream = False  # packed, though we asked for it plain: no event could be put in
         if not is_stream or self._wanted.wants_whole:
-            whole = Collected(answer, self._shop.held, self._collected(answer))
-            self._under_way = whole
-            whole.start()
+            body = answer.take_whole()
+            if body is None:
+                whole = Collected(answer, self._shop.held, partial(self._collected, answer))
+                self._under_way = whole
+                whole.start()
+            else:
+                answer.close()
+                self._collected(answer, body, None)
             return
         self._tail = UsageTail()
         relay = self._under_way = Relay(
@@ -257,18 +266,15 @@ class Completing:
             self._code = failure.code
         self._over()
 
-    def _collected(self, answer: Answer) -> Callable[[bytes, Failure | None], None]:
-        def ended(body: bytes, failure: Failure | None) -> None:
-            self._under_way = None
-            try:
-                self._reply(self._whole(answer, body, failure))
-            except BrokerError as error:
-                self._refuse(error.failure)
-            except Exception:
-                log.exception("answer not passed on")
-                self._reply(defect(self._plan.dialect))
-
-        return ended
+    def _collected(self, answer: Answer, body: bytes, failure: Failure | None) -> None:
+        self._under_way = None
+        try:
+            self._reply(self._whole(answer, body, failure))
+        except BrokerError as error:
+            self._refuse(error.failure)
+        except Exception:
+            log.exception("answer not passed on")
+            self._reply(defect(self._plan.dialect))
 
     def _whole(self, answer: Answer, body: bytes, failure: Failure | None) -> Reply:
         assert self._wanted is not None
@@ -356,12 +362,15 @@ class Completing:
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what of upstream's headers is for the caller; which are, is found out once."""
     passed = dict(headers)
-    passed.pop(_LENGTH, None)
-    if not passed.keys() <= _passing:
+    if not passed.keys() <= _seen:
         for name in headers:
             if name.startswith(_NOT_OURS_TO_PASS):
                 del passed[name]
-        _passing.update(islice(passed, PASSING_MAX - len(_passing)))
+                if len(_seen) < NAMES_MAX:
+                    _kept_back.add(name)
+        _seen.update(islice(headers, NAMES_MAX - len(_seen)))
+    for name in _kept_back & passed.keys():
+        del passed[name]
     return passed
 
 

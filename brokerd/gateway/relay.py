@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.refusals import explain_event
+from brokerd.core.scanning import has
 from brokerd.gateway.keepalive import COMMENT
 
 
@@ -94,7 +95,7 @@ class Relay:
                     return
         else:
             self._is_cut = False
-        if _ERROR in chunk and not self._has_told:
+        if has(chunk, _ERROR) and not self._has_told:
             self._look_at(chunk)
         self._pass(self._changed.feed(chunk))
 

@@ -51,6 +51,9 @@ WAITING_MAX: Final = 64 * 1024
 OUT_LOW: Final = OUT_HIGH // 4
 """Unwritten bytes below which an answer that had to wait goes on."""
 
+UNTOLD_MAX: Final = 4 * 1024
+"""Bytes of a request under way that are too few to be added up with those of all others."""
+
 LATE: Final = 1.0
 """Seconds more for a client whose bytes we have not got round to read."""
 
@@ -212,7 +215,8 @@ class Session(Seat):
     def begins(self) -> bool:
         """Let go of the request; return whether the connection ends with the answer to it."""
         self._kept = 0
-        self.tell_held()
+        if self._held_before:
+            self.tell_held()
         return self._draining and not self._parser.has_begun
 
     def behind(self) -> None:
@@ -326,7 +330,8 @@ class Session(Seat):
                 answer.reply(Reply(500, {"connection": "close"}))
         if self._answer is answer:
             answer.work = work
-            self.tell_held()
+            if self._kept > UNTOLD_MAX or self._held_before:
+                self.tell_held()
 
     def _refuse(self, refused: RefusedError) -> None:
         """Answer what cannot be read, and close: what follows cannot be understood."""

@@ -63,6 +63,10 @@ class Answer:
         """See `Reply.read`."""
         return await self.reply.read(limit)
 
+    def take_whole(self) -> bytes | None:
+        """See `Reply.take_whole`."""
+        return self.reply.take_whole()
+
     def stream_to(self, receiver: Receiver) -> None:
         """See `Reply.stream_to`; upstream then calls the receiver itself."""
         self.reply.stream_to(receiver)
@@ -118,6 +122,10 @@ class WatchedAnswer(Answer):
         self._tail.feed(body)
         self._tell("whole")
         return body
+
+    def take_whole(self) -> bytes | None:
+        """Have it streamed: what passes is looked at on its way."""
+        return None
 
     def stream_to(self, receiver: Receiver) -> None:
         """See `Reply.stream_to`; what passes is looked at on its way."""

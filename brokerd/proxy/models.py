@@ -16,7 +16,7 @@ from brokerd.proxy.lender import MIN_VALID
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from brokerd.errors import Failure
     from brokerd.pacer import Pacer, Ticket
@@ -67,6 +67,8 @@ class Models:
         self._tokens = tokens
         self._whose = whose
         self._lists = ModelLists(seconds)
+        self.peek = self._lists.peek
+        """Return the list that is kept, however old; nothing is asked."""
 
     async def listed(self, account: str | None, *, fresh: bool) -> ModelList:
         """See `Proxy.models`."""
@@ -101,10 +103,6 @@ class Models:
         self._lists.drop(used.account)
         log.info("model enabled", extra={"ACCOUNT": used.account, "STATE": state})
         return used.account, state
-
-    def peek(self, account: str) -> Sequence[dict[str, Any]]:
-        """Return the list that is kept, however old; nothing is asked."""
-        return self._lists.peek(account)
 
     def forget(self, account: str) -> None:
         """Start anew with it."""

@@ -91,6 +91,10 @@ class PeekedReply:
             raise TransientError(self._failure)
         return self.body
 
+    def take_whole(self) -> bytes | None:
+        """See `brokerd.ports.Reply.take_whole`: its beginning was read already."""
+        return None
+
     def stream_to(self, receiver: Receiver) -> None:
         """See `Reply.stream_to`."""
         self._receiver = receiver

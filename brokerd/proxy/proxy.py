@@ -96,6 +96,8 @@ class Proxy:
         self._seen = Seen(monotonic)
         whose = Whose(broker, self.forget)
         self._models = Models(broker, copilot, pacer, self._tokens, whose, seconds=monotonic)
+        self.peek_models: Callable[[str], Sequence[Mapping[str, Any]]] = self._models.peek
+        """Return the list that is kept, however old; nothing is asked. Empty: there is none."""
 
     # -- completions --------------------------------------------------------------------------
 
@@ -296,10 +298,6 @@ class Proxy:
         """
         with _about(account):
             return await self._models.listed(account, fresh=fresh)
-
-    def peek_models(self, account: str) -> Sequence[Mapping[str, Any]]:
-        """Return the list that is kept, however old; nothing is asked. Empty: there is none."""
-        return self._models.peek(account)
 
     async def enable_model(self, account: str | None, model: str) -> tuple[str, str]:
         """Accept a model's terms for the person; return the account's name and the policy's state.

@@ -296,9 +296,12 @@ class Connection(asyncio.Protocol):
             del pieces[self._whole :]
             reply.detach()  # before anybody hears of the last piece: they may pause or close it
             self._release(may_keep=self._may_keep and not broken)
-        chunk = b"".join(pieces)
+        chunk = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if is_first:
+            if is_complete:
+                reply.arrived_whole(chunk)
+                return
             reply.arrived()
         if chunk:
             push = reply.push

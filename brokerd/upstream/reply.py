@@ -108,6 +108,15 @@ class H1Reply:
         """Know that all has arrived: the connection is somebody else's now."""
         self._connection = None
 
+    def arrived_whole(self, body: bytes) -> None:
+        """Know that head and body are there; nothing follows."""
+        self._connection = None
+        if body:
+            self._held.append(body)
+            self._size = len(body)
+        self._over = True
+        self.arrived()
+
     def store(self, chunk: bytes) -> None:
         """Keep what nobody takes now."""
         self._held.append(chunk)
@@ -160,6 +169,14 @@ class H1Reply:
         if self._must_be_done and not is_done(body):
             raise TransientError(self._broken_off())
         return body
+
+    def take_whole(self) -> bytes | None:
+        """See `brokerd.ports.Reply.take_whole`."""
+        if not self._over or self.failure is not None or self.has_no_end or len(self._held) > 1:
+            return None
+        self._take()
+        held, self._held = self._held, []
+        return held[0] if held else b""
 
     def stream_to(self, receiver: Receiver) -> None:
         """Push what has arrived and then what arrives, until the end or `close`."""

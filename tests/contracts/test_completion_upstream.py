@@ -954,6 +954,41 @@ async def test_the_whole_answer_in_one_read_reaches_a_receiver_that_begins_in_it
         assert await collector.whole() == (b"{}", None)
 
 
+async def test_the_whole_answer_in_one_read_can_be_taken_at_once():
+    taken = []
+    async with talking(Exchange.answer) as (it, copilot):
+        told = Told(on_reply=lambda reply: taken.append(reply.take_whole()))
+        await begin(copilot, it.url, told)
+        reply = await told.outcome()
+        assert taken == [b"{}"]
+        with pytest.raises(RuntimeError):
+            reply.stream_to(Collector())
+
+
+@pytest.mark.parametrize("length", [True, False])
+async def test_of_an_answer_that_is_not_all_there_nothing_is_taken(length):
+    async def answer(exchange):
+        if exchange.body == b"first":
+            await exchange.answer()
+            return
+        framing = b"content-length: 4" if length else b"connection: close"
+        exchange.writer.write(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\nwho")
+        await exchange.writer.drain()
+        await asked.wait()
+        exchange.writer.write(b"l")
+        exchange.writer.close()
+
+    asked, collector = asyncio.Event(), Collector()
+    async with talking(answer) as (it, copilot):
+        told = Told()
+        await begin(copilot, it.url, told)
+        reply = await told.outcome()
+        assert reply.take_whole() is None
+        asked.set()
+        reply.stream_to(collector)
+        assert await collector.whole() == (b"whol", None)
+
+
 async def test_another_exchange_may_begin_on_the_connection_while_the_first_one_is_told():
     async with talking(Exchange.answer) as (it, copilot):
         second = Told()

@@ -61,6 +61,12 @@ class FakeReply:
             raise TransientError(cut("upstream_too_long"))
         return body
 
+    def take_whole(self):
+        if not self._is_over or self._failure is not None or len(self._arrived) > 1:
+            return None
+        self._take()
+        return b"".join(self._arrived)
+
     def stream_to(self, receiver):
         self._take()
         self._receiver = receiver

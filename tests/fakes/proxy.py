@@ -67,6 +67,9 @@ class FakeReply:
         self._over: list[Failure | None] = []
         self._done = asyncio.Event()
 
+    def take_whole(self):
+        return None  # it comes in reads of its own
+
     def stream_to(self, receiver):
         assert self.receiver is None, "a body is streamed once"
         self.receiver = receiver

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 
+from brokerd.core.scanning import count
 from brokerd.core.turns import MAX_ITEMS
 
 
@@ -46,7 +47,7 @@ def model_of(body: bytes) -> str:
 
 def place_of(body: bytes) -> re.Match[bytes] | None:
     """Return where the name stands (group 1), where that is sure without reading all of it."""
-    if body.count(_KEY) != 1 or _ESCAPED_LETTER in body:
+    if count(body, _KEY) != 1 or _ESCAPED_LETTER in body:
         return None
     return _FIRST.match(body) or _last(body)
 

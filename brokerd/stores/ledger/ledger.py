@@ -71,7 +71,7 @@ class Ledger:
         self._keep = keep
         self._wall = wall
         self._put_off = put_off
-        self._counted: list[tuple[int, Line, Heading, tuple[int, ...]]] = []
+        self._counted: list[tuple[Line, Heading, tuple[int, ...]]] = []
         """What is put off."""
         self._journal: Journal | None = None
         self._owed = Totals()
@@ -106,7 +106,7 @@ class Ledger:
         `heading` is that of `line`, which whoever calls may keep. Before an answer's end is passed
         on the kernel has it, or else, as `failure` says then, we do.
         """
-        self._counted.append((day_of(self._wall()), line, heading, counts))
+        self._counted.append((line, heading, counts))
         if self._put_off is None:
             self._write()
         elif len(self._counted) == 1:
@@ -146,16 +146,16 @@ class Ledger:
         counted, self._counted = self._counted, []
         if not counted:
             return False
-        journal, has_clock = self._journal, self._timer is not None
+        journal, has_clock, day = self._journal, self._timer is not None, day_of(self._wall())
         if journal is None or self._owed:
-            self._owe(counted)
+            self._owe(day, counted)
             return True
-        records = [record_of(day, heading, *counts) for day, _, heading, counts in counted]
+        records = [record_of(day, heading, *counts) for _, heading, counts in counted]
         try:
             journal.append(records[0] if len(records) == 1 else b"".join(records))
         except OSError as error:
             self._fell(self._unwritten(error))
-            self._owe(counted)
+            self._owe(day, counted)
             return True
         if not has_clock:
             self._arm(FOLD_EVERY)
@@ -164,8 +164,8 @@ class Ledger:
             return True
         return not has_clock
 
-    def _owe(self, counted: list[tuple[int, Line, Heading, tuple[int, ...]]]) -> None:
-        for day, line, _, counts in counted:
+    def _owe(self, day: int, counted: list[tuple[Line, Heading, tuple[int, ...]]]) -> None:
+        for line, _, counts in counted:
             self._count_slowly(day, line, counts)
 
     def _count_slowly(self, day: int, line: Line, counts: tuple[int, ...]) -> None:
