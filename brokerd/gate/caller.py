@@ -181,8 +181,9 @@ class Caller:
 
     def spend(self, tokens: int) -> None:
         """Account for prompt and completion tokens of an answer."""
-        for name in {rule.purse for rule in self.rights.budgets}:
-            self._ground.purse.add(name, tokens)
+        if self.rights.budgets:
+            for name in {rule.purse for rule in self.rights.budgets}:
+                self._ground.purse.add(name, tokens)
 
     @property
     def has_budget(self) -> bool:

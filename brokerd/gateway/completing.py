@@ -365,12 +365,12 @@ def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     if not passed.keys() <= _seen:
         for name in headers:
             if name.startswith(_NOT_OURS_TO_PASS):
-                del passed[name]
+                del passed[name]  # each time where there is no room to remember it
                 if len(_seen) < NAMES_MAX:
                     _kept_back.add(name)
         _seen.update(islice(headers, NAMES_MAX - len(_seen)))
-    for name in _kept_back & passed.keys():
-        del passed[name]
+    for name in _kept_back:
+        passed.pop(name, None)
     return passed
 
 

@@ -10,7 +10,7 @@ import pytest
 from brokerd.core.keys import Key
 from brokerd.core.unseen_usage import unseen_usage
 from brokerd.gate import Gate
-from brokerd.gateway import catalogue
+from brokerd.gateway import catalogue, completing
 from brokerd.gateway.parser import RefusedError
 from brokerd.gateway.unreadable import reply_to
 from fakes.copilot import FakeReply, cut
@@ -33,6 +33,24 @@ async def test_where_upstream_redirects_to_is_not_passed_on(status):
     answer = await stand.ask("/chat/completions", CHAT)
     assert answer.status == status
     assert "evil" not in str(answer.headers) + answer.body.decode()
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 256])
+async def test_what_is_kept_back_is_so_every_time(monkeypatch, room):
+    """However many names are remembered, and however often they come."""
+    monkeypatch.setattr(completing, "NAMES_MAX", room)
+    monkeypatch.setattr(completing, "_seen", set())
+    monkeypatch.setattr(completing, "_kept_back", {"content-length"})
+    odd = {f"x-{number}": "kept" for number in range(5)}
+    bad = {"location": "/evil", "alt-svc": "evil", "access-control-allow-origin": "evil"}
+    for headers in (odd, {**odd, **bad}, bad, {**bad, **odd}, odd, bad):
+        stand = Stand(FakeReply(headers={**JSON, **headers}, chunks=[WHOLE]), models=MODELS)
+        answer = await stand.ask("/chat/completions", CHAT)
+        assert "evil" not in str(answer.headers)
+        assert [name for name in answer.headers if name.startswith("x-") and name in odd] == [
+            name for name in headers if name in odd
+        ]
+    assert len(completing._seen) <= room
 
 
 async def test_packed_stream_is_passed_whole():
