@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from brokerd.gateway.rendering import has_body, head_of
+from brokerd.sockets.channel import JOINED_MAX
 
 
 if TYPE_CHECKING:
@@ -106,17 +107,22 @@ class Answering:
         """See `Outlet.send`."""
         if self.is_over or self._is_bare or not chunk:
             return True
+        channel = self._channel
         if self._is_chunked:
-            data = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+            size = len(chunk)
+            if size > JOINED_MAX:  # it is not copied
+                channel.write(b"%x\r\n" % size)
+                channel.write(chunk)
+                channel.write(b"\r\n")
+            else:
+                channel.write(b"%x\r\n%b\r\n" % (size, chunk))
         else:
-            data = chunk
             if self._left is not None:
                 self._left -= len(chunk)
                 if self._left < 0:  # a defect: the client would take it for another answer
                     self.cut()
                     return True
-        channel = self._channel
-        channel.write(data)
+            channel.write(chunk)
         if not channel.out:
             return True
         self._line.behind()

@@ -1,6 +1,7 @@
 """A word now and then on streams that are silent, so that nobody on the way takes them for dead.
 
-One timer for all streams, and none while there is no stream: an idle broker does not wake up.
+One timer for all streams, which runs out once there is no stream: an idle broker does not wake up.
+To cancel it with the last stream, and set it with the next, would cost more than all else here.
 """
 
 from __future__ import annotations
@@ -52,9 +53,6 @@ class Keepalive:
     def forget(self, stream: Quiet) -> None:
         """Look after it no more; twice is no error."""
         self._streams.discard(stream)
-        if not self._streams and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _set_timer(self) -> None:
         seconds = self._seconds()

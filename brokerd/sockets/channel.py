@@ -28,6 +28,12 @@ _CUT = int(socket.MSG_CTRUNC)
 """As a plain number: `enum` takes longer for one `&` than the kernel for all it does here."""
 
 
+JOINED_MAX: Final = 4 * 1024
+"""Up to so many bytes are copied into one piece; more are given to the kernel as they are."""
+
+PIECES_MAX: Final = 64
+"""So many at once; the kernel takes 1,024 (IOV_MAX)."""
+
 PUT_OFF_MAX: Final = 64 * 1024
 """Bytes that are put off before more of them go out at once: who does not read is found out."""
 
@@ -173,15 +179,18 @@ class Channel:
         return False
 
     def _send_put_off(self) -> None:
-        put_off = self._put_off
-        data = put_off[0] if len(put_off) == 1 else b"".join(put_off)
-        put_off.clear()
+        put_off, self._put_off = self._put_off, []
         try:
-            sent = self._sock.send(data)
+            if len(put_off) == 1:
+                sent = self._sock.send(put_off[0])
+            elif self._put_off_size <= JOINED_MAX:
+                sent = self._sock.send(b"".join(put_off))
+            else:
+                sent = self._sock.sendmsg(put_off[:PIECES_MAX])
         except (BlockingIOError, InterruptedError):
             sent = 0
-        if sent < len(data):
-            with memoryview(data) as whole:
+        if sent < self._put_off_size:
+            with memoryview(b"".join(put_off)) as whole:
                 self.out += whole[sent:]
             self._watch_writing(True)
 

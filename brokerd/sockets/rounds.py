@@ -33,7 +33,7 @@ ROOM: Final = 1024 * 1024
 
 
 class Rounds:
-    """What is put off in this round. Nothing that it calls may put off more."""
+    """What is put off in this round."""
 
     __slots__ = ("_first", "_then", "room")
 
@@ -61,12 +61,15 @@ class Rounds:
         return _call(self._first) if self._first else False
 
     def run(self) -> bool:
-        """Do all of it; return whether anything was called into the loop."""
+        """Do all of it; return whether the loop has something to do at once.
+
+        That is what was called into it, and what was put off by what was put off.
+        """
         self.room = ROOM
-        if not self._then:
-            return self.run_first()
         called = self.run_first()
-        return _call(self._then) or called
+        if self._then:
+            called = _call(self._then) or called
+        return called or bool(self._then or self._first)
 
     def _wake(self) -> None:
         """See to it that `run` is called: our own loop does so by itself."""

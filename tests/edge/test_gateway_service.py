@@ -314,7 +314,9 @@ async def test_silence_is_broken_between_events_only():
     reply.push(b"}\n\n")
     reply.end()
     assert b"data: {}\n\n" in outlet.body
-    assert stand.keepalive._timer is None  # nobody is left to look after
+    async with asyncio.timeout(10):
+        while stand.keepalive._timer is not None:  # it runs out: nobody is left to look after
+            await asyncio.sleep(0)
 
 
 # -- translation ---------------------------------------------------------------------------------

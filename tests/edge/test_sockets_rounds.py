@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from brokerd.sockets.channel import PUT_OFF_MAX, Channel
+from brokerd.sockets.channel import PIECES_MAX, PUT_OFF_MAX, Channel
 from brokerd.sockets.rounds import AT_ONCE, ROOM, RoundLoop, Rounds, rounds_of
 
 
@@ -107,6 +107,20 @@ def test_the_loop_does_not_sleep_over_what_was_called_into_it(run):
     run(main)
 
 
+def test_what_is_put_off_by_what_was_put_off_is_done_in_the_next_round(run):
+    async def main():
+        rounds, done = rounds_of(asyncio.get_running_loop()), asyncio.Event()
+
+        def last():
+            asyncio.get_running_loop().call_soon(done.set)
+            return True
+
+        rounds.then(lambda: bool(rounds.first(lambda: bool(rounds.then(last)))))
+        await done.wait()
+
+    run(main)
+
+
 def test_nothing_called_is_told_as_such():
     rounds, log = Rounds(), Log()
     assert rounds.run() is False
@@ -131,6 +145,11 @@ class Sending(socket.socket):
 
     def send(self, data):
         sent = super().send(data)
+        self.sends.append(sent)
+        return sent
+
+    def sendmsg(self, pieces):
+        sent = super().sendmsg(pieces)
         self.sends.append(sent)
         return sent
 
@@ -184,6 +203,19 @@ def test_what_a_round_writes_is_one_send(paired):
         assert pair.near.sends == []
         assert await pair.received(24) == b"a head, an event, an end"
         assert pair.near.sends == [24]
+
+    paired(body)
+
+
+@pytest.mark.parametrize("size", [1, 100, 5000])
+@pytest.mark.parametrize("count", [2, PIECES_MAX, PIECES_MAX + 1, 1500])
+def test_pieces_of_any_size_and_number_arrive_in_order(paired, size, count):
+    async def body(pair):
+        pieces = [b"%04d" % number * size for number in range(count)]
+        for piece in pieces:
+            pair.channel.write(piece)
+        whole = b"".join(pieces)
+        assert await pair.received(len(whole)) == whole
 
     paired(body)
 
