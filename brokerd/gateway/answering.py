@@ -101,7 +101,9 @@ class Answering:
             return
         head = self._begin(status, headers, length)
         self._left = None if self._is_bare else length
-        self._write(head)
+        self._channel.hold(head)
+        if self._channel.out:
+            self._line.behind()
 
     def send(self, chunk: bytes) -> bool:
         """See `Outlet.send`."""
@@ -111,8 +113,8 @@ class Answering:
         if self._is_chunked:
             size = len(chunk)
             if size > JOINED_MAX:  # it is not copied
-                channel.write(b"%x\r\n" % size)
-                channel.write(chunk)
+                channel.hold(b"%x\r\n" % size)
+                channel.hold(chunk)
                 channel.write(b"\r\n")
             else:
                 channel.write(b"%x\r\n%b\r\n" % (size, chunk))

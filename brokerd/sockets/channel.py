@@ -1,7 +1,7 @@
 """One non-blocking socket in the event loop, and the bytes that it has not taken yet.
 
-What is written in a round of the loop goes out at its end (`rounds`): in one piece, and together
-with what others were told in it.
+What is written in a busy round of the loop goes out at its end (`rounds`): in one piece, and
+together with what others were told in it.
 
 No file descriptor comes in with them (unix(7), SCM_RIGHTS). Reading leaves no room for ancillary
 data, so that the kernel itself drops what was sent along and says MSG_CTRUNC (recvmsg(2)); who
@@ -109,6 +109,16 @@ class Channel:
 
     def write(self, data: bytes) -> None:
         """Write it after what waits already."""
+        if self.out or not self._rounds.is_alone:
+            self.hold(data)
+            return
+        put_off = self._put_off
+        self._put_off_size = len(data) + (self._put_off_size if put_off else 0)
+        put_off.append(data)
+        self.flush()
+
+    def hold(self, data: bytes) -> None:
+        """Write it with what is written next, or at the end of this round."""
         if self.out:
             self.out += data
             return

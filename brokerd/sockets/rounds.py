@@ -1,8 +1,9 @@
 """What is done at the end of a round of the event loop, before it waits for the next events.
 
-A round serves several callers. Who writes to each of them at once wakes the process at the other
-end each time, and that costs more than the write: so what a round has to say is said at its end,
-in one go. Nobody waits longer for that than for `AT_ONCE` others.
+A busy round serves several callers. Who writes to each of them at once wakes the process at the
+other end each time, and that costs more than the write: so what a round has to say is said at its
+end, in one go. Nobody waits longer for that than for `AT_ONCE` others, and nobody at all where a
+round has just one to serve.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ ROOM: Final = 1024 * 1024
 class Rounds:
     """What is put off in this round."""
 
-    __slots__ = ("_first", "_then", "room")
+    __slots__ = ("_first", "_then", "is_alone", "room")
 
     def __init__(self) -> None:
         self._first: list[Late] = []
         self._then: list[Late] = []
         self.room = ROOM
         """Bytes that may still be put off; who does takes them."""
+        self.is_alone = False
+        """Whether this round has one event and nothing else: then nothing need be put off."""
 
     def first(self, late: Late) -> None:
         """Have it called before all that is put off by `then`: what has to be known by then."""
@@ -102,7 +105,12 @@ class _RoundSelector(selectors.EpollSelector):
         self.rounds = Rounds()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        return super().select(0 if self.rounds.run() else timeout)
+        rounds = self.rounds
+        if rounds.run():
+            timeout = 0
+        events = super().select(timeout)
+        rounds.is_alone = timeout != 0 and len(events) == 1
+        return events
 
 
 class RoundLoop(asyncio.SelectorEventLoop):

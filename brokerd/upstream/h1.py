@@ -153,7 +153,10 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_later(first, self._look_at_the_clock)
         if len(body) <= JOINED:
             self._request = head + body
-            self._rounds.then(self._send_request)
+            if self._rounds.is_alone:
+                self._send_request()
+            else:
+                self._rounds.then(self._send_request)
         else:
             self._transport.write(head)
             self._transport.write(body)

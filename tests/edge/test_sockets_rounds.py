@@ -207,6 +207,43 @@ def test_what_a_round_writes_is_one_send(paired):
     paired(body)
 
 
+@pytest.mark.parametrize("company", [0, 1, 2])
+def test_in_a_round_of_one_event_nothing_is_put_off(company):
+    """But what is held goes with what is written next."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        pair, others = Pair(), [Pair() for _ in range(company)]
+        done = loop.create_future()
+        seen = []
+
+        def come():
+            pair.near.recv(10)
+            pair.channel.hold(b"head ")
+            seen.append(list(pair.near.sends))
+            pair.channel.write(b"first ")
+            seen.append(list(pair.near.sends))
+            pair.channel.write(b"second")
+            seen.append(list(pair.near.sends))
+            done.set_result(None)
+
+        loop.add_reader(pair.near, come)
+        for other in others:
+            loop.add_reader(other.near, lambda other=other: other.near.recv(10))
+        loop.call_soon(lambda: [each.far.send(b"go") for each in (pair, *others)])
+        await done
+        assert await pair.received(17) == b"head first second"
+        assert pair.near.sends == ([17] if company else [11, 6])
+        assert seen == ([[], [], []] if company else [[], [11], [11, 6]])
+        loop.remove_reader(pair.near)
+        for each in (pair, *others):
+            loop.remove_reader(each.near)
+            each.close()
+
+    with asyncio.Runner(loop_factory=RoundLoop) as runner:
+        runner.run(asyncio.wait_for(main(), PATIENCE))
+
+
 @pytest.mark.parametrize("size", [1, 100, 5000])
 @pytest.mark.parametrize("count", [2, PIECES_MAX, PIECES_MAX + 1, 1500])
 def test_pieces_of_any_size_and_number_arrive_in_order(paired, size, count):
