@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 RECV_CHUNK: Final = 16 * 1024
 """Bytes read at once: most requests."""
 
-RECV_LARGE: Final = 256 * 1024
-"""Bytes read at once of a body."""
+RECV_LARGE: Final = 112 * 1024
+"""Bytes read at once of a body. Of 128 KB and more malloc(3) makes a mapping for each read."""
 
 WAITING_MAX: Final = 64 * 1024
 """Bytes behind a request that is being answered; then nothing is read, its end neither."""

@@ -59,8 +59,9 @@ RECV_CHUNK = 16 * 1024
 """Bytes read at once: many requests, yet few enough that a flood of tiny ones takes one turn of
 the loop only some milliseconds."""
 
-RECV_LARGE = 256 * 1024
-"""Bytes read at once of a message that is known to be long: a prompt is no flood."""
+RECV_LARGE = 112 * 1024
+"""Bytes read at once of a message that is known to be long: a prompt is no flood. Of 128 KB and
+more malloc(3) makes a mapping for each read."""
 
 EVENTS_AT_ONCE = 2
 """Events handled as soon as they arrive: a hello and a request. For the rest it is `turns`."""

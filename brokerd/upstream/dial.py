@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectError", "ProxyError", "dial"]
 
-Speaker = TypeVar("Speaker", bound=asyncio.Protocol)
+Speaker = TypeVar("Speaker", bound=asyncio.BufferedProtocol)
 
 HAPPY_EYEBALLS_DELAY = 0.25
 """Seconds until the next address is tried beside a silent one (RFC 8305 §5)."""

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import select
 import ssl
@@ -41,9 +42,18 @@ MAX_HEAD = 64 * 1024
 JOINED = 64 * 1024
 """Up to this size a body is copied behind its head, to be one write; a copy is then cheaper."""
 
+READ = 256 * 1024
+"""Bytes of one read, for asyncio's own protocols as well."""
+
 LAST_READ = 256 * 1024
 MAX_LAST_READS = 4
 """What is fetched from a connection that refuses our writes: its answer, which says why."""
+
+
+_buffer = memoryview(mmap.mmap(-1, READ))
+"""What every connection reads into. For bytes of that size malloc(3) may make a mapping at each
+read (mallopt(3), M_MMAP_THRESHOLD: it depends on what was freed before), which takes several times
+as long as to read. Of this one only what was ever used is there."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Keeper(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Made by `dial`; `send` begins an exchange, its `H1Reply` hears the rest."""
 
     __slots__ = (
@@ -124,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # httptools calls it; a list's own method is cheapest
         self._parser = httptools.HttpResponseParser(self)
-        self._parse: Callable[[bytes], None] = self._parser.feed_data
+        self._parse: Callable[[bytes | memoryview], None] = self._parser.feed_data
 
     # What the pool and the reply ask for.
 
@@ -186,7 +196,7 @@ class Connection(asyncio.Protocol):
         text = f"the way to {self.origin} was closed in mid-answer"
         self._fail(upstream_failure("upstream_cut", text))
 
-    # asyncio.Protocol.
+    # asyncio.BufferedProtocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Get ready for the first request."""
@@ -196,8 +206,15 @@ class Connection(asyncio.Protocol):
         poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._poll = poll.poll
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Return where to read to; it is read from before anybody else is."""
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Parse what one read has brought and hand it on as one piece."""
+        self._received(_buffer[:nbytes])
+
+    def _received(self, data: bytes | memoryview) -> None:
         reply = self._reply
         if reply is None:  # unasked
             self._transport.abort()
@@ -262,7 +279,7 @@ class Connection(asyncio.Protocol):
         if status < 200 or self._complete or reply is None:
             return
         if self._head_size > MAX_HEAD and self._exact_head_size() > MAX_HEAD:
-            raise BadHeadError  # seen by data_received as the parser's own error
+            raise BadHeadError  # seen by _received as the parser's own error
         reply.headers, self._until_eof = read_head(self._raw_head, status)
         reply.has_no_end = self._until_eof
         reply.status = status
@@ -367,7 +384,7 @@ class Connection(asyncio.Protocol):
                 data = os.read(fd, LAST_READ)
                 if not data or self._reply is None:
                     break
-                self.data_received(data)
+                self._received(data)
         except OSError:
             pass
 
