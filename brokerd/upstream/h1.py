@@ -83,31 +83,10 @@ class Connection(asyncio.BufferedProtocol):
     """Made by `dial`; `send` begins an exchange, its `H1Reply` hears the rest."""
 
     __slots__ = (
-        "_complete",
-        "_has_head",
-        "_head_size",
-        "_heard",
-        "_is_tls",
-        "_keeper",
-        "_loop",
-        "_may_keep",
-        "_parse",
-        "_parser",
-        "_paused",
-        "_pieces",
-        "_poll",
-        "_raw_head",
-        "_reply",
-        "_request",
-        "_rounds",
-        "_timeouts",
-        "_timer",
-        "_transport",
-        "_until_eof",
-        "_whole",
-        "new_waiter",
-        "on_body",
-        "origin",
+        "_complete", "_has_head", "_head_size", "_heard", "_is_tls", "_keeper", "_loop",
+        "_may_keep", "_parse", "_parser", "_paused", "_pieces", "_poll", "_raw_head",
+        "_reply", "_request", "_rounds", "_timeouts", "_timer", "_transport",
+        "_until_eof", "_whole", "new_waiter", "on_body", "origin",
     )  # fmt: skip
 
     def __init__(self, origin: str, timeouts: StreamTimeouts, keeper: Keeper) -> None:
