@@ -456,14 +456,16 @@ static struct reading look(void)
 
 static struct reading from, until;
 
-/* Let every connection make its requests and wait for their answers. */
-static void run(uint64_t each, double spread, uint64_t from_ns, uint64_t until_ns)
+#define WARM_UP 10 /* seconds that a warm-up may take, on a busy machine; it ends with its answers */
+
+/* Let every connection make its requests, for so many seconds, and wait for their answers. */
+static void run(uint64_t each, double seconds, double spread, uint64_t from_ns, uint64_t until_ns)
 {
     int begun = 0;
     from = look();
     until.at = 0;
     started = now_ns();
-    stop_at = started + (uint64_t)(number("seconds", "1") * 1e9);
+    stop_at = started + (uint64_t)(seconds * 1e9);
     uint64_t end = stop_at + (uint64_t)(number("drain", "0") * 1e9);
     for (alive = 0; alive < count; alive++) {
         all[alive].left = each;
@@ -523,7 +525,7 @@ static void run_clients(struct buffer warm_up)
     if (warm_up.end) {
         struct buffer saved = request;
         request = warm_up;
-        run((uint64_t)all[0].lanes, spread, 0, 0);
+        run((uint64_t)all[0].lanes, WARM_UP, spread, 0, 0);
         if (errors || alive)
             die("the warm-up failed on %d of %d connections", (int)errors + alive, count);
         request = saved;
@@ -533,8 +535,8 @@ static void run_clients(struct buffer warm_up)
         ops = events_seen = bytes_seen = 0;
     }
     expected = (uint64_t)number("events", "0");
-    run(each ? each : UINT64_MAX, spread, (uint64_t)(number("from", "0") * 1e6),
-        (uint64_t)(number("until", "0") * 1e6));
+    run(each ? each : UINT64_MAX, number("seconds", "1"), spread,
+        (uint64_t)(number("from", "0") * 1e6), (uint64_t)(number("until", "0") * 1e6));
     double seconds = (double)(now_ns() - started) / 1e9;
     uint64_t unfinished = 0;
     for (int i = 0; i < count; i++) {
