@@ -112,9 +112,8 @@ class Channel:
         if self.out or not self._rounds.is_alone:
             self.hold(data)
             return
-        put_off = self._put_off
-        self._put_off_size = len(data) + (self._put_off_size if put_off else 0)
-        put_off.append(data)
+        self._put_off.append(data)
+        self._put_off_size += len(data)
         self.flush()
 
     def hold(self, data: bytes) -> None:
@@ -123,20 +122,15 @@ class Channel:
             self.out += data
             return
         rounds, put_off = self._rounds, self._put_off
-        size = len(data)
+        size, is_first = len(data), not put_off
         put_off.append(data)
-        if len(put_off) == 1:
-            self._put_off_size = size
-            if size <= rounds.room:
-                rounds.room -= size
-                rounds.then(self._end_round)
-                return
-        else:
-            self._put_off_size += size
-            if size <= rounds.room and self._put_off_size <= PUT_OFF_MAX:
-                rounds.room -= size
-                return
-        self.flush()
+        self._put_off_size += size
+        if size > rounds.room or not (is_first or self._put_off_size <= PUT_OFF_MAX):
+            self.flush()
+            return
+        rounds.room -= size
+        if is_first:
+            rounds.then(self._end_round)
 
     def flush(self) -> None:
         """Write now what was put off to the end of this round: for who is about to close."""
@@ -190,16 +184,15 @@ class Channel:
 
     def _send_put_off(self) -> None:
         put_off, self._put_off = self._put_off, []
+        size, self._put_off_size = self._put_off_size, 0
         try:
-            if len(put_off) == 1:
-                sent = self._sock.send(put_off[0])
-            elif self._put_off_size <= JOINED_MAX:
+            if size <= JOINED_MAX:
                 sent = self._sock.send(b"".join(put_off))
             else:
                 sent = self._sock.sendmsg(put_off[:PIECES_MAX])
         except (BlockingIOError, InterruptedError):
             sent = 0
-        if sent < self._put_off_size:
+        if sent < size:
             with memoryview(b"".join(put_off)) as whole:
                 self.out += whole[sent:]
             self._watch_writing(True)

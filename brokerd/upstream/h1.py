@@ -45,7 +45,6 @@ JOINED = 64 * 1024
 READ = 256 * 1024
 """Bytes of one read, for asyncio's own protocols as well."""
 
-LAST_READ = 256 * 1024
 MAX_LAST_READS = 4
 """What is fetched from a connection that refuses our writes: its answer, which says why."""
 
@@ -295,7 +294,7 @@ class Connection(asyncio.BufferedProtocol):
             del pieces[self._whole :]
             reply.detach()  # before anybody hears of the last piece: they may pause or close it
             self._release(may_keep=self._may_keep and not broken)
-        chunk = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        chunk = b"".join(pieces)
         pieces.clear()
         if is_first:
             if is_complete:
@@ -360,7 +359,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             fd = transport.get_extra_info("socket").fileno()
             for _ in range(MAX_LAST_READS):
-                data = os.read(fd, LAST_READ)
+                data = os.read(fd, READ)
                 if not data or self._reply is None:
                     break
                 self._received(data)

@@ -109,11 +109,9 @@ class H1Reply:
         self._connection = None
 
     def arrived_whole(self, body: bytes) -> None:
-        """Know that head and body are there; nothing follows."""
-        self._connection = None
+        """Know that head and body are there; nothing follows. Called after `detach`."""
         if body:
-            self._held.append(body)
-            self._size = len(body)
+            self.store(body)
         self._over = True
         self.arrived()
 

@@ -1,11 +1,11 @@
 """The ledger of one broker: counts on the loop, folds and reads in a thread.
 
-What a round of the loop has counted is one write(2), before the ends of its answers are passed on.
-Some time later, when there is much
-of it, when somebody wants to see it, at a stop and at a start, a thread takes the journal into the
-database. Where the database cannot be had the journal waits for it, and is added up when it grows
-too long; where not even the journal can be written, sums are kept in memory. Requests go on in
-any case: what is wrong is told once in the log, and for as long as it lasts by `failure`.
+What a round of the loop has counted is one write(2), before its answers' ends are passed on. Some
+time later, when there is much of it, when somebody wants to see it, at a stop and at a start, a
+thread takes the journal into the database. Where the database cannot be had the journal waits for
+it, and is added up when it grows too long; where not even the journal can be written, sums are
+kept in memory. Requests go on in any case: what is wrong is told once in the log, and for as long
+as it lasts by `failure`.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Ledger:
             return True
         records = [record_of(day, heading, *counts) for _, heading, counts in counted]
         try:
-            journal.append(records[0] if len(records) == 1 else b"".join(records))
+            journal.append(b"".join(records))
         except OSError as error:
             self._fell(self._unwritten(error))
             self._owe(day, counted)
