@@ -232,7 +232,7 @@ class Session(Seat):
         """Go on with the next request, or leave."""
         if answer is not self._answer:
             return
-        self._answer = None
+        self._answer = answer.work = None
         if not self._channel.out:
             self._alarm.clear()
         if answer.closes:
@@ -426,7 +426,7 @@ class Session(Seat):
         self.closed = True
         extra = {"REASON": reason, "PEER_PID": self._caller.peer.pid}
         log.debug("connection closed", extra=extra)
-        self._alarm.cancel()
+        self._alarm.stop()
         self._turns.leave(self)
         self._forget_process()
         answer, self._answer = self._answer, None

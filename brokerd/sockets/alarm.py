@@ -33,20 +33,18 @@ class Alarm:
         """Move the deadline to that long from now."""
         self._at = at = self._loop.time() + seconds
         if self._timer is None or self._timer.when() > at:
-            self.cancel()
-            self._at = at
+            self._stop_timer()
             self._timer = self._loop.call_at(at, self._look)
 
     def clear(self) -> None:
         """Have no deadline; the timer may run on."""
         self._at = None
 
-    def cancel(self) -> None:
-        """Clear it, and the timer too: it is over."""
+    def stop(self) -> None:
+        """Ring no more, and let go of who was to be called."""
         self._at = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
+        self._ring = lambda: None
 
     def _look(self) -> None:
         self._timer = None
@@ -57,3 +55,8 @@ class Alarm:
         else:
             self._at = None
             self._ring()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -160,6 +160,7 @@ class Channel:
         self._watch_writing(False)
         self.out.clear()
         self._sock.close()
+        self._forget()
 
     def let_go(self) -> socket.socket:
         """Watch the socket no more and return it, open; call nothing afterwards."""
@@ -167,7 +168,12 @@ class Channel:
         self.read_on(False)
         self._watch_writing(False)
         self.out.clear()
+        self._forget()
         return self._sock
+
+    def _forget(self) -> None:
+        """Let go of who owns us: the two of us only the garbage collector would find."""
+        self._on_readable = self._on_writable = self._on_behind = self._on_lost = lambda: None
 
     def _end_round(self) -> bool:
         if not self._put_off:  # it could not wait

@@ -81,10 +81,17 @@ class OpenDoor:
     """`async with OpenDoor(path) as door`; `options` go to HttpDoor."""
 
     def __init__(
-        self, path: Path, *, gate: Gate | None = None, peers=peer_of, tcp: bool = False, **options
+        self,
+        path: Path,
+        *,
+        gate: Gate | None = None,
+        handler=None,
+        peers=peer_of,
+        tcp: bool = False,
+        **options,
     ) -> None:
         self.gate = gate or Gate()
-        self.handler = FakeHandler()
+        self.handler = handler or FakeHandler()
         self.door = HttpDoor(self.gate, self.handler, **options)
         self._peers = peers
         self.socket = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
