@@ -25,7 +25,7 @@ from json import JSONDecoder
 from typing import Any, NamedTuple
 
 
-__all__ = ["HEAD", "TAIL", "Usage", "UsageTail", "usage_of"]
+__all__ = ["HEAD", "TAIL", "TOKENS_MAX", "Usage", "UsageTail", "usage_of"]
 
 TAIL = 4 * 1024
 """Bytes kept: a thousand streams at once are four megabytes. What stands behind the key `usage`,
@@ -33,6 +33,9 @@ Copilot's own billing detail and `[DONE]` take two thousand; a longer one only g
 
 HEAD = 2 * 1024
 """Bytes kept of the beginning; `message_start` has some five hundred."""
+
+TOKENS_MAX = 2**40
+"""Tokens that one answer may say it has cost; more is no count, and sums have 64 bits."""
 
 _READ = 64
 """Bytes that holding a read costs besides its own."""
@@ -199,4 +202,5 @@ def _cached(details: Any) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None  # True is no count
+    """Return it if it is a count; True is none."""
+    return value if type(value) is int and 0 <= value <= TOKENS_MAX else None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerd.core.usage_tail import HEAD, TAIL, Usage, UsageTail
+from brokerd.core.usage_tail import HEAD, TAIL, TOKENS_MAX, Usage, UsageTail
 
 
 COUNTS = {
@@ -288,7 +288,7 @@ def test_embeddings_have_no_completion():
     assert seen(json.dumps(body).encode())[0] == Usage(9, None, None, 9)
 
 
-@pytest.mark.parametrize("odd", [-1, True, "1", 1.5, None, [], {}])
+@pytest.mark.parametrize("odd", [-1, True, "1", 1.5, None, [], {}, TOKENS_MAX + 1])
 def test_odd_counts_of_other_dialects_are_none(odd):
     assert seen(event(usage={"input_tokens": odd, "output_tokens": 3}))[0] == Usage(
         None, 3, None, None

@@ -11,6 +11,7 @@ import pytest
 from brokerd.app.usage import UsageSide
 from brokerd.core.access import Rule
 from brokerd.core.ledger.asked import Asked
+from brokerd.core.ledger.record import read
 from brokerd.core.peer import Peer
 from brokerd.core.settings import Config, UsageSettings
 from brokerd.core.usage_tail import Usage
@@ -267,6 +268,23 @@ SERVED = {"requests": 1, "user_turns": 1, "prompt_tokens": 7, "completion_tokens
 )
 async def test_an_outcome_becomes_counts(side, changes, counted):
     assert await side.told(side.outcome(**changes)) == counted
+
+
+async def test_what_a_round_has_counted_is_one_record_of_each_line(side, tmp_path):
+    for model in ("m", "free", "m", "m"):
+        side.side.over(side.outcome(model=model))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    side.side.over(side.outcome())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    records = list(read((tmp_path / "state/usage.journal").read_bytes()))
+    assert [(line.model, counts.requests, counts.premium) for _, line, counts in records] == [
+        ("m", 3, 990),
+        ("free", 1, 0),
+        ("m", 1, 330),
+    ]
+    assert (await side.told())["requests"] == 5
 
 
 async def test_a_new_list_of_models_has_new_prices(side):

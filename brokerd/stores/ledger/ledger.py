@@ -1,11 +1,11 @@
 """The ledger of one broker: counts on the loop, folds and reads in a thread.
 
-What a round of the loop has counted is one write(2), before its answers' ends are passed on. Some
-time later, when there is much of it, when somebody wants to see it, at a stop and at a start, a
-thread takes the journal into the database. Where the database cannot be had the journal waits for
-it, and is added up when it grows too long; where not even the journal can be written, sums are
-kept in memory. Requests go on in any case: what is wrong is told once in the log, and for as long
-as it lasts by `failure`.
+What a round of the loop has counted is added up and one write(2), before its answers' ends are
+passed on. Some time later, when there is much of it, when somebody wants to see it, at a stop and
+at a start, a thread takes the journal into the database. Where the database cannot be had the
+journal waits for it, and is added up when it grows too long; where not even the journal can be
+written, sums are kept in memory. Requests go on in any case: what is wrong is told once in the
+log, and for as long as it lasts by `failure`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 from brokerd.core.keys import day_of
@@ -25,7 +26,7 @@ from brokerd.stores.ledger.journal import HEADER, Journal
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from brokerd.core.ledger.asked import Asked, Report
@@ -71,8 +72,8 @@ class Ledger:
         self._keep = keep
         self._wall = wall
         self._put_off = put_off
-        self._counted: list[tuple[Line, Heading, tuple[int, ...]]] = []
-        """What is put off."""
+        self._counted: dict[Heading, tuple[Line, tuple[int, ...]]] = {}
+        """What is put off, added up: what a round has counted is mostly one tool's."""
         self._journal: Journal | None = None
         self._owed = Totals()
         """What the journal could not be told."""
@@ -106,10 +107,13 @@ class Ledger:
         `heading` is that of `line`, which whoever calls may keep. Before an answer's end is passed
         on the kernel has it, or else, as `failure` says then, we do.
         """
-        self._counted.append((line, heading, counts))
+        counted = self._counted
+        is_first = not counted
+        before = counted.get(heading)
+        counted[heading] = line, counts if before is None else tuple(map(add, before[1], counts))
         if self._put_off is None:
             self._write()
-        elif len(self._counted) == 1:
+        elif is_first:
             self._put_off(self._write)
 
     async def report(self, asked: Asked) -> Report:
@@ -143,19 +147,19 @@ class Ledger:
 
     def _write(self) -> bool:
         """Write what was counted; return whether a clock was set."""
-        counted, self._counted = self._counted, []
+        counted, self._counted = self._counted, {}
         if not counted:
             return False
         journal, has_clock, day = self._journal, self._timer is not None, day_of(self._wall())
         if journal is None or self._owed:
-            self._owe(day, counted)
+            self._owe(day, counted.values())
             return True
-        records = [record_of(day, heading, *counts) for _, heading, counts in counted]
+        records = [record_of(day, heading, *counts) for heading, (_, counts) in counted.items()]
         try:
             journal.append(b"".join(records))
         except OSError as error:
             self._fell(self._unwritten(error))
-            self._owe(day, counted)
+            self._owe(day, counted.values())
             return True
         if not has_clock:
             self._arm(FOLD_EVERY)
@@ -164,8 +168,8 @@ class Ledger:
             return True
         return not has_clock
 
-    def _owe(self, day: int, counted: list[tuple[Line, Heading, tuple[int, ...]]]) -> None:
-        for line, _, counts in counted:
+    def _owe(self, day: int, counted: Iterable[tuple[Line, tuple[int, ...]]]) -> None:
+        for line, counts in counted:
             self._count_slowly(day, line, counts)
 
     def _count_slowly(self, day: int, line: Line, counts: tuple[int, ...]) -> None:
