@@ -2,7 +2,8 @@
 
 The door's Unix socket stands beside the forwarder's, its TCP port (with a key) beside the forwarder
 by TCP. Guard, gate, list of models, repairs and metrics are on, as they are by default. The aiohttp
-proxy has nothing of that: it is what somebody writes who needs one.
+proxy has nothing of that: it is what somebody writes who needs one. Our own door and client of
+upstream stand there without it too: what they take, no goal can be below.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ OURS = f"{ours.NAME}, HTTP"
 OURS_TCP = f"{OURS} by TCP with a key"
 RAW_TCP = f"{RAW}, TCP"
 AIOHTTP = "aiohttp proxy"
+UNDECIDED = "our door, nothing decided"
 
 
 def prepare(stage: Stage) -> Part:
@@ -50,8 +52,9 @@ def prepare(stage: Stage) -> Part:
         key=ours.key(stage, broker),
     )
     plain = forwarder(stage, "proxy_aiohttp", AIOHTTP, candidates_python(stage), PART)
+    undecided = forwarder(stage, "door_ours", UNDECIDED, stage.python, PART)
     rows = [traffic.direct, raw, mine]
-    others = [plain]
+    others = [plain, undecided]
     if not stage.is_smoke:
         github = stage.servers[f"{ours.NAME} github"].log.read_text().strip()
         peer = copilot_api.shared(stage, ROOT, github)
@@ -60,9 +63,9 @@ def prepare(stage: Stage) -> Part:
     everybody = [*rows, raw_tcp, by_tcp, *others]
     most = everybody if is_full else rows
     asked = [
-        (traffic.json(16), everybody if is_full else [*rows, raw_tcp, by_tcp, plain]),
+        (traffic.json(16), everybody if is_full else [*rows, raw_tcp, by_tcp, plain, undecided]),
         (traffic.json(64), most),
-        (traffic.first(), most),
+        (traffic.first(), most if is_full else [*rows, undecided]),
         (traffic.paced(), most),
         (traffic.burst(), most),
         (traffic.burst(bare=True), most),
