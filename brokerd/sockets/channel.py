@@ -172,7 +172,7 @@ class Channel:
         return self._sock
 
     def _forget(self) -> None:
-        """Let go of who owns us: the two of us only the garbage collector would find."""
+        """Let go of who owns us: two that hold each other wait for the garbage collector."""
         self._on_readable = self._on_writable = self._on_behind = self._on_lost = lambda: None
 
     def _end_round(self) -> bool:
