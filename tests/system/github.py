@@ -7,6 +7,7 @@ import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
+from brokerd.host.confinement.file_limit import raise_file_limit
 from brokerd.simulator import Simulator
 from brokerd.simulator.settings import Settings
 
@@ -29,6 +30,7 @@ class GitHub:
         self._thread = threading.Thread(target=self._loop.run_forever, name="github")
 
     def __enter__(self) -> Self:
+        raise_file_limit()  # a thousand streams are a thousand files here, and shells permit 1024
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._simulator.start(), self._loop).result(10)
         return self
