@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import math
 
 
 ROUNDS = 40
@@ -53,21 +54,27 @@ class FakeClock:
         """Somebody sets the wall clock."""
         self._wall += seconds
 
+    @property
+    def due_in(self):
+        """Seconds until the next nap ends; infinite where nobody naps."""
+        return max(0.0, self._next_end() - self._monotonic)
+
     async def advance(self, seconds, rounds=ROUNDS):
         """Pass time, ending each nap at its moment; settles in between."""
         await settle(rounds)
         end = self._monotonic + seconds
-        while True:
-            while self._sleepers and self._sleepers[0][2].done():
-                heapq.heappop(self._sleepers)
-            if not self._sleepers or self._sleepers[0][0] > end:
-                break
-            at, _, future = heapq.heappop(self._sleepers)
+        while (at := self._next_end()) <= end:
+            _, _, future = heapq.heappop(self._sleepers)
             self._pass_to(at)
             future.set_result(None)
             await settle(rounds)
         self._pass_to(end)
         await settle(rounds)
+
+    def _next_end(self):
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else math.inf
 
     def _pass_to(self, at):
         passed = max(0.0, at - self._monotonic)
