@@ -20,6 +20,7 @@ from brokerd.gate import Gate
 from brokerd.proxy.outcome import Outcome
 from brokerd.sockets.rounds import rounds_of
 from copilot_broker.wire.connection import Connection
+from fakes.clock import settle
 from fakes.copilot import FakeReply as UpstreamReply
 from fakes.http_service import JSON, Outlet, Stand, streamed
 from fakes.proxy import FakeReply, upstream_cut
@@ -273,11 +274,9 @@ async def test_an_outcome_becomes_counts(side, changes, counted):
 async def test_what_a_round_has_counted_is_one_record_of_each_line(side, tmp_path):
     for model in ("m", "free", "m", "m"):
         side.side.over(side.outcome(model=model))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settle()
     side.side.over(side.outcome())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settle()
     records = list(read((tmp_path / "state/usage.journal").read_bytes()))
     assert [(line.model, counts.requests, counts.premium) for _, line, counts in records] == [
         ("m", 3, 990),
